@@ -1,0 +1,17 @@
+"""`serve`: the API with gunicorn, as production runs it."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from map_project.embedded.serving import serve
+
+
+class Command(BaseCommand):
+    """Serve on HOST and PORT until SIGTERM or SIGINT; nothing is migrated or seeded."""
+
+    help = "Serve the API with gunicorn on HOST and PORT."
+    requires_system_checks = ()
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        serve()

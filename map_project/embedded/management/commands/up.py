@@ -1,0 +1,120 @@
+"""`up`, which `make run` calls: everything from an empty checkout to an API that answers."""
+
+import errno
+import os
+import socket
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import OperationalError
+
+from map_project.embedded import location
+from map_project.embedded.errors import EmbeddedServersError
+from map_project.embedded.locks import FileLock
+from map_project.embedded.servers import running_as_configured
+from map_project.embedded.serving import serve
+from map_project.embedded.waiting import wait_until
+
+# The workers of a predecessor that was killed need a moment to notice, and hold the port until then.
+_PATIENCE_SECONDS = 5.0
+
+_GREETING = """
+Mini Agent Platform serves on {address} (Ctrl-C stops it)
+
+  documentation   {address}/docs
+  admin           {address}/admin/   (an account for it: .venv/bin/python manage.py createsuperuser)
+  demo keys       tenant-a-key, tenant-b-key
+
+  curl -H 'X-API-KEY: tenant-a-key' {address}/api/v1/tools
+"""
+
+
+class Command(BaseCommand):
+    """Start the servers, migrate, seed the demo tenants, serve; stop all that on a signal."""
+
+    help = "Start what this checkout needs, migrate, seed the demo tenants and serve."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--follow-parent",
+            type=int,
+            metavar="PID",
+            help="stop as soon as this process is no longer the parent",
+        )
+
+    def handle(self, *_args: Any, follow_parent: int | None, **_options: Any) -> None:
+        with _only_one(settings.BASE_DIR):
+            _await_port(settings.HOST, settings.PORT)
+            with running_as_configured():
+                self._prepare_database()
+                serve(when_ready=self._greet, parent=follow_parent)
+
+    def _prepare_database(self) -> None:
+        self.stdout.write("Migrating the database ...")
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+            call_command("seed_demo", verbosity=0)
+        except OperationalError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise EmbeddedServersError(f"The database does not answer: {reason}.") from error
+
+    def _greet(self) -> None:
+        self.stdout.write(_GREETING.format(address=_address()))
+        self.stdout.flush()
+
+
+def _address() -> str:
+    """Where a browser on this machine finds us."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.HOST, settings.HOST)  # noqa: S104
+    return f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
+
+
+@contextmanager
+def _only_one(checkout: Path) -> Iterator[None]:
+    """Refuse where another `up` of this checkout runs."""
+    path = location(checkout).data_dir.parent / "up.lock"
+    path.parent.mkdir(mode=0o755, exist_ok=True)
+    with FileLock(path) as lock:
+        if not wait_until(lambda: lock.acquire(wait=False), _PATIENCE_SECONDS):
+            raise EmbeddedServersError(
+                f"Another `make run` of this checkout is up ({path.read_text().strip()}): stop it first."
+            )
+        path.write_text(f"process {os.getpid()}, {_address()}\n")
+        yield
+
+
+def _await_port(host: str, port: int) -> None:
+    """Refuse where gunicorn could not listen."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        if wait_until(lambda: _is_free(family, kind, address), _PATIENCE_SECONDS):
+            return
+    except OSError as error:
+        raise EmbeddedServersError(
+            f"Cannot serve on {host}:{port}: {error.strerror}. Choose others with HOST and PORT."
+        ) from error
+    raise EmbeddedServersError(
+        f"Port {port} of {host} is taken by another program: stop that one, or choose another port, "
+        f"for example `make run PORT={port + 1 if port < 65535 else port - 1}`."
+    )
+
+
+def _is_free(family: int, kind: int, address: Any) -> bool:
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+    return True

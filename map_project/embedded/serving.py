@@ -1,0 +1,76 @@
+"""gunicorn in this process, for `serve` and `up`: the settings are read, and refused, in one place."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from django.core.cache import caches
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+
+from map_project import gunicorn_conf
+
+
+def serve(*, when_ready: Callable[[], None] | None = None, parent: int | None = None) -> None:
+    """Serve until a signal says stop, or this process's parent is no longer ``parent``.
+
+    Ends with SystemExit: 0 after a signal, whichever it was. ``when_ready`` is called once the port is open.
+    """
+    _let_go_of_connections()
+    _Server(when_ready or (lambda: None), parent).run()
+
+
+def _let_go_of_connections() -> None:
+    """The workers are forks: a connection that they share is one too many."""
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        if isinstance(connection, DatabaseWrapper):
+            connection.close_pool()
+    caches.close_all()
+
+
+class _Server(BaseApplication):
+    def __init__(self, when_ready: Callable[[], None], parent: int | None) -> None:
+        self._when_ready = when_ready
+        self._parent = parent
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in vars(gunicorn_conf).items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+        self.cfg.set("when_ready", lambda _arbiter: self._when_ready())
+        self.cfg.set("post_worker_init", _leave_interrupts_to_the_arbiter)
+
+    def load(self) -> WSGIHandler:
+        from map_project.wsgi import application
+
+        return application
+
+    def run(self) -> None:
+        _Arbiter(self, self._parent).run()
+
+
+class _Arbiter(Arbiter):
+    """gunicorn's, which on any of the usual signals finishes the requests under way and ends."""
+
+    def __init__(self, app: _Server, parent: int | None) -> None:
+        self._parent = parent
+        super().__init__(app)
+
+    handle_int = handle_hup = Arbiter.handle_term
+
+    def manage_workers(self) -> None:
+        # Called every second, at the least.
+        if self._parent is not None and os.getppid() != self._parent:
+            self.handle_term()
+        super().manage_workers()
+
+
+def _leave_interrupts_to_the_arbiter(_worker: Any) -> None:
+    # Ctrl-C reaches the workers as well, and would have them drop the requests under way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
