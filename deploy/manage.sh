@@ -1,0 +1,2 @@
+#!/bin/sh
+exec sh /app/deploy/entrypoint.sh python /app/manage.py "$@"

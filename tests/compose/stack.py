@@ -1,0 +1,163 @@
+"""A Compose project under proof: what is asked of it, of the engine, and of the API over HTTP."""
+
+import json
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+BASE_IMAGE = "python:3.13-slim"
+IMAGE = "mini-agent-platform"
+SERVERS = ("postgres", "redis", "api")
+ONE_SHOTS = ("secrets", "migrate")
+
+Environment = dict[str, str]
+
+# Of our own environment only these reach Compose: what a user exported must not decide a proof.
+_HANDED_ON = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_BUILDKIT")
+
+
+class ProofError(Exception):
+    """Something was not as it must be; the sentence says what."""
+
+
+def say(what: str, seen: str) -> None:
+    """One line of the proof."""
+    print(f"{what:<24} {seen}", flush=True)
+
+
+def check(condition: bool, otherwise: str) -> None:
+    """Raises ProofError with that sentence unless the condition holds."""
+    if not condition:
+        raise ProofError(otherwise)
+
+
+def run(*command: str, cwd: Path | None = None, extra: Environment | None = None) -> str:
+    """Run a command to its end; its standard output. Raises ProofError with all it printed."""
+    environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment | (extra or {}),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise ProofError(
+            f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+    return done.stdout.strip()
+
+
+def wait_for(what: str, probe: Callable[[], T], *, seconds: float) -> tuple[T, float]:
+    """Ask until the answer is true; the answer and the seconds it took. Raises ProofError."""
+    started = time.monotonic()
+    while not (answer := probe()):
+        if time.monotonic() - started > seconds:
+            raise ProofError(f"waited {seconds:g} s in vain: {what}")
+        time.sleep(0.05)
+    return answer, time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer; status 0 when there was none."""
+
+    status: int
+    body: Any
+
+    def of(self, status: int, what: str) -> Any:
+        """The body. Raises ProofError when the status is another."""
+        check(self.status == status, f"{what}: {self.status} {self.body}, not {status}")
+        return self.body
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One project: `compose` is the command that stands for Compose, `folder` the checkout."""
+
+    compose: tuple[str, ...]
+    folder: Path
+    project: str
+    address: str
+
+    def __call__(self, *arguments: str) -> str:
+        """Run Compose in the checkout, as a user would."""
+        command = (*self.compose, "-p", self.project, *arguments)
+        return run(*command, cwd=self.folder, extra={"PUBLISH": self.address})
+
+    def execute(self, *command: str) -> str:
+        """Run a command in the running api container."""
+        return self("exec", "-T", "api", *command)
+
+    def secrets(self) -> dict[str, str]:
+        """The secrets' volume, by file name."""
+        names = self.execute("ls", "/run/map").split()
+        return {name: self.execute("cat", f"/run/map/{name}") for name in names}
+
+    def up(self) -> float:
+        """Bring it up; the seconds until every server was healthy."""
+        started = time.monotonic()
+        self("up", "-d")
+        self.wait_until_healthy(*SERVERS)
+        return time.monotonic() - started
+
+    def container(self, service: str) -> dict[str, Any]:
+        """What the engine knows of the service's container, running or not."""
+        labels = {"project": self.project, "service": service, "oneoff": "False"}
+        filters = [
+            f"--filter=label=com.docker.compose.{key}={text}" for key, text in labels.items()
+        ]
+        ids = run("docker", "ps", "--all", "--quiet", *filters).split()
+        if len(ids) != 1:
+            raise ProofError(f"{service} has {len(ids)} containers, not one")
+        inspected: list[dict[str, Any]] = json.loads(run("docker", "inspect", ids[0]))
+        return inspected[0]
+
+    def wait_until_healthy(self, *services: str, seconds: float = 90) -> float:
+        """Seconds until all of them were."""
+
+        def all_healthy() -> bool:
+            return all(self._is_healthy(service) for service in services)
+
+        return wait_for(f"{', '.join(services)} to be healthy", all_healthy, seconds=seconds)[1]
+
+    def _is_healthy(self, service: str) -> bool:
+        state = self.container(service)["State"]
+        return bool(state["Running"]) and state["Health"]["Status"] == "healthy"
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        key: str = "tenant-a-key",
+        host: str = "localhost",
+    ) -> Answer:
+        """One request, JSON both ways."""
+        request = urllib.request.Request(
+            f"http://{self.address}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"X-API-KEY": key, "Content-Type": "application/json", "Host": host},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return _answer(response)
+        except urllib.error.HTTPError as error:
+            return _answer(error)
+        except OSError as error:
+            return Answer(0, str(error))
+
+
+def _answer(response: Any) -> Answer:
+    text = response.read()
+    return Answer(response.status, json.loads(text) if text else None)
