@@ -13,11 +13,9 @@ NAMES = ("SECRET_KEY", "POSTGRES_PASSWORD")
 
 
 def write(path: Path, text: str) -> None:
-    """Put `text` there whole or not at all, for this user alone."""
+    """Put `text` there whole or not at all."""
     part = path.with_name(f".{path.name}")
-    part.unlink(missing_ok=True)
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w") as file:
-        file.write(text)
+    part.write_text(text)
     part.replace(path)
 
 
@@ -36,6 +34,7 @@ def keep(directory: Path, name: str) -> str:
 
 
 def main() -> None:
+    os.umask(0o077)  # for this user alone
     directory = Path(sys.argv[1])
     for name in NAMES:
         print(f"{name}: {keep(directory, name)}")

@@ -1,0 +1,206 @@
+"""The files of a deployment, as far as they can be proved without an engine; prove.py does the rest."""
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from tests.compose.readme import run_curl_blocks, shell_blocks
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+
+
+def environment(**variables: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], **variables}
+
+
+def python(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(DEPLOY / script), *arguments]
+    return subprocess.run(command, env=environment(**variables), capture_output=True, text=True)
+
+
+# --- .env.example
+
+
+def test_env_example_documents_what_compose_reads() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text()
+    handed_on = re.findall(r"^ +([A-Z_]+):$", compose, re.MULTILINE)
+    read = {*handed_on, *re.findall(r"\$\{([A-Z_]+)", compose)}
+    example = (DEPLOY / ".env.example").read_text()
+    assert set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE)) == read
+
+
+def test_env_example_as_it_is_makes_no_demo_tenants_and_no_known_secret() -> None:
+    lines = (DEPLOY / ".env.example").read_text().splitlines()
+    active = [line for line in lines if line and not line.startswith("#")]
+    assert active[0] == "DEMO=0"
+    assert {"SECRET_KEY=", "POSTGRES_PASSWORD="} <= set(active)
+
+
+# --- make_secrets.py
+
+
+def contents(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in directory.iterdir()}
+
+
+def test_secrets_are_made_once(tmp_path: Path) -> None:
+    python("make_secrets.py", str(tmp_path)).check_returncode()
+    made = contents(tmp_path)
+    python("make_secrets.py", str(tmp_path)).check_returncode()
+    assert contents(tmp_path) == made
+    assert made.keys() == {"SECRET_KEY", "POSTGRES_PASSWORD"}
+    assert len(set(made.values())) == 2
+    assert all(len(text) >= 50 for text in made.values())
+    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.iterdir())
+
+
+def test_a_given_secret_is_written_and_stays(tmp_path: Path) -> None:
+    python("make_secrets.py", str(tmp_path)).check_returncode()
+    made = contents(tmp_path)
+    given = python("make_secrets.py", str(tmp_path), SECRET_KEY="given", POSTGRES_PASSWORD="")
+    python("make_secrets.py", str(tmp_path)).check_returncode()
+    assert contents(tmp_path) == made | {"SECRET_KEY": "given"}
+    assert not any(text in given.stdout for text in contents(tmp_path).values())
+
+
+# --- entrypoint.sh
+
+
+def through_entrypoint(directory: Path, *command: str, **variables: str) -> list[str]:
+    done = subprocess.run(
+        ["sh", str(DEPLOY / "entrypoint.sh"), *command],
+        env=environment(SECRETS_DIR=str(directory), **variables),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    (tmp_path / "SECRET_KEY").write_text("a $(secret) 'with' \"all\" `that`")
+    (tmp_path / "POSTGRES_PASSWORD").write_text("p@ss:w/rd")
+    return tmp_path
+
+
+def test_entrypoint_exports_the_secrets(secrets: Path) -> None:
+    seen = through_entrypoint(secrets, "env")
+    assert "SECRET_KEY=a $(secret) 'with' \"all\" `that`" in seen
+    assert "PGPASSWORD=p@ss:w/rd" in seen
+
+
+def test_the_environment_goes_before_the_volume(secrets: Path) -> None:
+    seen = through_entrypoint(secrets, "env", SECRET_KEY="from outside", PGPASSWORD="too")
+    assert "SECRET_KEY=from outside" in seen
+    assert "PGPASSWORD=too" in seen
+
+
+def test_entrypoint_becomes_the_command(tmp_path: Path) -> None:
+    """Without a volume as well, and with its arguments as they are."""
+    show = "import sys, os; print(os.getppid()); print(sys.argv[1:])"
+    missing = tmp_path / "missing"
+    parent, arguments = through_entrypoint(missing, sys.executable, "-c", show, "a b", "")
+    assert parent == str(os.getpid())
+    assert arguments == "['a b', '']"
+
+
+# --- healthcheck.py
+
+
+@pytest.fixture
+def api() -> Iterator[HTTPServer]:
+    """Answers like an API that knows one host alone: ready for `name.example`, 400 for others."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            accepted = self.headers["Host"] == "name.example" and self.path == "/ready"
+            self.send_response(200 if accepted else 400)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_healthy(api: HTTPServer) -> None:
+    checked = python("healthcheck.py", PORT=str(api.server_port), ALLOWED_HOSTS=".name.example,b")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_unhealthy_when_the_answer_is_another(api: HTTPServer) -> None:
+    checked = python("healthcheck.py", PORT=str(api.server_port))
+    assert (checked.returncode, checked.stdout.split()[0]) == (1, "400")
+
+
+def test_unhealthy_without_an_answer(unused_port: int) -> None:
+    checked = python("healthcheck.py", PORT=str(unused_port))
+    assert checked.returncode == 1
+    assert "Traceback" not in checked.stderr
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        return server.server_port
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host"),
+    [
+        ("", "localhost"),
+        ("*", "localhost"),
+        ("api.example.com, b.example.com", "api.example.com"),
+        (".example.com", "example.com"),
+    ],
+)
+def test_own_host(hosts: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_HOSTS", hosts)
+    assert runpy.run_path(str(DEPLOY / "healthcheck.py"))["own_host"]() == host
+
+
+# --- readme.py
+
+PAGE = """
+```bash
+make run
+```
+```python
+curl()
+```
+```sh
+answer=$(curl -s http://localhost:8000/ready)
+echo "seen: $answer"
+```
+"""
+
+
+def test_shell_blocks_in_order() -> None:
+    assert [block.splitlines()[0] for block in shell_blocks(PAGE)] == [
+        "make run",
+        "answer=$(curl -s http://localhost:8000/ready)",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl_blocks_are_run_against_the_address(api: HTTPServer, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{api.server_port}"
+    calls, printed = run_curl_blocks(PAGE, address, tmp_path)
+    assert [(call.status, call.url) for call in calls] == [(400, f"http://{address}/ready")]
+    assert printed == "seen: \n"
