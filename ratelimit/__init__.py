@@ -1,0 +1,1 @@
+"""The exact rate limit of run calls, one window a tenant."""
