@@ -1,0 +1,60 @@
+"""Agents of a tenant: list, make, change, delete. Running one is in `executions`."""
+
+from django.db import IntegrityError
+from django.db.models import QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from agents import openapi, services
+from agents.models import Agent
+from agents.serializers import AgentBody, AgentSerializer
+from map_project.api.errors import ApiError
+from map_project.tenants.viewsets import TenantViewSet
+
+
+@openapi.documented
+class AgentViewSet(TenantViewSet[Agent]):
+    """The tenant's agents."""
+
+    model = Agent
+    resource = "agent"
+    serializer_class = AgentSerializer
+    body_class = AgentBody
+
+    def list(self, request: Request) -> Response:
+        agents = self._filtered(self.get_queryset()).prefetch_related("tools")
+        page = self.paginate_queryset(agents)
+        return self.get_paginated_response(AgentSerializer(page, many=True).data)
+
+    def create(self, request: Request) -> Response:
+        fields = {"tool_ids": [], **self.validated_body()}
+        agent = services.create_agent(tenant_id=self.caller.tenant_id, **fields)
+        return Response(AgentSerializer(agent).data, status=201)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(AgentSerializer(self.get_object()).data)
+
+    def update(self, request: Request, pk: str, *, partial: bool = False) -> Response:
+        agent = self.get_object()
+        if fields := self.validated_body(partial=partial):
+            tool_ids = fields.pop("tool_ids", None)
+            services.change_agent(agent=agent, fields=fields, tool_ids=tool_ids)
+            agent = self.get_object()
+        return Response(AgentSerializer(agent).data)
+
+    def partial_update(self, request: Request, pk: str) -> Response:
+        return self.update(request, pk, partial=True)
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        services.delete_agent(agent=self.get_object())
+        return Response(status=204)
+
+    def conflict(self, constraint: str, error: IntegrityError) -> ApiError | None:
+        if constraint == "agent_name_unique":
+            message = "There is an agent with this name."
+            return ApiError(400, "DUPLICATE_AGENT_NAME", message, {"name": self.sent["name"]})
+        return None
+
+    def _filtered(self, agents: QuerySet[Agent]) -> QuerySet[Agent]:
+        tool_name = self.request.query_params.get("tool_name")
+        return agents if tool_name is None else agents.filter(tools__name=tool_name)

@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class ExecutionsConfig(AppConfig):
+    """Runs of agents, and their history."""
+
+    name = "executions"

@@ -1,0 +1,82 @@
+"""What the OpenAPI document says about runs and history."""
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema_view
+
+from executions.serializers import ExecutionSerializer, RunBody, RunSerializer
+from map_project.api.schema import operation
+
+_BODY = {"prompt": "What changed in the third quarter?", "model": "gpt-4o"}
+_RECORD = {
+    "agent_id": "0197a3c1-0c55-7d0e-8a41-6a1f7c8e2b90",
+    "agent_name": "Researcher",
+    **_BODY,
+    "response": "[Mock Response] Agent Researcher (research analyst), with the tools web_search, was "
+    'asked on gpt-4o: "What changed in the third quarter?" [digest 0c4f3e8b6f1d2a97]',
+}
+_TIME = "2026-11-22T10:00:00.123456Z"
+_ID = "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004"
+_EXECUTION = {"id": _ID, **_RECORD, "status": "succeeded", "created_at": _TIME}
+_ANSWER = {
+    "execution_id": _ID,
+    **_RECORD,
+    "tools_available": ["web_search"],
+    "executed_at": _TIME,
+}
+
+
+def _header(name: str, kind: type, description: str, *statuses: int) -> OpenApiParameter:
+    return OpenApiParameter(
+        name,
+        kind,
+        OpenApiParameter.HEADER,
+        description=description,
+        response=list(statuses) or [200, 400, 403, 404, 429],
+    )
+
+
+RATE_LIMIT_HEADERS = [
+    _header("X-RateLimit-Limit", int, "Runs in a window."),
+    _header("X-RateLimit-Remaining", int, "What is left after this call."),
+    _header("X-RateLimit-Reset", int, "Epoch seconds when the oldest unit comes free."),
+    _header("RateLimit-Policy", str, 'The IETF draft\'s form: `"default";q=100;w=60`.'),
+    _header("RateLimit", str, 'The IETF draft\'s form: `"default";r=99;t=60`.'),
+    _header("Retry-After", int, "Seconds after which a call gets through.", 429, 503),
+]
+
+run_documented = extend_schema_view(
+    create=operation(
+        "Run an agent",
+        description="Takes one unit of the tenant's quota, whatever comes of it, unless the quota "
+        "is used up. The answer is sent once the execution is in the history.",
+        operation_id="agents_run",
+        tags=["agents"],
+        request=RunBody,
+        parameters=RATE_LIMIT_HEADERS,
+        responses={200: RunSerializer},
+        errors=[
+            "AGENT_NOT_FOUND",
+            "TENANT_ISOLATION_VIOLATION",
+            "PROMPT_TOO_LONG",
+            "INVALID_MODEL",
+            "RATE_LIMIT_EXCEEDED",
+        ],
+        body={"A run": _BODY},
+        example=_ANSWER,
+    )
+)
+
+history_documented = extend_schema_view(
+    list=operation(
+        "List executions",
+        description="The newest first: by `created_at`, then `id`, both descending.",
+        responses={200: ExecutionSerializer(many=True)},
+        errors=["INVALID_PAGINATION"],
+        example=_EXECUTION,
+    ),
+    retrieve=operation(
+        "Read an execution",
+        responses={200: ExecutionSerializer},
+        errors=["EXECUTION_NOT_FOUND", "TENANT_ISOLATION_VIOLATION"],
+        example=_EXECUTION,
+    ),
+)

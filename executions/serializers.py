@@ -1,0 +1,64 @@
+"""An execution as JSON, and the body of a run."""
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from executions.models import Execution
+from executions.providers import MODEL_NAMES
+from map_project.api.errors import ApiError
+from map_project.api.fields import StrictSerializer, TextField
+
+
+class ExecutionSerializer(serializers.Serializer[Execution]):
+    """An execution as the history shows it."""
+
+    id = serializers.UUIDField()
+    agent_id = serializers.UUIDField(help_text="It may be deleted by now.")
+    agent_name = serializers.CharField(help_text="As it was at the run.")
+    prompt = serializers.CharField()
+    model = serializers.CharField()
+    response = serializers.CharField()
+    status = serializers.ChoiceField(choices=Execution.Status.choices)
+    created_at = serializers.DateTimeField()
+
+
+class RunBody(StrictSerializer):
+    """What a run is asked. The bounds are told one after the other, once all fields are well formed."""
+
+    prompt = TextField(help_text="Kept byte for byte.")
+    # Any text: one that names no model is told so by its own error.
+    model = TextField(allow_blank=True)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        length, allowed = len(attrs["prompt"]), settings.MAX_PROMPT_LENGTH
+        if length > allowed:
+            raise ApiError(
+                400,
+                "PROMPT_TOO_LONG",
+                f"The prompt has {length} characters; {allowed} are allowed.",
+                {"provided_length": length, "max_length": allowed},
+            )
+        if attrs["model"] not in MODEL_NAMES:
+            raise ApiError(
+                400,
+                "INVALID_MODEL",
+                "There is no such model.",
+                {"provided_model": attrs["model"], "allowed_models": list(MODEL_NAMES)},
+            )
+        return attrs
+
+
+class RunSerializer(serializers.Serializer[Any]):
+    """What a run answers."""
+
+    execution_id = serializers.UUIDField()
+    agent_id = serializers.UUIDField()
+    agent_name = serializers.CharField()
+    model = serializers.CharField()
+    prompt = serializers.CharField()
+    response = serializers.CharField()
+    tools_available = serializers.ListField(child=serializers.CharField(), help_text="By name.")
+    executed_at = serializers.DateTimeField(help_text="The record's `created_at`.")
+    warning = serializers.CharField(required=False, help_text="Only where the agent has no tools.")

@@ -1,0 +1,45 @@
+"""JSON in, strictly: what RFC 8259 does not allow is refused, and nothing is coerced."""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+import orjson
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+
+from map_project.api.errors import ApiError, validation_error
+
+
+class StrictJSONParser(BaseParser):
+    """Any JSON value. NaN, lone surrogates, invalid UTF-8 and absurd nesting are malformed."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        try:
+            return orjson.loads(stream.read())
+        except orjson.JSONDecodeError as error:
+            raise malformed_json(str(error)) from error
+
+
+def json_object(request: Request) -> dict[str, Any]:
+    """The body as an object.
+
+    DRF takes an empty body for an empty object; here it is malformed, as an empty text is in JSON.
+    """
+    if not request._request.body:
+        raise malformed_json("the body is empty")
+    data = request.data
+    if not isinstance(data, dict):
+        raise validation_error({})
+    return data
+
+
+def malformed_json(reason: str) -> ApiError:
+    """400; `reason` says where the text stops being JSON, and never repeats the text."""
+    return ApiError(400, "MALFORMED_JSON", f"The body is not valid JSON: {reason}.")

@@ -1,0 +1,49 @@
+"""JSON out, by orjson; whatever `Accept` says, the answer is JSON."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.utils.mediatypes import media_type_matches
+
+
+class OrjsonRenderer(BaseRenderer):
+    """Times in UTC end in `Z`, as RFC 3339 allows; UUIDs are lower case with hyphens."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        if data is None:
+            return b""
+        return orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    """Ignores `Accept`, and parses a body by its own `Content-Type` alone."""
+
+    def select_parser(
+        self, request: Request, parsers: Sequence[BaseParser]
+    ) -> BaseParser | None:
+        for parser in parsers:
+            if media_type_matches(parser.media_type or "", request.content_type or ""):
+                return parser
+        return None
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Sequence[BaseRenderer],
+        format_suffix: str | None = None,
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type or ""

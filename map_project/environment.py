@@ -1,0 +1,105 @@
+"""Reading the environment: each reader refuses what is unclear, in one sentence that names the variable.
+
+`map_project.settings` alone calls these; no other file looks at the environment.
+"""
+
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
+_BOOLEANS |= {"0": False, "false": False, "no": False, "off": False}
+
+
+def env_text(name: str, default: str = "") -> str:
+    """The variable, or `default` where it is unset or empty."""
+    return os.environ.get(name, "").strip() or default
+
+
+def env_bool(name: str, default: bool) -> bool:
+    """1/true/yes/on or 0/false/no/off, in any case."""
+    text = env_text(name)
+    if not text:
+        return default
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        raise ImproperlyConfigured(f"{name} must be 1 or 0, not {text!r}.") from None
+
+
+def env_int(name: str, default: int, *, minimum: int, maximum: int) -> int:
+    """A whole number in ASCII digits, within the bounds."""
+    text = env_text(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,18}", text) or not minimum <= int(text) <= maximum:
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number from {minimum} to {maximum}, not {text!r}."
+        )
+    return int(text)
+
+
+def env_list(name: str, default: str) -> list[str]:
+    """Entries separated by commas; blanks around them and empty entries are dropped."""
+    return [part.strip() for part in env_text(name, default).split(",") if part.strip()]
+
+
+def env_url(name: str, schemes: tuple[str, ...], default: Callable[[], str]) -> str:
+    """A URL of one of the schemes; `default` is asked only where the variable is unset.
+
+    The URL itself is never repeated in an error: it may hold a password.
+    """
+    text = env_text(name)
+    if not text:
+        return default()
+    if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ImproperlyConfigured(f"{name} must be a URL that begins with {wanted}.")
+    return text
+
+
+def postgresql_parameters(name: str, url: str) -> dict[str, str]:
+    """Django's NAME, USER, PASSWORD, HOST and PORT out of a `postgresql://` URL.
+
+    A unix socket's folder stands in the query, as libpq has it: `postgresql://user@/name?host=/folder`.
+    """
+    try:
+        parts = urlsplit(url)
+        port = str(parts.port or "")
+        host = parts.hostname or ""
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is not a valid URL: check its host and port.") from None
+    query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
+    parameters = {
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(query.pop("host", host)),
+        "PORT": query.pop("port", port),
+    }
+    if not parameters["NAME"]:
+        raise ImproperlyConfigured(f"{name} names no database: it must end in /NAME.")
+    known = {"sslmode", "sslrootcert", "sslcert", "sslkey", "application_name"}
+    if unknown := sorted(query.keys() - known):
+        raise ImproperlyConfigured(f"{name} has a parameter that is not known: {unknown[0]}.")
+    return parameters | {key: unquote(value) for key, value in query.items()}
+
+
+def kept_secret(path: Path) -> str:
+    """A random text that is made once and kept in a file only its owner reads.
+
+    Processes that start together agree on it: the file appears whole, and the first one stays.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as draft:
+            draft.write(secrets.token_urlsafe(50))
+            draft.flush()
+            with suppress(FileExistsError):
+                os.link(draft.name, path)
+    return path.read_text()

@@ -1,0 +1,237 @@
+"""Every value from the environment, parsed once, failing loudly. No other file reads the environment."""
+
+from pathlib import Path
+
+import django_stubs_ext
+from django.core.exceptions import ImproperlyConfigured
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from map_project import embedded
+from map_project.environment import (
+    env_bool,
+    env_int,
+    env_list,
+    env_text,
+    env_url,
+    kept_secret,
+    postgresql_parameters,
+)
+
+# Before any model or admin is defined: `ModelAdmin[Tool]` is a type, and Django knows nothing of it.
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "1.0.0"
+
+# The embedded servers serve this checkout alone wherever an address is not given.
+EMBEDDED_POSTGRES = not env_text("DATABASE_URL")
+EMBEDDED_REDIS = not env_text("REDIS_URL")
+EMBEDDED = embedded.location(BASE_DIR) if EMBEDDED_POSTGRES or EMBEDDED_REDIS else None
+if EMBEDDED and not embedded.installed():
+    raise ImproperlyConfigured(
+        f"{'DATABASE_URL' if EMBEDDED_POSTGRES else 'REDIS_URL'} is not set, and the embedded "
+        "servers, which would stand in, are not installed here."
+    )
+DATABASE_URL = env_url(
+    "DATABASE_URL",
+    ("postgresql", "postgres"),
+    lambda: EMBEDDED.database_url if EMBEDDED else "",
+)
+REDIS_URL = env_url(
+    "REDIS_URL", ("redis", "rediss", "unix"), lambda: EMBEDDED.redis_url if EMBEDDED else ""
+)
+
+DEBUG = env_bool("DEBUG", False)
+# A machine of a developer, not one that strangers reach: demo data may be made there.
+DEVELOPMENT = DEBUG or EMBEDDED is not None
+
+SECRET_KEY = env_text("SECRET_KEY")
+if not SECRET_KEY:
+    if EMBEDDED is None:
+        raise ImproperlyConfigured(
+            "SECRET_KEY must be set: a random text of 50 characters or more."
+        )
+    SECRET_KEY = kept_secret(EMBEDDED.data_dir / "secret_key")
+
+HOST = env_text("HOST", "127.0.0.1")
+PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
+WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", 2, minimum=1, maximum=64)
+WEB_THREADS = env_int("WEB_THREADS", 8, minimum=1, maximum=1000)
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+
+# Requests a window, for each tenant whose row says nothing else. The window's bound comes from the
+# limiter's clock, which counts microseconds in 32 bits.
+RATE_LIMIT_REQUESTS = env_int("RATE_LIMIT_REQUESTS", 100, minimum=1, maximum=1_000_000)
+RATE_LIMIT_WINDOW_SECONDS = env_int("RATE_LIMIT_WINDOW_SECONDS", 60, minimum=1, maximum=2_100)
+RATE_LIMIT_TIMEOUT_MS = env_int("RATE_LIMIT_TIMEOUT_MS", 250, minimum=10, maximum=10_000)
+MAX_PROMPT_LENGTH = env_int("MAX_PROMPT_LENGTH", 10_000, minimum=1, maximum=1_000_000)
+MAX_BODY_BYTES = 1024 * 1024
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "map_project.api",
+    "map_project.embedded",
+    "map_project.tenants",
+    "tools",
+    "agents",
+    "executions",
+    "ratelimit",
+]
+
+# The first of these sees every response last: whatever is refused below still carries its id.
+MIDDLEWARE = [
+    "map_project.api.middleware.RequestIdMiddleware",
+    "map_project.api.middleware.RequestGuardMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "ratelimit.middleware.RateLimitMiddleware",
+]
+
+ROOT_URLCONF = "map_project.urls"
+WSGI_APPLICATION = "map_project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# A statement may take this long on the server, and a lock may be waited for this long: PostgreSQL
+# gives up before `map_project.postgresql` does, so that a slow statement is cancelled, not abandoned.
+STATEMENT_TIMEOUT_MS = env_int("STATEMENT_TIMEOUT_MS", 1_500, minimum=100, maximum=600_000)
+LOCK_TIMEOUT_MS = 1_000
+_parameters = postgresql_parameters("DATABASE_URL", DATABASE_URL)
+_names = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
+DATABASES = {
+    "default": {
+        "ENGINE": "map_project.postgresql",
+        **{name: _parameters.pop(name) for name in _names},
+        "OPTIONS": {
+            **_parameters,
+            "connect_timeout": 2,
+            "prepare_threshold": 1,
+            "server_side_binding": True,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}",
+            "pool": {"min_size": 0, "max_size": min(WEB_THREADS, 16) + 2},
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {
+            "SOCKET_CONNECT_TIMEOUT": RATE_LIMIT_TIMEOUT_MS / 1000,
+            "SOCKET_TIMEOUT": RATE_LIMIT_TIMEOUT_MS / 1000,
+            "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
+            "CONNECTION_POOL_KWARGS": {
+                "max_connections": WEB_THREADS + 2,
+                "timeout": RATE_LIMIT_TIMEOUT_MS / 1000,
+                # A command that is sent again may have been executed twice.
+                "retry": Retry(NoBackoff(), 0),
+                # No round trips before the first command.
+                "protocol": 2,
+                "driver_info": None,
+            },
+        },
+    }
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "static"
+# Found in the packages themselves where nobody ran collectstatic (a source checkout).
+WHITENOISE_USE_FINDERS = not STATIC_ROOT.is_dir()
+WHITENOISE_AUTOREFRESH = False
+
+# JSON and nothing else, both ways; whoever calls is told by the tenant's key alone.
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["map_project.api.renderers.OrjsonRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["map_project.api.parsers.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "map_project.api.renderers.AlwaysJSON",
+    "DEFAULT_AUTHENTICATION_CLASSES": ["map_project.tenants.authentication.TenantAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PAGINATION_CLASS": "map_project.api.pagination.StrictPagination",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "map_project.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "DATETIME_FORMAT": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Mini Agent Platform",
+    "VERSION": VERSION,
+    "DESCRIPTION": "Define tools, compose agents from them, run an agent on a prompt, and read back "
+    "an exact history. Every call needs a tenant's API key, and sees that tenant's rows alone.",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "map_project.api.request_id.RequestIdFilter"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "filters": ["request_id"],
+            "formatter": "line",
+        }
+    },
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        # Django would repeat, with less, what the request log says.
+        "django.request": {"level": "CRITICAL"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "psycopg.pool": {"level": "ERROR"},
+    },
+}

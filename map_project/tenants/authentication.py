@@ -1,0 +1,100 @@
+"""Who calls: the tenant of an API key, resolved once a request, for the limiter and for DRF alike."""
+
+import uuid
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from map_project.api.errors import ApiError
+from map_project.tenants import last_used
+from map_project.tenants.keys import hash_key
+from map_project.tenants.models import ApiKey
+
+_REALM = 'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A tenant that proved itself with a key, and its quota of runs."""
+
+    tenant_id: uuid.UUID
+    key_id: uuid.UUID
+    key_prefix: str
+    rate_limit_requests: int
+    rate_limit_window_seconds: int
+
+
+def resolve_caller(request: HttpRequest) -> Caller | None:
+    """Who calls; None without a valid key. The answer is kept on the request."""
+    try:
+        return request.map_caller  # type: ignore[attr-defined, no-any-return]
+    except AttributeError:
+        key = sent_key(request)
+        caller = find_caller(key) if key else None
+        request.map_caller = caller  # type: ignore[attr-defined]
+        return caller
+
+
+def sent_key(request: HttpRequest) -> str | None:
+    """The key as sent: `X-API-KEY`, else `Authorization: Bearer`."""
+    if key := request.headers.get("X-API-KEY", "").strip():
+        return key
+    scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def find_caller(key: str) -> Caller | None:
+    """The caller whose key this is. Unknown, expired, revoked and deactivated are all None."""
+    row = (
+        ApiKey.objects.filter(
+            Q(expires_at=None) | Q(expires_at__gt=Now()),
+            key_hash=hash_key(key),
+            revoked_at=None,
+            tenant__is_active=True,
+        )
+        .values_list(
+            "tenant_id",
+            "id",
+            "prefix",
+            "tenant__rate_limit_requests",
+            "tenant__rate_limit_window_seconds",
+        )
+        .first()
+    )
+    if row is None:
+        return None
+    tenant_id, key_id, prefix, requests, window_seconds = row
+    last_used.note(key_id)
+    return Caller(
+        tenant_id=tenant_id,
+        key_id=key_id,
+        key_prefix=prefix,
+        rate_limit_requests=requests or settings.RATE_LIMIT_REQUESTS,
+        rate_limit_window_seconds=window_seconds or settings.RATE_LIMIT_WINDOW_SECONDS,
+    )
+
+
+class TenantAuthentication(BaseAuthentication):
+    """DRF's side of it: `request.user` and `request.auth` are the caller, or the answer is 401."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, Caller]:
+        caller = resolve_caller(request._request)
+        if caller is None:
+            raise _unauthorized(sent_key(request._request))
+        return caller, caller
+
+    def authenticate_header(self, request: Request) -> str:
+        return _REALM
+
+
+def _unauthorized(key: str | None) -> ApiError:
+    headers = {"WWW-Authenticate": _REALM}
+    if key is None:
+        message = "An API key is needed: send it as X-API-KEY."
+        return ApiError(401, "MISSING_API_KEY", message, headers=headers)
+    return ApiError(401, "INVALID_API_KEY", "This API key is not valid.", headers=headers)

@@ -1,0 +1,31 @@
+"""`manage.py list_api_keys [TENANT]`"""
+
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from map_project.tenants.lookup import tenant_called
+from map_project.tenants.models import ApiKey
+
+
+class Command(BaseCommand):
+    """A line a key, its fields separated by tabs; "-" for what never happened."""
+
+    help = "List API keys: prefix, tenant, name, created, last used, expires, revoked."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("tenant", nargs="?", help="its name or id; all tenants if left out")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        keys = ApiKey.objects.select_related("tenant").order_by("tenant__name", "created_at", "id")
+        if options["tenant"]:
+            keys = keys.filter(tenant=tenant_called(options["tenant"]))
+        for key in keys.iterator():
+            times = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
+            fields = (key.prefix, key.tenant.name, key.name or "-", *map(_written, times))
+            self.stdout.write("\t".join(fields))
+
+
+def _written(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}" if time else "-"

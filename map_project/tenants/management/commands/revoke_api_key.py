@@ -1,0 +1,23 @@
+"""`manage.py revoke_api_key PREFIX`"""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from map_project.tenants.keys import revoke_key
+from map_project.tenants.models import ApiKey
+
+
+class Command(BaseCommand):
+    """Ends a key at once and for good."""
+
+    help = "Revoke the API key of this prefix; every process refuses it within a second."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("prefix", help="the first 12 characters of the key")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        key = ApiKey.objects.filter(prefix=options["prefix"]).first()
+        if key is None:
+            raise CommandError(f"There is no API key with the prefix {options['prefix']!r}.")
+        revoke_key(key=key)

@@ -1,0 +1,119 @@
+"""The base of every API view of a tenant's rows: no queryset reaches a view without its tenant."""
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import unquote_to_bytes
+
+from django.db import IntegrityError, models
+from django.http import HttpRequest
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from map_project.api.errors import ApiError, bad_request
+from map_project.api.fields import StrictSerializer, parse_uuid
+from map_project.api.parsers import json_object
+from map_project.tenants.authentication import Caller, TenantAuthentication
+
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class TenantViewSet(GenericViewSet[Row], Generic[Row]):
+    """Views of the rows of `model` that belong to whoever calls.
+
+    `resource` names the kind in errors: `tool`, `agent`, `execution`.
+    """
+
+    authentication_classes = (TenantAuthentication,)
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+    model: type[Row]
+    resource: str
+    body_class: type[StrictSerializer]
+    # What the caller sent, once it is valid.
+    sent: Mapping[str, Any] = {}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        _refuse_broken_query(request._request)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """A constraint of the database speaks last, at whatever statement or commit it does; a row
+        may be gone by the time it is written.
+        """
+        if isinstance(exc, self.model.DoesNotExist):
+            exc = self._not_found(self.kwargs["pk"])
+        if isinstance(exc, IntegrityError):
+            exc = self.conflict(constraint_name(exc), exc) or exc
+        return super().handle_exception(exc)
+
+    def conflict(self, constraint: str, error: IntegrityError) -> ApiError | None:
+        """What a violated constraint means to the caller; None where it means a fault of ours."""
+        return None
+
+    def validated_body(self, *, partial: bool = False) -> dict[str, Any]:
+        """The body, valid. Raises ApiError `MALFORMED_JSON` or `VALIDATION_ERROR`."""
+        body = self.body_class(
+            data=json_object(self.request), partial=partial, context={"view": self}
+        )
+        body.is_valid(raise_exception=True)
+        self.sent = body.validated_data
+        return dict(self.sent)
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls, and its quota."""
+        return cast(Caller, self.request.auth)
+
+    def get_queryset(self) -> models.QuerySet[Row]:
+        """The tenant's own rows."""
+        return self.model._default_manager.filter(tenant_id=self.caller.tenant_id)
+
+    def get_object(self) -> Row:
+        """The tenant's row that the address names. Raises ApiError 404, or 403 for another's."""
+        return self.find(self.get_queryset())
+
+    def find(self, rows: models.QuerySet[Row]) -> Row:
+        """The row of `rows`, which are the tenant's own, that the address names."""
+        text = self.kwargs["pk"]
+        pk = parse_uuid(text)
+        row = rows.filter(pk=pk).first() if pk else None
+        if row is None:
+            # Only now, and only as a boolean: is it another tenant's, or nobody's?
+            foreign = pk is not None and self.model._default_manager.filter(pk=pk).exists()
+            raise self._isolation_error(text) if foreign else self._not_found(text)
+        return row
+
+    def _isolation_error(self, text: str) -> ApiError:
+        return ApiError(
+            403,
+            "TENANT_ISOLATION_VIOLATION",
+            f"This {self.resource} belongs to another tenant.",
+            {"resource_type": self.resource, "resource_id": text},
+        )
+
+    def _not_found(self, text: str) -> ApiError:
+        return ApiError(
+            404,
+            f"{self.resource.upper()}_NOT_FOUND",
+            f"There is no such {self.resource}.",
+            {f"{self.resource}_id": text},
+        )
+
+
+def constraint_name(error: IntegrityError) -> str:
+    """The violated constraint's name, "" where PostgreSQL did not speak."""
+    diagnostics = getattr(error.__cause__, "diag", None)
+    return getattr(diagnostics, "constraint_name", None) or ""
+
+
+def _refuse_broken_query(request: HttpRequest) -> None:
+    """Django would silently replace bytes that are not UTF-8; PostgreSQL takes no NUL."""
+    try:
+        query = request.META.get("QUERY_STRING", "").encode("latin-1")
+        if b"\0" not in (decoded := unquote_to_bytes(query)):
+            decoded.decode()
+            return
+    except UnicodeError:
+        pass
+    raise bad_request("The query string is not UTF-8, or holds a NUL.")

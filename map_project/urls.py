@@ -1,0 +1,29 @@
+"""The addresses. No trailing slash anywhere but in the admin."""
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
+
+from map_project.api import views
+from map_project.api.schema import SchemaView
+
+handler400 = "map_project.api.errors.handler400"
+handler404 = "map_project.api.errors.handler404"
+handler500 = "map_project.api.errors.handler500"
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/docs")),
+    path("health", views.HealthView.as_view(), name="health"),
+    path("live", views.LiveView.as_view(), name="live"),
+    path("ready", views.ReadyView.as_view(), name="ready"),
+    path("schema", SchemaView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("api/v1/", include("tools.urls")),
+    path("api/v1/", include("agents.urls")),
+    path("api/v1/", include("executions.urls")),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    re_path("", views.unknown_route),
+]
