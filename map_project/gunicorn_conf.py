@@ -1,14 +1,20 @@
 """gunicorn's configuration, in production and under `make run` alike."""
 
+import os
+import sys
+
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
+try:
+    host, port = settings.HOST, settings.PORT
+except ImproperlyConfigured as error:
+    sys.exit(str(error))
 
 wsgi_app = "map_project.wsgi:application"
 # An IPv6 address stands in brackets.
-bind = (
-    f"[{settings.HOST}]:{settings.PORT}"
-    if ":" in settings.HOST
-    else f"{settings.HOST}:{settings.PORT}"
-)
+bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 worker_class = "gthread"
 workers = settings.WEB_CONCURRENCY

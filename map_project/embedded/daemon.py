@@ -26,9 +26,6 @@ _ADOPT_SECONDS = 10.0
 # Nothing of the caller's environment reaches the servers: PGPORT, for one, would move the socket.
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
-# Kept for good: a Popen that is dropped while its process lives complains about it.
-_started: list[subprocess.Popen[bytes]] = []
-
 
 class Daemon(ABC):
     """A server of a location. Every call but the constructor needs the location's gate held."""
@@ -119,15 +116,15 @@ class Daemon(ABC):
         self.prepare()
         with FileLock(self._lock_path) as lock, open(self.log, "wb", opener=_open_no_link) as log:
             lock.acquire()
-            process = subprocess.Popen(
-                self.command(),
+            # The shell ends at once: the server is nobody's child, whoever of its users ends first.
+            subprocess.run(
+                ["/bin/sh", "-c", '"$@" &', "sh", *self.command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=[lock.fd],
                 **self._popen_arguments(),
             )
-        _started.append(process)
         if not self._comes_up(_START_SECONDS):
             raise self._failure("did not start", self.log.read_text(errors="replace"))
 

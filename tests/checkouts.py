@@ -1,0 +1,119 @@
+"""Checkouts of their own for tests that start and kill the embedded servers."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from map_project.embedded import Location
+
+SOURCE = Path(__file__).resolve().parent.parent
+_PARTS = (
+    "Makefile", "manage.py", "requirements", "map_project", "tools", "agents", "executions", "ratelimit",
+)  # fmt: skip
+
+
+@contextmanager
+def empty_checkout() -> Iterator[Path]:
+    """An empty folder which the servers' account reaches: pytest's own are closed to it."""
+    with tempfile.TemporaryDirectory(prefix="map-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def checkout() -> Iterator[Path]:
+    """A copy of what `make run` needs."""
+    with empty_checkout() as folder:
+        for part in _PARTS:
+            source, target = SOURCE / part, folder / part
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, target)
+        yield folder
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The tests' environment without the addresses of their own servers."""
+    ours = {
+        "DATABASE_URL",
+        "REDIS_URL",
+        "SECRET_KEY",
+        "HOST",
+        "PORT",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MFLAGS",
+    }
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    return kept | {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1"} | changes
+
+
+@contextmanager
+def process(
+    *command: str | Path, cwd: Path, stdin: IO[bytes] | int = subprocess.DEVNULL, **changes: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a program in its own group, its two outputs in one; killed at the end if still there."""
+    child = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environment(**changes),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield child
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+
+
+def manage(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a `manage.py` command of a checkout to its end."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=folder,
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def server_pids(place: Location) -> dict[str, int]:
+    """The processes of the servers, as they tell themselves; none for one that tells nothing."""
+    files = {"postgres": "postgres/postmaster.pid", "redis": "redis/redis.pid"}
+    texts = {
+        name: (place.data_dir / file).read_text()
+        for name, file in files.items()
+        if (place.data_dir / file).exists()
+    }
+    return {name: int(text.split()[0]) for name, text in texts.items() if text}
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process lives; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether the condition comes to hold in that time."""
+    deadline = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return holds

@@ -1,0 +1,263 @@
+"""`up`, `make run` and `manage.py` in a checkout of their own: starts, ends, and what stands in the way."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from map_project.embedded import location
+from tests.checkouts import checkout, eventually, is_running, manage, process, server_pids
+
+# Generous: on an idle machine of two cores the second start takes a third of it.
+_SECOND_START_SECONDS = 5.0
+
+made_by_make = pytest.mark.skipif(
+    not (Path(sys.prefix) / "dev.txt").exists() or shutil.which("make") is None,
+    reason="`make` would install into this environment",
+)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """One checkout for all of them, so that its database is made once."""
+    with checkout() as path:
+        yield path
+
+
+@pytest.fixture
+def port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+Process = AbstractContextManager["subprocess.Popen[str]"]
+
+
+def up(folder: Path, port: str, *options: str, **changes: str) -> Process:
+    return process(sys.executable, "manage.py", "up", *options, cwd=folder, PORT=port, **changes)
+
+
+def make_run(folder: Path, port: str) -> Process:
+    return process("make", "run", f"VENV={sys.prefix}", cwd=folder, PORT=port)
+
+
+def is_healthy(port: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as response:
+            body: dict[str, object] = json.load(response)
+            return bool(body["status"])
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def await_health(port: str, seconds: float = 60.0) -> None:
+    assert eventually(lambda: is_healthy(port), seconds), "it never became healthy"
+
+
+def output_of(child: "subprocess.Popen[str]") -> str:
+    output, _ = child.communicate(timeout=60)
+    return output
+
+
+def assert_nothing_runs(folder: Path, pids: dict[str, int], port: str) -> None:
+    assert not any(map(is_running, pids.values()))
+    assert server_pids(location(folder)) == {}
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(port)), timeout=2)
+
+
+def test_it_serves_keeps_its_data_and_ends(folder: Path, port: str) -> None:
+    with up(folder, port) as first:
+        await_health(port)
+        pids = server_pids(location(folder))
+        secret = (folder / ".map" / "dev" / "secret_key").read_text()
+        command = ("create_tenant", "a tenant that must be kept")
+        assert manage(folder, *command, PORT=port).returncode == 0
+        assert server_pids(location(folder)) == pids
+        first.send_signal(signal.SIGINT)
+        output = output_of(first)
+    assert first.returncode == 0, output
+    assert f"http://127.0.0.1:{port}/docs" in output
+    assert "createsuperuser" in output
+    assert "Traceback" not in output
+    assert_nothing_runs(folder, pids, port)
+
+    started = time.monotonic()
+    with up(folder, port) as second:
+        await_health(port, _SECOND_START_SECONDS)
+        took = time.monotonic() - started
+        assert "must be unique" not in (refused := manage(folder, *command, PORT=port)).stdout
+        assert refused.returncode != 0, "the tenant of the first start is gone"
+        second.send_signal(signal.SIGTERM)
+        output = output_of(second)
+    assert second.returncode == 0, output
+    assert took < _SECOND_START_SECONDS
+    assert (folder / ".map" / "dev" / "secret_key").read_text() == secret
+
+
+def test_the_curl_line_it_prints_works(folder: Path, port: str) -> None:
+    with up(folder, port) as child:
+        await_health(port)
+        child.send_signal(signal.SIGINT)
+        lines = [line.strip() for line in output_of(child).splitlines()]
+    (curl,) = [line for line in lines if line.startswith("curl ")]
+    if shutil.which("curl") is None:
+        pytest.skip("this machine has no curl")
+    with up(folder, port):
+        await_health(port)
+        answer = subprocess.run(["/bin/sh", "-c", curl], capture_output=True, text=True, timeout=30)
+    assert "items" in json.loads(answer.stdout)
+
+
+def test_a_second_one_beside_the_first_is_told(folder: Path, port: str) -> None:
+    with up(folder, port) as first, up(folder, str(int(port) - 1)) as second:
+        await_health(port)
+        output = output_of(second)
+        assert second.returncode == 1
+        assert output.count("\n") == 1
+        assert f"process {first.pid}, http://127.0.0.1:{port}" in output
+        assert is_healthy(port)
+
+
+def test_a_taken_port_is_told_before_anything_starts(folder: Path, port: str) -> None:
+    with socket.create_server(("127.0.0.1", int(port))), up(folder, port) as child:
+        output = output_of(child)
+    assert child.returncode == 1
+    assert output.startswith(f"Port {port} of 127.0.0.1 is taken")
+    assert output.count("\n") == 1
+    assert server_pids(location(folder)) == {}
+
+
+def test_an_address_that_is_not_ours_is_told(folder: Path, port: str) -> None:
+    with up(folder, port, HOST="192.0.2.1") as child:
+        output = output_of(child)
+    assert child.returncode == 1
+    assert output.startswith(f"Cannot serve on 192.0.2.1:{port}")
+    assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["up", "serve", "check"])
+def test_a_bad_setting_is_one_sentence(folder: Path, command: str) -> None:
+    result = manage(folder, command, WEB_CONCURRENCY="many")
+
+    assert result.returncode == 1
+    assert "WEB_CONCURRENCY" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_command_alone_has_servers_for_its_own_duration(folder: Path) -> None:
+    result = manage(folder, "migrate", "--verbosity", "0")
+
+    assert result.returncode == 0, result.stderr
+    assert server_pids(location(folder)) == {}
+
+
+def test_help_starts_nothing(folder: Path) -> None:
+    with checkout() as fresh:
+        assert "up" in manage(fresh, "help").stdout
+        assert not (fresh / ".map" / "dev" / "postgres").exists()
+
+
+def test_addresses_from_the_environment_are_used_as_they_are(folder: Path, port: str) -> None:
+    unreachable = {"DATABASE_URL": "postgresql://map@127.0.0.1:1/map", "SECRET_KEY": "x" * 50}
+    with up(folder, port, REDIS_URL="redis://127.0.0.1:1", **unreachable) as child:
+        output = output_of(child)
+    assert child.returncode == 1
+    assert "The database does not answer" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_killed_itself_it_leaves_nothing_that_blocks_the_next_start(
+    folder: Path, port: str
+) -> None:
+    with up(folder, port) as killed:
+        await_health(port)
+        pids = server_pids(location(folder))
+        killed.kill()
+        killed.wait()
+        with up(folder, port) as following:
+            await_health(port, _SECOND_START_SECONDS * 2)
+            assert server_pids(location(folder)) == pids
+            following.send_signal(signal.SIGTERM)
+            assert following.wait(timeout=30) == 0
+    assert_nothing_runs(folder, pids, port)
+
+
+@pytest.mark.slow
+def test_it_ends_with_the_parent_that_it_follows(folder: Path, port: str) -> None:
+    script = f"{sys.executable} manage.py up --follow-parent $$ & wait"
+    with process("/bin/sh", "-c", script, cwd=folder, PORT=port) as shell:
+        await_health(port)
+        pids = server_pids(location(folder))
+        shell.kill()
+        assert eventually(lambda: not any(map(is_running, pids.values())))
+        assert eventually(lambda: not is_healthy(port))
+
+
+@pytest.mark.slow
+def test_a_request_under_way_is_answered_before_it_ends(folder: Path, port: str) -> None:
+    with up(folder, port) as child:
+        await_health(port)
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=20) as client:
+            client.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n")
+            time.sleep(0.3)
+            os.killpg(child.pid, signal.SIGINT)
+            time.sleep(0.3)
+            client.sendall(b"Connection: close\r\n\r\n")
+            assert client.recv(64).startswith(b"HTTP/1.1 200")
+        assert child.wait(timeout=30) == 0
+
+
+@pytest.mark.slow
+@made_by_make
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_make_run_ends_without_noise(folder: Path, port: str, end: signal.Signals) -> None:
+    with make_run(folder, port) as make:
+        await_health(port)
+        pids = server_pids(location(folder))
+        # A terminal's Ctrl-C goes to the whole group; SIGTERM goes to make alone.
+        (os.killpg if end == signal.SIGINT else os.kill)(make.pid, end)
+        output = output_of(make)
+    assert "Traceback" not in output
+    assert "Error" not in output
+    assert_nothing_runs(folder, pids, port)
+
+
+@pytest.mark.slow
+@made_by_make
+def test_make_killed_is_followed_and_the_next_one_starts(folder: Path, port: str) -> None:
+    with make_run(folder, port) as killed:
+        await_health(port)
+        killed.kill()
+        with make_run(folder, port) as following:
+            await_health(port, _SECOND_START_SECONDS * 2)
+            os.killpg(following.pid, signal.SIGINT)
+            output_of(following)
+    assert server_pids(location(folder)) == {}
+
+
+@pytest.mark.slow
+@made_by_make
+def test_everything_killed_at_once_is_no_obstacle(folder: Path, port: str) -> None:
+    with make_run(folder, port) as killed:
+        await_health(port)
+        for pid in server_pids(location(folder)).values():
+            os.kill(pid, signal.SIGKILL)
+        os.killpg(killed.pid, signal.SIGKILL)
+        with make_run(folder, port) as following:
+            await_health(port, _SECOND_START_SECONDS * 2)
+            os.killpg(following.pid, signal.SIGINT)
+            output_of(following)
+    assert server_pids(location(folder)) == {}
