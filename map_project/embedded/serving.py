@@ -1,6 +1,5 @@
 """gunicorn in this process, for `serve` and `up`: the settings are read, and refused, in one place."""
 
-import os
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +12,11 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
 from map_project import gunicorn_conf
+from map_project.embedded.parent import Parent
 
 
-def serve(*, when_ready: Callable[[], None] | None = None, parent: int | None = None) -> None:
-    """Serve until a signal says stop, or this process's parent is no longer ``parent``.
+def serve(*, when_ready: Callable[[], None] | None = None, parent: Parent | None = None) -> None:
+    """Serve until a signal says stop, or the parent leaves.
 
     Ends with SystemExit: 0 after a signal, whichever it was. ``when_ready`` is called once the port is open.
     """
@@ -34,7 +34,7 @@ def _let_go_of_connections() -> None:
 
 
 class _Server(BaseApplication):
-    def __init__(self, when_ready: Callable[[], None], parent: int | None) -> None:
+    def __init__(self, when_ready: Callable[[], None], parent: Parent | None) -> None:
         self._when_ready = when_ready
         self._parent = parent
         super().__init__()
@@ -58,7 +58,7 @@ class _Server(BaseApplication):
 class _Arbiter(Arbiter):
     """gunicorn's, which on any of the usual signals finishes the requests under way and ends."""
 
-    def __init__(self, app: _Server, parent: int | None) -> None:
+    def __init__(self, app: _Server, parent: Parent | None) -> None:
         self._parent = parent
         super().__init__(app)
 
@@ -66,7 +66,7 @@ class _Arbiter(Arbiter):
 
     def manage_workers(self) -> None:
         # Called every second, at the least.
-        if self._parent is not None and os.getppid() != self._parent:
+        if self._parent and self._parent.is_leaving():
             self.handle_term()
         super().manage_workers()
 

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 import socket
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from django.db import OperationalError
 from map_project.embedded import location
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.locks import FileLock
+from map_project.embedded.parent import Parent
 from map_project.embedded.servers import running_as_configured
 from map_project.embedded.serving import serve
 from map_project.embedded.waiting import wait_until
@@ -50,11 +53,14 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: Any, follow_parent: int | None, **_options: Any) -> None:
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stop, _end)
+        parent = Parent(follow_parent) if follow_parent else None
         with _only_one(settings.BASE_DIR):
             _await_port(settings.HOST, settings.PORT)
             with running_as_configured():
                 self._prepare_database()
-                serve(when_ready=self._greet, parent=follow_parent)
+                serve(when_ready=self._greet, parent=parent)
 
     def _prepare_database(self) -> None:
         self.stdout.write("Migrating the database ...")
@@ -68,6 +74,11 @@ class Command(BaseCommand):
     def _greet(self) -> None:
         self.stdout.write(_GREETING.format(address=_address()))
         self.stdout.flush()
+
+
+def _end(*_: object) -> None:
+    # Until gunicorn has handlers of its own; an exception, so that the servers stop on the way out.
+    sys.exit(0)
 
 
 def _address() -> str:
