@@ -22,7 +22,8 @@ COPY executions executions
 COPY ratelimit ratelimit
 COPY deploy deploy
 # Settings want these three; collecting static files opens none of them.
-RUN SECRET_KEY=unused DATABASE_URL=postgres://unused/unused REDIS_URL=redis://unused \
+RUN mkdir static \
+    && SECRET_KEY=unused DATABASE_URL=postgres://unused/unused REDIS_URL=redis://unused \
         python manage.py collectstatic --noinput --verbosity 0 \
     && python -m compileall -q manage.py map_project tools agents executions ratelimit
 

@@ -2,8 +2,8 @@
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
-from map_project.api.schema import operation
 from agents.serializers import AgentBody, AgentSerializer
+from map_project.api.schema import operation
 
 _TOOL_ID = "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11"
 _FIELDS = {"name": "Researcher", "role": "research analyst", "description": "Finds and sums up."}
@@ -28,7 +28,9 @@ documented = extend_schema_view(
         "List agents",
         description="Ordered by `created_at`, then `id`.",
         parameters=[
-            OpenApiParameter("tool_name", str, description="Only agents with the tool of this name.")
+            OpenApiParameter(
+                "tool_name", str, description="Only agents with the tool of this name."
+            )
         ],
         responses={200: AgentSerializer(many=True)},
         errors=["INVALID_PAGINATION"],

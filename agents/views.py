@@ -22,9 +22,7 @@ class AgentViewSet(TenantViewSet[Agent]):
     body_class = AgentBody
 
     def list(self, request: Request) -> Response:
-        agents = self._filtered(self.get_queryset()).prefetch_related("tools")
-        page = self.paginate_queryset(agents)
-        return self.get_paginated_response(AgentSerializer(page, many=True).data)
+        return self.page(self._filtered(self.get_queryset()).prefetch_related("tools"))
 
     def create(self, request: Request) -> Response:
         fields = {"tool_ids": [], **self.validated_body()}

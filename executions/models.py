@@ -20,7 +20,9 @@ class Execution(models.Model):
         SUCCEEDED = "succeeded"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_constraint=False, db_index=False)
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, db_constraint=False, db_index=False
+    )
     agent_id = models.UUIDField()
     agent_name = models.CharField(max_length=100)
     prompt = models.TextField()

@@ -54,8 +54,7 @@ class HistoryViewSet(TenantViewSet[Execution]):
     serializer_class = ExecutionSerializer
 
     def list(self, request: Request) -> Response:
-        page = self.paginate_queryset(self.get_queryset())
-        return self.get_paginated_response(ExecutionSerializer(page, many=True).data)
+        return self.page(self.get_queryset())
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(ExecutionSerializer(self.get_object()).data)

@@ -177,9 +177,11 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "static"
-# Found in the packages themselves where nobody ran collectstatic (a source checkout).
-WHITENOISE_USE_FINDERS = not STATIC_ROOT.is_dir()
+# The image makes this folder and collects into it; without it (a source checkout) the files are
+# found where they are, in the packages.
+_COLLECTED = BASE_DIR / "static"
+STATIC_ROOT = _COLLECTED if _COLLECTED.is_dir() else None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False
 
 # JSON and nothing else, both ways; whoever calls is told by the tenant's key alone.

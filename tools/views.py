@@ -1,6 +1,6 @@
 """Tools of a tenant: list, make, change, delete."""
 
-from typing import Any
+from operator import itemgetter
 
 from django.db import IntegrityError
 from django.db.models import ProtectedError, QuerySet
@@ -25,8 +25,7 @@ class ToolViewSet(TenantViewSet[Tool]):
     body_class = ToolBody
 
     def list(self, request: Request) -> Response:
-        page = self.paginate_queryset(self._filtered(self.get_queryset()))
-        return self.get_paginated_response(ToolSerializer(page, many=True).data)
+        return self.page(self._filtered(self.get_queryset()))
 
     def create(self, request: Request) -> Response:
         tool = Tool.objects.create(tenant_id=self.caller.tenant_id, **self.validated_body())
@@ -61,9 +60,7 @@ class ToolViewSet(TenantViewSet[Tool]):
 
     def _in_use(self) -> ApiError:
         agents = Tool(pk=self.kwargs["pk"]).agents.filter(tenant_id=self.caller.tenant_id)
-        dependent: list[dict[str, Any]] = sorted(
-            agents.values("id", "name"), key=lambda agent: agent["name"]
-        )
+        dependent = sorted(agents.values("id", "name"), key=itemgetter("name"))
         message = "Agents use this tool; take it from them first."
         return ApiError(400, "TOOL_IN_USE", message, {"dependent_agents": dependent})
 

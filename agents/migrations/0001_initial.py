@@ -2,62 +2,100 @@
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import map_project.api.ids
 from django.db import migrations, models
+
+import map_project.api.ids
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tenants', '0001_initial'),
-        ('tools', '0001_initial'),
+        ("tenants", "0001_initial"),
+        ("tools", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Agent',
+            name="Agent",
             fields=[
-                ('id', models.UUIDField(default=map_project.api.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('name', models.CharField(max_length=100)),
-                ('role', models.CharField(max_length=100)),
-                ('description', models.CharField(max_length=1000)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=map_project.api.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("role", models.CharField(max_length=100)),
+                ("description", models.CharField(max_length=1000)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, to="tenants.tenant"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('created_at', 'id'),
+                "ordering": ("created_at", "id"),
             },
         ),
         migrations.CreateModel(
-            name='AgentTool',
+            name="AgentTool",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('agent', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='agents.agent')),
-                ('tool', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='tools.tool')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "agent",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, to="agents.agent"
+                    ),
+                ),
+                (
+                    "tool",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="tools.tool"),
+                ),
             ],
             options={
-                'verbose_name': 'tool of an agent',
-                'verbose_name_plural': 'tools of an agent',
+                "verbose_name": "tool of an agent",
+                "verbose_name_plural": "tools of an agent",
             },
         ),
         migrations.AddField(
-            model_name='agent',
-            name='tools',
-            field=models.ManyToManyField(blank=True, related_name='agents', through='agents.AgentTool', to='tools.tool'),
+            model_name="agent",
+            name="tools",
+            field=models.ManyToManyField(
+                blank=True, related_name="agents", through="agents.AgentTool", to="tools.tool"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='agenttool',
-            constraint=models.UniqueConstraint(fields=('agent', 'tool'), name='agent_tool_once'),
+            model_name="agenttool",
+            constraint=models.UniqueConstraint(fields=("agent", "tool"), name="agent_tool_once"),
         ),
         migrations.AddIndex(
-            model_name='agent',
-            index=models.Index(fields=['tenant', 'created_at', 'id'], name='agent_by_age'),
+            model_name="agent",
+            index=models.Index(fields=["tenant", "created_at", "id"], name="agent_by_age"),
         ),
         migrations.AddConstraint(
-            model_name='agent',
-            constraint=models.UniqueConstraint(fields=('tenant', 'name'), name='agent_name_unique'),
+            model_name="agent",
+            constraint=models.UniqueConstraint(fields=("tenant", "name"), name="agent_name_unique"),
         ),
     ]

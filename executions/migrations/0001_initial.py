@@ -2,38 +2,64 @@
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import map_project.api.ids
 from django.db import migrations, models
+
+import map_project.api.ids
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tenants', '0001_initial'),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Execution',
+            name="Execution",
             fields=[
-                ('id', models.UUIDField(default=map_project.api.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('agent_id', models.UUIDField()),
-                ('agent_name', models.CharField(max_length=100)),
-                ('prompt', models.TextField()),
-                ('model', models.CharField(max_length=100)),
-                ('response', models.TextField()),
-                ('status', models.CharField(choices=[('succeeded', 'Succeeded')], max_length=20)),
-                ('error_code', models.CharField(blank=True, max_length=50)),
-                ('latency_ms', models.PositiveIntegerField(help_text='Of the run, without the network.')),
-                ('request_id', models.CharField(max_length=128)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('tenant', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=map_project.api.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("agent_id", models.UUIDField()),
+                ("agent_name", models.CharField(max_length=100)),
+                ("prompt", models.TextField()),
+                ("model", models.CharField(max_length=100)),
+                ("response", models.TextField()),
+                ("status", models.CharField(choices=[("succeeded", "Succeeded")], max_length=20)),
+                ("error_code", models.CharField(blank=True, max_length=50)),
+                (
+                    "latency_ms",
+                    models.PositiveIntegerField(help_text="Of the run, without the network."),
+                ),
+                ("request_id", models.CharField(max_length=128)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-created_at', '-id'),
-                'indexes': [models.Index(fields=['tenant', '-created_at', '-id'], name='execution_by_age')],
+                "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    models.Index(fields=["tenant", "-created_at", "-id"], name="execution_by_age")
+                ],
             },
         ),
     ]

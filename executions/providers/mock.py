@@ -12,7 +12,13 @@ QUOTED_CHARACTERS = 100
 
 
 def respond(
-    *, agent_id: uuid.UUID, agent_name: str, role: str, tools: Sequence[str], prompt: str, model: str
+    *,
+    agent_id: uuid.UUID,
+    agent_name: str,
+    role: str,
+    tools: Sequence[str],
+    prompt: str,
+    model: str,
 ) -> str:
     """The mock's answer. `tools` are names in the order in which they are told.
 

@@ -98,7 +98,7 @@ _DRF_CODES = {
 }
 
 
-def as_api_error(error: Exception) -> ApiError:
+def as_api_error(error: Exception) -> ApiError:  # noqa: PLR0911  a table in code
     """Whatever was raised, as the answer it deserves; what nobody foresaw is logged and a 500."""
     match error:
         case ApiError():

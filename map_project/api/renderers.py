@@ -32,9 +32,7 @@ class OrjsonRenderer(BaseRenderer):
 class AlwaysJSON(BaseContentNegotiation):
     """Ignores `Accept`, and parses a body by its own `Content-Type` alone."""
 
-    def select_parser(
-        self, request: Request, parsers: Sequence[BaseParser]
-    ) -> BaseParser | None:
+    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser | None:
         for parser in parsers:
             if media_type_matches(parser.media_type or "", request.content_type or ""):
                 return parser

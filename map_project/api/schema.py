@@ -91,8 +91,14 @@ _TITLES = {
     500: "A fault on our side",
     503: "The database or Redis cannot be reached",
 }
-ALWAYS = ("MISSING_API_KEY", "INVALID_API_KEY", "BAD_REQUEST", "INTERNAL_ERROR")
-ALWAYS += ("SERVICE_UNAVAILABLE", "REQUEST_TOO_LARGE")
+ALWAYS = (
+    "MISSING_API_KEY",
+    "INVALID_API_KEY",
+    "BAD_REQUEST",
+    "REQUEST_TOO_LARGE",
+    "INTERNAL_ERROR",
+    "SERVICE_UNAVAILABLE",
+)
 WITH_BODY = ("VALIDATION_ERROR", "MALFORMED_JSON", "UNSUPPORTED_MEDIA_TYPE")
 
 
@@ -145,9 +151,7 @@ def operation(
     if example is not None:
         success = [str(status) for status in responses]
         examples.append(
-            OpenApiExample(
-                "Answer", value=example, response_only=True, status_codes=success
-            )
+            OpenApiExample("Answer", value=example, response_only=True, status_codes=success)
         )
     return extend_schema(
         summary=summary,
@@ -157,11 +161,14 @@ def operation(
     )
 
 
-class TenantAuthenticationScheme(OpenApiAuthenticationExtension):
+class TenantAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """The two ways to send the one key."""
 
     target_class = "map_project.tenants.authentication.TenantAuthentication"
-    name = ["ApiKey", "Bearer"]  # type: ignore[assignment]
+    name = ["ApiKey", "Bearer"]
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[str]]]:
+        return [{name: []} for name in self.name]
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
         return [
@@ -173,7 +180,7 @@ class TenantAuthenticationScheme(OpenApiAuthenticationExtension):
 @cache
 def document() -> dict[str, Any]:
     """The OpenAPI document of this release; it is made once a process."""
-    found: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
+    found: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -202,9 +209,9 @@ def _public(summary: str, checks: list[str]) -> dict[str, Any]:
         schema["properties"]["checks"] = {
             "type": "object",
             "required": checks,
-            "properties": {check: words for check in checks},
+            "properties": dict.fromkeys(checks, words),
         }
-        example["checks"] = {check: "ok" for check in checks}
+        example["checks"] = dict.fromkeys(checks, "ok")
     statuses = [200, 503] if checks else [200]
     titles = {200: "All is well", 503: "At least one check failed"}
     return {
@@ -214,9 +221,7 @@ def _public(summary: str, checks: list[str]) -> dict[str, Any]:
         "responses": {
             status: OpenApiResponse(schema, description=titles[status]) for status in statuses
         },
-        "examples": [
-            OpenApiExample("ok", value=example, response_only=True, status_codes=["200"])
-        ],
+        "examples": [OpenApiExample("ok", value=example, response_only=True, status_codes=["200"])],
     }
 
 

@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable
+from functools import cache
 
-import orjson
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.db.migrations.loader import MigrationLoader
@@ -92,16 +92,10 @@ def migrations_applied() -> bool:
     return _passes("migrations", compare)
 
 
+@cache
 def _migrations() -> dict[tuple[str, str], object]:
     """The migrations on disk; a release does not change while it runs."""
-    global _known_migrations
-    if _known_migrations is None:
-        loader = MigrationLoader(None, ignore_no_migrations=True)
-        _known_migrations = dict(loader.disk_migrations)
-    return _known_migrations
-
-
-_known_migrations: dict[tuple[str, str], object] | None = None
+    return dict(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
 
 
 def _passes(name: str, check: Callable[[], object]) -> bool:

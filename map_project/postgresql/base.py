@@ -66,7 +66,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _configure_connection(self, connection: psycopg.Connection[Any]) -> bool:
         if self.pool:
             self.pool.timeout = _PATIENCE_SECONDS
-        return super()._configure_connection(connection)
+        return bool(super()._configure_connection(connection))  # type: ignore[misc]
 
 
 def _fail_fast(pool: ConnectionPool[Any]) -> None:

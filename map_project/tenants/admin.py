@@ -39,7 +39,15 @@ class TenantAdmin(Undeletable):
 class ApiKeyAdmin(ReadOnly):
     """Keys are issued and revoked by the commands; here they are seen."""
 
-    list_display = ("prefix", "tenant", "name", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_display = (
+        "prefix",
+        "tenant",
+        "name",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+        "revoked_at",
+    )
     list_filter = ("tenant",)
     list_select_related = ("tenant",)
     search_fields = ("prefix", "name")

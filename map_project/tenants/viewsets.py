@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError, models
 from django.http import HttpRequest
 from rest_framework.request import Request
@@ -14,7 +15,6 @@ from map_project.api.errors import ApiError, bad_request
 from map_project.api.fields import StrictSerializer, parse_uuid
 from map_project.api.parsers import json_object
 from map_project.tenants.authentication import Caller, TenantAuthentication
-
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -41,7 +41,7 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
         """A constraint of the database speaks last, at whatever statement or commit it does; a row
         may be gone by the time it is written.
         """
-        if isinstance(exc, self.model.DoesNotExist):
+        if isinstance(exc, ObjectDoesNotExist):
             exc = self._not_found(self.kwargs["pk"])
         if isinstance(exc, IntegrityError):
             exc = self.conflict(constraint_name(exc), exc) or exc
@@ -67,7 +67,14 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
 
     def get_queryset(self) -> models.QuerySet[Row]:
         """The tenant's own rows."""
+        if getattr(self, "swagger_fake_view", False):
+            return self.model._default_manager.none()
         return self.model._default_manager.filter(tenant_id=self.caller.tenant_id)
+
+    def page(self, rows: models.QuerySet[Row]) -> Response:
+        """The page of `rows`, which are the tenant's own, that the query asks for."""
+        items = self.get_serializer(self.paginate_queryset(rows), many=True).data
+        return self.get_paginated_response(items)
 
     def get_object(self) -> Row:
         """The tenant's row that the address names. Raises ApiError 404, or 403 for another's."""

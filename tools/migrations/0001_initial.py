@@ -2,33 +2,60 @@
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import map_project.api.ids
 from django.db import migrations, models
+
+import map_project.api.ids
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tenants', '0001_initial'),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Tool',
+            name="Tool",
             fields=[
-                ('id', models.UUIDField(default=map_project.api.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('name', models.CharField(max_length=100)),
-                ('description', models.CharField(max_length=1000)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=map_project.api.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("description", models.CharField(max_length=1000)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, to="tenants.tenant"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('created_at', 'id'),
-                'indexes': [models.Index(fields=['tenant', 'created_at', 'id'], name='tool_by_age')],
-                'constraints': [models.UniqueConstraint(fields=('tenant', 'name'), name='tool_name_unique')],
+                "ordering": ("created_at", "id"),
+                "indexes": [
+                    models.Index(fields=["tenant", "created_at", "id"], name="tool_by_age")
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "name"), name="tool_name_unique")
+                ],
             },
         ),
     ]

@@ -3,49 +3,123 @@
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import map_project.api.ids
 from django.db import migrations, models
+
+import map_project.api.ids
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Tenant',
+            name="Tenant",
             fields=[
-                ('id', models.UUIDField(default=map_project.api.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('is_active', models.BooleanField(default=True, help_text='Off: every key of it is refused.')),
-                ('rate_limit_requests', models.PositiveIntegerField(blank=True, help_text='Runs in a window; empty means the setting RATE_LIMIT_REQUESTS.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000000)])),
-                ('rate_limit_window_seconds', models.PositiveIntegerField(blank=True, help_text='Empty means the setting RATE_LIMIT_WINDOW_SECONDS. A change starts a new window.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(2100)])),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=map_project.api.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True)),
+                (
+                    "is_active",
+                    models.BooleanField(default=True, help_text="Off: every key of it is refused."),
+                ),
+                (
+                    "rate_limit_requests",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Runs in a window; empty means the setting RATE_LIMIT_REQUESTS.",
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(1000000),
+                        ],
+                    ),
+                ),
+                (
+                    "rate_limit_window_seconds",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Empty means the setting RATE_LIMIT_WINDOW_SECONDS. A change starts a new window.",
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(2100),
+                        ],
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
             ],
             options={
-                'ordering': ('name',),
-                'constraints': [models.CheckConstraint(condition=models.Q(('rate_limit_requests__isnull', True), ('rate_limit_requests__range', (1, 1000000)), _connector='OR'), name='tenant_rate_limit_requests_in_range'), models.CheckConstraint(condition=models.Q(('rate_limit_window_seconds__isnull', True), ('rate_limit_window_seconds__range', (1, 2100)), _connector='OR'), name='tenant_rate_limit_window_in_range')],
+                "ordering": ("name",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("rate_limit_requests__isnull", True),
+                            ("rate_limit_requests__range", (1, 1000000)),
+                            _connector="OR",
+                        ),
+                        name="tenant_rate_limit_requests_in_range",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("rate_limit_window_seconds__isnull", True),
+                            ("rate_limit_window_seconds__range", (1, 2100)),
+                            _connector="OR",
+                        ),
+                        name="tenant_rate_limit_window_in_range",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ApiKey',
+            name="ApiKey",
             fields=[
-                ('id', models.UUIDField(default=map_project.api.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(blank=True, max_length=100)),
-                ('prefix', models.CharField(editable=False, max_length=12, unique=True)),
-                ('key_hash', models.CharField(editable=False, max_length=64, unique=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='api_keys', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=map_project.api.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=100)),
+                ("prefix", models.CharField(editable=False, max_length=12, unique=True)),
+                ("key_hash", models.CharField(editable=False, max_length=64, unique=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="api_keys",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'API key',
-                'ordering': ('created_at', 'id'),
+                "verbose_name": "API key",
+                "ordering": ("created_at", "id"),
             },
         ),
     ]

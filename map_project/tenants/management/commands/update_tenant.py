@@ -24,9 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("tenant", help="its name or id")
         parser.add_argument("--name", default=_LEFT_OUT)
         for option, metavar in (("--rate-limit", "N|default"), ("--window", "SECONDS|default")):
-            parser.add_argument(
-                option, type=number_or_default, default=_LEFT_OUT, metavar=metavar
-            )
+            parser.add_argument(option, type=number_or_default, default=_LEFT_OUT, metavar=metavar)
         state = parser.add_mutually_exclusive_group()
         state.add_argument("--active", action="store_true", dest="active", default=_LEFT_OUT)
         state.add_argument("--inactive", action="store_false", dest="active", default=_LEFT_OUT)

@@ -1,0 +1,65 @@
+"""Rows for tests. Children take the tenant from the parent, so that no test crosses by mistake."""
+
+from typing import Any
+
+import factory
+from factory.django import DjangoModelFactory
+
+from agents.models import Agent, AgentTool
+from executions.models import Execution
+from map_project.tenants.models import Tenant
+from tools.models import Tool
+
+
+class TenantFactory(DjangoModelFactory[Tenant]):
+    class Meta:
+        model = Tenant
+
+    name = factory.Faker("uuid4")
+
+
+class ToolFactory(DjangoModelFactory[Tool]):
+    class Meta:
+        model = Tool
+
+    tenant = factory.SubFactory(TenantFactory)
+    name = factory.Sequence(lambda n: f"tool {n:06}")
+    description = "Does something useful."
+
+
+class AgentFactory(DjangoModelFactory[Agent]):
+    class Meta:
+        model = Agent
+        skip_postgeneration_save = True
+
+    tenant = factory.SubFactory(TenantFactory)
+    name = factory.Sequence(lambda n: f"agent {n:06}")
+    role = "analyst"
+    description = "Looks into things."
+
+    @factory.post_generation
+    def with_tools(self: Agent, create: bool, count: int | None, **kwargs: Any) -> None:
+        """`AgentFactory(with_tools=3)`: so many tools of its own tenant."""
+        for tool in ToolFactory.create_batch(count or 0, tenant=self.tenant):
+            AgentTool.objects.create(agent=self, tool=tool)
+
+
+class ExecutionFactory(DjangoModelFactory[Execution]):
+    class Meta:
+        model = Execution
+
+    agent = factory.SubFactory(AgentFactory)
+    tenant = factory.SelfAttribute("agent.tenant")
+    agent_id = factory.SelfAttribute("agent.pk")
+    agent_name = factory.SelfAttribute("agent.name")
+    prompt = "What is new?"
+    model = "gpt-4o"
+    response = "[Mock Response] Nothing."
+    status = Execution.Status.SUCCEEDED
+    latency_ms = 1
+    request_id = "factory"
+
+    @classmethod
+    def _create(cls, model_class: type[Execution], *args: Any, **kwargs: Any) -> Execution:
+        kwargs.pop("agent")
+        return super()._create(model_class, *args, **kwargs)

@@ -1,0 +1,64 @@
+"""A live server for tests: gunicorn with its processes and threads, on the tests' own database."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from django.conf import settings
+
+from tests.api import LiveApi
+
+
+def database_url() -> str:
+    """The address of the test database: that of the environment, with the name pytest gave it."""
+    name = quote(settings.DATABASES["default"]["NAME"])
+    return urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(**environment: str) -> Iterator[int]:
+    """Serves as production does, until left; gives the port. `environment` changes its settings."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "serve"],
+        cwd=settings.BASE_DIR,
+        env={
+            **os.environ,
+            "DATABASE_URL": database_url(),
+            "REDIS_URL": settings.REDIS_URL,
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            **environment,
+        },
+    )
+    try:
+        wait_until_live(port, process)
+        yield port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def wait_until_live(port: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    """Returns once /live answers."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if LiveApi(port).get("/live").status == 200:
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"the server did not come up (exit code {process.poll()})")
