@@ -1,0 +1,242 @@
+"""Taking, asking and resetting, on the Redis of the tests."""
+
+import os
+import struct
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from django.conf import LazySettings
+from redis import Redis
+
+from ratelimit import limiter
+from ratelimit.limiter import SCRIPT, LimiterUnavailable, Quota, window_key
+
+WINDOW = 60
+
+
+@pytest.fixture
+def tenant() -> uuid.UUID:
+    return uuid.uuid4()
+
+
+@pytest.fixture
+def redis(settings: LazySettings) -> Iterator[Redis]:
+    with Redis.from_url(settings.REDIS_URL, protocol=2) as client:
+        yield client
+
+
+def take(tenant: uuid.UUID, limit: int = 3, window_seconds: int = WINDOW) -> limiter.Decision:
+    return limiter.take(tenant, limit=limit, window_seconds=window_seconds)
+
+
+def used(tenant: uuid.UUID) -> int:
+    return limiter.peek([Quota(tenant, 3, WINDOW)])[0].used
+
+
+def test_takes_until_none_is_left(tenant: uuid.UUID) -> None:
+    decisions = [take(tenant) for _ in range(5)]
+    assert [decision.allowed for decision in decisions] == [True, True, True, False, False]
+    assert [decision.remaining for decision in decisions] == [2, 1, 0, 0, 0]
+    assert [decision.retry_after_us > 0 for decision in decisions] == [False] * 3 + [True] * 2
+    assert {decision.limit for decision in decisions} == {3}
+    assert {decision.window_seconds for decision in decisions} == {WINDOW}
+
+
+def test_the_oldest_unit_tells_when_one_comes_free(tenant: uuid.UUID) -> None:
+    first, *others = (take(tenant) for _ in range(4))
+    assert first.next_free_us == WINDOW * 1_000_000
+    free_at = first.server_time_us + first.next_free_us
+    assert {other.server_time_us + other.next_free_us for other in others} == {free_at}
+    assert others[-1].server_time_us + others[-1].retry_after_us == free_at
+
+
+def test_the_clock_is_that_of_redis(tenant: uuid.UUID, redis: Redis) -> None:
+    before, now, after = redis.time(), take(tenant).server_time_us, redis.time()
+    assert before[0] * 1_000_000 + before[1] <= now <= after[0] * 1_000_000 + after[1]
+
+
+def test_a_unit_is_free_again_one_window_after_it_was_taken(tenant: uuid.UUID) -> None:
+    assert take(tenant, 1, window_seconds=1).allowed
+    denied = take(tenant, 1, window_seconds=1)
+    assert not denied.allowed
+    time.sleep(denied.retry_after_us / 1_000_000)
+    assert take(tenant, 1, window_seconds=1).allowed
+
+
+def test_a_lowered_limit_denies_until_enough_units_are_free(tenant: uuid.UUID) -> None:
+    taken_at = [take(tenant).server_time_us for _ in range(3)]
+    denied = take(tenant, limit=1)
+    assert (denied.allowed, denied.remaining) == (False, 0)
+    window_us = WINDOW * 1_000_000
+    assert denied.server_time_us + denied.retry_after_us == taken_at[2] + window_us
+    assert denied.server_time_us + denied.next_free_us == taken_at[0] + window_us
+
+
+def test_a_raised_limit_forgets_nothing(tenant: uuid.UUID) -> None:
+    for limit in (3, 1, 500, 2, 4):
+        take(tenant, limit)
+    assert used(tenant) == 3
+    assert [take(tenant, limit).allowed for limit in (3, 4, 4, 200)] == [False, True, False, True]
+
+
+def test_a_large_quota_is_counted_to_the_last_unit(tenant: uuid.UUID) -> None:
+    remaining = [take(tenant, 1_000).remaining for _ in range(1_001)]
+    assert remaining == [*range(999, -1, -1), 0]
+
+
+def test_tenants_and_windows_have_units_of_their_own(tenant: uuid.UUID) -> None:
+    assert take(tenant, 1).allowed
+    assert take(uuid.uuid4(), 1).allowed
+    assert take(tenant, 1, window_seconds=61).allowed
+
+
+def test_peek_tells_the_use_of_many_and_takes_nothing(tenant: uuid.UUID) -> None:
+    idle = uuid.uuid4()
+    last = [take(tenant) for _ in range(2)][-1]
+    quotas = [Quota(idle, 5, WINDOW), Quota(tenant, 3, WINDOW), Quota(tenant, 1, WINDOW)]
+    for _ in range(2):
+        nothing, some, over = limiter.peek(quotas)
+        assert (nothing.used, nothing.remaining, nothing.next_free_us, nothing.all_free_us) == (
+            0,
+            5,
+            0,
+            0,
+        )
+        assert (some.used, some.remaining) == (2, 1)
+        assert (over.used, over.remaining) == (2, 0)
+        all_free_at = last.server_time_us + WINDOW * 1_000_000
+        assert some.server_time_us + some.all_free_us == all_free_at
+        assert 0 < some.next_free_us <= some.all_free_us
+
+
+def test_peek_at_none_asks_nobody() -> None:
+    assert limiter.peek([]) == []
+
+
+def test_reset_frees_all(tenant: uuid.UUID) -> None:
+    for _ in range(3):
+        take(tenant)
+    limiter.reset(tenant, WINDOW)
+    assert used(tenant) == 0
+    assert take(tenant).remaining == 2
+
+
+def test_the_script_is_sent_where_it_is_not_known(tenant: uuid.UUID, redis: Redis) -> None:
+    redis.script_flush()
+    assert take(tenant).remaining == 2
+    redis.script_flush()
+    assert limiter.peek([Quota(tenant, 3, WINDOW), Quota(uuid.uuid4(), 3, WINDOW)])[0].used == 1
+    assert redis.script_exists(limiter.SCRIPT_SHA1) == [True]
+
+
+def test_a_window_lives_as_long_as_its_units(tenant: uuid.UUID, redis: Redis) -> None:
+    take(tenant)
+    lifetime = redis.pttl(window_key(tenant, WINDOW))
+    assert WINDOW * 1_000 < lifetime <= (WINDOW + 1) * 1_000
+
+
+def test_a_denial_prolongs_nothing(tenant: uuid.UUID, redis: Redis) -> None:
+    take(tenant, 1)
+    key = window_key(tenant, WINDOW)
+    redis.pexpire(key, 10_000)
+    log = redis.get(key)
+    assert not take(tenant, 1).allowed
+    assert redis.pttl(key) <= 10_000
+    assert redis.get(key) == log
+
+
+def test_a_full_window_takes_four_bytes_a_unit(tenant: uuid.UUID, redis: Redis) -> None:
+    for _ in range(1_000):
+        take(tenant, 1_000)
+    assert redis.strlen(window_key(tenant, WINDOW)) == 28 + 4 * 1_000
+
+
+# A clock that stepped back: the log is younger than it says
+
+
+def log(*units: int, newest: int, room: int = 4, oldest: int | None = None) -> bytes:
+    """A log as the script lays it out, for times since the epoch in microseconds."""
+    first = units[0] if oldest is None else oldest
+    header = struct.pack("<IIIdd", 0, len(units), room, first, newest)
+    return header + struct.pack(
+        f"<{room}I", *(unit % 2**32 for unit in units), *[0] * (room - len(units))
+    )
+
+
+def clock_us(redis: Redis) -> int:
+    seconds, microseconds = redis.time()
+    return int(seconds) * 1_000_000 + int(microseconds)
+
+
+def test_a_clock_set_back_by_a_day_locks_out_for_one_window_alone(
+    tenant: uuid.UUID, redis: Redis
+) -> None:
+    tomorrow = clock_us(redis) + 86_400_000_000
+    key = window_key(tenant, WINDOW)
+    redis.set(key, log(tomorrow, tomorrow, newest=tomorrow), px=86_460_000)
+    denied = take(tenant, 2)
+    assert not denied.allowed
+    # What the log says, and what becomes of it.
+    assert denied.server_time_us + denied.retry_after_us == tomorrow + WINDOW * 1_000_000
+    assert redis.pttl(key) <= (WINDOW + 1) * 1_000
+
+
+def test_a_clock_set_back_counts_on_from_the_newest_unit(tenant: uuid.UUID, redis: Redis) -> None:
+    soon = clock_us(redis) + 5_000_000
+    redis.set(window_key(tenant, WINDOW), log(soon, newest=soon), px=70_000)
+    assert [take(tenant, 3).remaining for _ in range(3)] == [1, 0, 0]
+
+
+def test_a_broken_log_does_not_hang_the_server(tenant: uuid.UUID, redis: Redis) -> None:
+    now = clock_us(redis)
+    old = [now - 120_000_000] * 4
+    redis.set(window_key(tenant, WINDOW), log(*old, newest=now))
+    take(tenant)
+    assert redis.ping()
+
+
+@pytest.mark.parametrize("value", ["x", b"\x00" * 27, b"\xff" * 400, b"\x7f" * 28])
+def test_a_foreign_value_is_an_error(tenant: uuid.UUID, redis: Redis, value: bytes) -> None:
+    redis.set(window_key(tenant, WINDOW), value)
+    with pytest.raises(LimiterUnavailable):
+        take(tenant)
+
+
+# The limiter of this process
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_talks_over_connections_of_its_own(tenant: uuid.UUID) -> None:
+    take(tenant)
+    if not (child := os.fork()):
+        remaining = -1
+        try:
+            remaining = take(tenant).remaining
+        finally:
+            os._exit(remaining)
+    remaining = take(tenant).remaining
+    _, status = os.waitpid(child, 0)
+    assert {remaining, os.waitstatus_to_exitcode(status)} == {0, 1}
+
+
+def test_it_follows_the_settings(settings: LazySettings, tenant: uuid.UUID) -> None:
+    usual = limiter.default_limiter()
+    settings.CACHES = {
+        "default": settings.CACHES["default"] | {"LOCATION": "unix:///nowhere/redis.sock"}
+    }
+    with pytest.raises(LimiterUnavailable, match="ConnectionError"):
+        take(tenant)
+    assert limiter.default_limiter() is not usual
+
+
+def test_the_timeout_is_that_of_the_settings(settings: LazySettings) -> None:
+    connections = limiter.default_limiter()._connections
+    assert connections.timeout_seconds == settings.RATE_LIMIT_TIMEOUT_MS / 1000
+    assert len(connections._slots.queue) >= settings.WEB_THREADS
+
+
+def test_the_script_says_what_it_is() -> None:
+    opening = SCRIPT.decode().split("\n\n")[0]
+    assert all(word in opening for word in ("KEYS[1]", "ARGV[1]", "ARGV[2]", "Result", "Layout"))
