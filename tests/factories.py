@@ -62,4 +62,5 @@ class ExecutionFactory(DjangoModelFactory[Execution]):
     @classmethod
     def _create(cls, model_class: type[Execution], *args: Any, **kwargs: Any) -> Execution:
         kwargs.pop("agent")
-        return super()._create(model_class, *args, **kwargs)
+        execution: Execution = super()._create(model_class, *args, **kwargs)
+        return execution

@@ -17,7 +17,7 @@ from tests.api import LiveApi
 
 def database_url() -> str:
     """The address of the test database: that of the environment, with the name pytest gave it."""
-    name = quote(settings.DATABASES["default"]["NAME"])
+    name = quote(str(settings.DATABASES["default"]["NAME"]))
     return urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))
 
 

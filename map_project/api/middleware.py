@@ -67,13 +67,13 @@ class RequestGuardMiddleware:
 def _bound_body(request: HttpRequest) -> None:
     """Raises ApiError `REQUEST_TOO_LARGE`."""
     limit = settings.MAX_BODY_BYTES
-    stream = request.META.get("wsgi.input")
+    stream = request.META["wsgi.input"]
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
         body = stream.read(limit + 1)
         if len(body) <= limit:
             request.META["CONTENT_LENGTH"] = str(len(body))
             # WSGIRequest read the (missing) length when it was made; there is no public way back.
-            request._stream = io.BytesIO(body)  # type: ignore[attr-defined]
+            request._stream = io.BytesIO(body)
             return
     elif int(request.META.get("CONTENT_LENGTH") or 0) <= limit:
         return

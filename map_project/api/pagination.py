@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import QuerySet
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -61,7 +60,7 @@ class StrictPagination(BasePagination):
     """`?limit=` and `?offset=`; two queries a page, one for the total and one for the items."""
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
+        self, queryset: Any, request: Request, view: APIView | None = None
     ) -> list[Any]:
         self.limit, self.offset = page_bounds(request.query_params)
         self.total = queryset.count()

@@ -1,6 +1,6 @@
 """JSON out, by orjson; whatever `Accept` says, the answer is JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -32,7 +32,7 @@ class OrjsonRenderer(BaseRenderer):
 class AlwaysJSON(BaseContentNegotiation):
     """Ignores `Accept`, and parses a body by its own `Content-Type` alone."""
 
-    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser | None:
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
         for parser in parsers:
             if media_type_matches(parser.media_type or "", request.content_type or ""):
                 return parser
@@ -41,7 +41,8 @@ class AlwaysJSON(BaseContentNegotiation):
     def select_renderer(
         self,
         request: Request,
-        renderers: Sequence[BaseRenderer],
+        renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,
     ) -> tuple[BaseRenderer, str]:
-        return renderers[0], renderers[0].media_type or ""
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type or ""

@@ -7,7 +7,7 @@ djangorestframework-api-key and of GitHub's tokens).
 
 import hashlib
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -41,7 +41,9 @@ def issue_key(
                 raise
 
 
-def keep_key(*, tenant: Tenant, key: str, name: str = "", expires_at: object = None) -> ApiKey:
+def keep_key(
+    *, tenant: Tenant, key: str, name: str = "", expires_at: datetime | None = None
+) -> ApiKey:
     """The row for a key that is given, such as a demo key."""
     return ApiKey.objects.create(
         tenant=tenant,
