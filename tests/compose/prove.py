@@ -30,7 +30,7 @@ def taken_down(stack: Stack) -> Iterator[None]:
     """Leaves nothing of the project behind; on a failure its last log lines are printed first."""
     try:
         yield
-    except ProofError:
+    except Exception:
         print(stack("logs", "--no-color", "--tail", "40"), file=sys.stderr)
         raise
     finally:
