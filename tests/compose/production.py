@@ -1,4 +1,4 @@
-"""What is proved of the same file with an .env made from deploy/.env.example."""
+"""What is proved of the same file with an .env made from deploy/env.example."""
 
 import json
 
@@ -28,10 +28,10 @@ def prove_production(stack: Stack) -> None:
 
 def _write_env(stack: Stack) -> None:
     given = SECRETS | {"ALLOWED_HOSTS": HOST}
-    lines = (stack.folder / "deploy" / ".env.example").read_text().splitlines()
+    lines = (stack.folder / "deploy" / "env.example").read_text().splitlines()
     for number, line in enumerate(lines):
         name = line.partition("=")[0]
         if name in given:
             lines[number] = f"{name}='{given.pop(name)}'"
-    check(not given, f"deploy/.env.example has no line for {', '.join(given)}")
+    check(not given, f"deploy/env.example has no line for {', '.join(given)}")
     (stack.folder / ".env").write_text("\n".join(lines) + "\n")

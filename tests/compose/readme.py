@@ -1,5 +1,12 @@
-"""The shell blocks of a Markdown page, and a way to run those with curl against any address."""
+"""The shell blocks of a Markdown page, and a way to run those with curl against any address.
 
+A comment above a curl says what must come back, the status and the fields of the body:
+
+    # → 200 items, total, limit, offset, has_more
+    curl -s http://127.0.0.1:8000/api/v1/history -H 'X-API-KEY: tenant-a-key'
+"""
+
+import json
 import os
 import re
 import shutil
@@ -8,25 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(?:bash|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PROMISE = re.compile(r"^# → (\d{3})(?: (.+))?$", re.MULTILINE)
+_DEFAULT_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1):8000\b")
 
-# Stands before the real curl on the PATH, so that a curl inside $(...) or xargs is seen too: notes
-# the first status line and the URL of every call.
+# Stands before the real curl on the PATH, so that a curl inside $(...) is seen too. Every call gets
+# a folder, numbered, with the answer's headers and body.
 _CURL = """#!/bin/sh
-headers=$(mktemp "{folder}/headers.XXXXXX")
-"{curl}" -D "$headers" "$@"
+number=$(ls "{notes}" | wc -l)
+mkdir "{notes}/$number"
+"{curl}" -D "{notes}/$number/headers" "$@" >"{notes}/$number/body"
 code=$?
-for url in "$@"; do case $url in http://*|localhost*|127.*) break ;; esac; done
-echo "$(awk 'NR == 1 {{ print $2 }}' "$headers") $url" >>"{folder}/calls"
+cat "{notes}/$number/body"
 exit $code
 """
 
 
 @dataclass(frozen=True)
-class Call:
-    """One curl call: the status that came back (0 when nothing did) and the URL."""
+class Reply:
+    """A status (0: no answer) and the names in the body, which is a JSON object or empty."""
 
     status: int
-    url: str
+    fields: frozenset[str]
 
 
 def shell_blocks(page: str) -> list[str]:
@@ -34,33 +43,44 @@ def shell_blocks(page: str) -> list[str]:
     return _FENCE.findall(page)
 
 
-def run_curl_blocks(page: str, address: str, folder: Path) -> tuple[list[Call], str]:
-    """Run the blocks that have a curl, in order and in one shell, with `localhost:8000` read as
-    `address`; `folder` takes the notes.
+def curl_script(page: str) -> str:
+    """The blocks that have a curl, as one script."""
+    return "\n".join(block for block in shell_blocks(page) if re.search(r"\bcurl\b", block))
 
-    Returns the calls and everything printed. Raises CalledProcessError when the shell ends badly.
+
+def promised(page: str) -> list[Reply]:
+    """What the comments say, in the order of the calls."""
+    return [
+        Reply(int(status), frozenset(fields.split(", ") if fields else ()))
+        for status, fields in _PROMISE.findall(curl_script(page))
+    ]
+
+
+def replies(page: str, address: str, folder: Path) -> list[Reply]:
+    """Run the page's curl blocks in one shell, with `address` for 127.0.0.1:8000 and localhost:8000.
+
+    `folder` must be empty, and takes the notes. Raises CalledProcessError when the shell ends badly.
     """
-    blocks = [block for block in shell_blocks(page) if re.search(r"\bcurl\b", block)]
-    script = "\n".join(blocks).replace("localhost:8000", address)
-    wrapper = folder / "bin" / "curl"
-    wrapper.parent.mkdir(parents=True)
-    wrapper.write_text(_CURL.format(folder=folder, curl=shutil.which("curl")))
+    notes, wrapper = folder / "calls", folder / "bin" / "curl"
+    for made in (notes, wrapper.parent):
+        made.mkdir(parents=True)
+    wrapper.write_text(_CURL.format(notes=notes, curl=shutil.which("curl")))
     wrapper.chmod(0o755)
-    notes = folder / "calls"
-    notes.touch()
-    shell = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", _DEFAULT_ADDRESS.sub(address, curl_script(page))],
         env={**os.environ, "PATH": f"{wrapper.parent}:{os.environ['PATH']}"},
         cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
         check=True,
         timeout=300,
     )
-    return [_call(line) for line in notes.read_text().splitlines()], shell.stdout
+    return [_reply(call) for call in sorted(notes.iterdir(), key=lambda call: int(call.name))]
 
 
-def _call(line: str) -> Call:
-    status, _, url = line.partition(" ")
-    return Call(int(status or 0), url)
+def _reply(call: Path) -> Reply:
+    headers = call / "headers"
+    status_line = headers.read_text().split("\n")[0].split() if headers.exists() else []
+    status = int(status_line[1]) if len(status_line) > 1 else 0
+    text = (call / "body").read_text()
+    return Reply(status, frozenset(json.loads(text) if text else ()))

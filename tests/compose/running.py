@@ -2,11 +2,12 @@
 
 import json
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 
-from tests.compose.readme import run_curl_blocks
-from tests.compose.stack import ONE_SHOTS, SERVERS, Stack, check, run, say, wait_for
+from tests.compose.readme import promised, replies
+from tests.compose.stack import ONE_SHOTS, SERVERS, ProofError, Stack, check, run, say, wait_for
 
 
 def prove_up(stack: Stack) -> None:
@@ -61,15 +62,20 @@ def prove_secrets(stack: Stack) -> None:
 
 
 def prove_readme(stack: Stack, folder: Path) -> None:
-    """The README's curl lines, in its order."""
+    """The README's curl lines, in its order, with the statuses and fields that it promises."""
     page = (stack.folder / "README.md").read_text()
-    calls, printed = run_curl_blocks(page, stack.address, folder)
-    check(bool(calls), "README.md has no curl line")
-    bad = [call for call in calls if call.status == 0 or call.status >= 500]
-    check(not bad, f"{bad}\n{printed}")
-    statuses = sorted(Counter(call.status for call in calls).items())
+    try:
+        seen = replies(page, stack.address, folder)
+    except subprocess.CalledProcessError as error:
+        raise ProofError(f"README.md: {error.stdout}{error.stderr}") from error
+    wanted = promised(page)
+    check(len(seen) == len(wanted) > 0, f"{len(seen)} calls, {len(wanted)} promises")
+    for number, (reply, promise) in enumerate(zip(seen, wanted, strict=True), start=1):
+        as_promised = reply.status == promise.status and reply.fields >= promise.fields
+        check(as_promised, f"README.md, call {number}: {reply}, not {promise}")
+    statuses = sorted(Counter(reply.status for reply in seen).items())
     told = ", ".join(f"{number} x {status}" for status, number in statuses)
-    say("README", f"{len(calls)} curl calls: {told}")
+    say("README", f"{len(seen)} curl calls answered as it says: {told}")
 
 
 def prove_manage(stack: Stack) -> str:

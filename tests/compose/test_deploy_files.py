@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from tests.compose.readme import run_curl_blocks, shell_blocks
+from tests.compose.readme import Reply, promised, replies, shell_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -28,19 +28,19 @@ def python(script: str, *arguments: str, **variables: str) -> subprocess.Complet
     return subprocess.run(command, env=environment(**variables), capture_output=True, text=True)
 
 
-# --- .env.example
+# --- env.example
 
 
 def test_env_example_documents_what_compose_reads() -> None:
     compose = (ROOT / "docker-compose.yml").read_text()
     handed_on = re.findall(r"^ +([A-Z_]+):$", compose, re.MULTILINE)
     read = {*handed_on, *re.findall(r"\$\{([A-Z_]+)", compose)}
-    example = (DEPLOY / ".env.example").read_text()
+    example = (DEPLOY / "env.example").read_text()
     assert set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE)) == read
 
 
 def test_env_example_as_it_is_makes_no_demo_tenants_and_no_known_secret() -> None:
-    lines = (DEPLOY / ".env.example").read_text().splitlines()
+    lines = (DEPLOY / "env.example").read_text().splitlines()
     active = [line for line in lines if line and not line.startswith("#")]
     assert active[0] == "DEMO=0"
     assert {"SECRET_KEY=", "POSTGRES_PASSWORD="} <= set(active)
@@ -127,6 +127,7 @@ def api() -> Iterator[HTTPServer]:
             accepted = self.headers["Host"] == "name.example" and self.path == "/ready"
             self.send_response(200 if accepted else 400)
             self.end_headers()
+            self.wfile.write(b'{"path": null}')
 
         def log_message(self, *_: object) -> None:
             pass
@@ -185,22 +186,31 @@ make run
 curl()
 ```
 ```sh
+# → 200 status, checks
 answer=$(curl -s http://localhost:8000/ready)
 echo "seen: $answer"
+# → 204
+curl -s http://127.0.0.1:8000/gone
 ```
 """
 
 
 def test_shell_blocks_in_order() -> None:
-    assert [block.splitlines()[0] for block in shell_blocks(PAGE)] == [
-        "make run",
-        "answer=$(curl -s http://localhost:8000/ready)",
-    ]
+    first_lines = [block.splitlines()[0] for block in shell_blocks(PAGE)]
+    assert first_lines == ["make run", "# → 200 status, checks"]
+
+
+def test_promises() -> None:
+    assert promised(PAGE) == [Reply(200, frozenset({"status", "checks"})), Reply(204, frozenset())]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_curl_blocks_are_run_against_the_address(api: HTTPServer, tmp_path: Path) -> None:
-    address = f"127.0.0.1:{api.server_port}"
-    calls, printed = run_curl_blocks(PAGE, address, tmp_path)
-    assert [(call.status, call.url) for call in calls] == [(400, f"http://{address}/ready")]
-    assert printed == "seen: \n"
+    seen = replies(PAGE, f"127.0.0.1:{api.server_port}", tmp_path)
+    assert seen == [Reply(400, frozenset({"path"})), Reply(400, frozenset({"path"}))]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_a_call_without_an_answer_ends_the_script(unused_port: int, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        replies(PAGE, f"127.0.0.1:{unused_port}", tmp_path)
