@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from map_project.embedded import Location
 
@@ -58,15 +57,13 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 @contextmanager
-def process(
-    *command: str | Path, cwd: Path, stdin: IO[bytes] | int = subprocess.DEVNULL, **changes: str
-) -> Iterator[subprocess.Popen[str]]:
+def process(*command: str | Path, cwd: Path, **changes: str) -> Iterator[subprocess.Popen[str]]:
     """Run a program in its own group, its two outputs in one; killed at the end if still there."""
     child = subprocess.Popen(
         command,
         cwd=cwd,
         env=environment(**changes),
-        stdin=stdin,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -68,7 +68,7 @@ def query(place: Location, sql: str) -> list[tuple[object, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def store(place: Location) -> "redis.Redis[bytes]":
+def store(place: Location) -> redis.Redis:
     return redis.Redis.from_url(place.redis_url, single_connection_client=True)
 
 
@@ -178,8 +178,6 @@ def test_users_that_come_at_once_agree_on_one_pair(place: Location) -> None:
 def test_a_server_that_was_killed_starts_again_with_its_data(place: Location, victim: str) -> None:
     with running(place):
         put_something(place)
-        with store(place) as client:
-            client.bgrewriteaof()
         killed = server_pids(place)[victim]
         os.kill(killed, signal.SIGKILL)
         assert eventually(lambda: not is_running(killed))
@@ -207,6 +205,7 @@ def test_a_machine_that_lost_its_power_leaves_nothing_in_the_way(place: Location
         assert_something_is_there(place)
 
 
+@pytest.mark.slow
 def test_servers_that_lost_their_sockets_are_replaced(
     place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +258,7 @@ def test_a_server_that_does_not_start_is_told_with_its_own_words(place: Location
     configuration.write_text(good)
 
 
+@pytest.mark.slow
 def test_a_deep_checkout_is_no_obstacle() -> None:
     with empty_checkout() as folder:
         deep = folder.joinpath(*["a-folder-with-a-rather-long-name"] * 8)

@@ -112,6 +112,7 @@ def test_it_serves_keeps_its_data_and_ends(folder: Path, port: str) -> None:
     assert (folder / ".map" / "dev" / "secret_key").read_text() == secret
 
 
+@pytest.mark.slow
 def test_the_curl_line_it_prints_works(folder: Path, port: str) -> None:
     with up(folder, port) as child:
         await_health(port)
@@ -128,6 +129,7 @@ def test_the_curl_line_it_prints_works(folder: Path, port: str) -> None:
     assert "items" in json.loads(answer.stdout)
 
 
+@pytest.mark.slow
 def test_a_second_one_beside_the_first_is_told(folder: Path, port: str) -> None:
     with up(folder, port) as first:
         await_health(port)
@@ -141,6 +143,7 @@ def test_a_second_one_beside_the_first_is_told(folder: Path, port: str) -> None:
         assert first.wait(timeout=30) == 0
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_told_before_anything_starts(folder: Path, port: str) -> None:
     with socket.create_server(("127.0.0.1", int(port))), up(folder, port) as child:
         output = output_of(child)
