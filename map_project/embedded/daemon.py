@@ -16,7 +16,7 @@ from typing import Any
 from map_project.embedded import Location
 from map_project.embedded.accounts import Account
 from map_project.embedded.errors import EmbeddedServersError
-from map_project.embedded.locks import FileLock
+from map_project.embedded.locks import FileLock, open_no_link
 from map_project.embedded.waiting import wait_until
 
 # A database that was killed replays its log first: that may take a while.
@@ -114,7 +114,7 @@ class Daemon(ABC):
     def _start(self) -> None:
         self.account.check_reach([self.executable(), self.location.data_dir])
         self.prepare()
-        with FileLock(self._lock_path) as lock, open(self.log, "wb", opener=_open_no_link) as log:
+        with FileLock(self._lock_path) as lock, open(self.log, "wb", opener=open_no_link) as log:
             lock.acquire()
             # The shell ends at once: the server is nobody's child, whoever of its users ends first.
             subprocess.run(
@@ -138,8 +138,3 @@ class Daemon(ABC):
         return EmbeddedServersError(
             f"{self.title} {what} in {self.location.data_dir}: {reason} (its log is {self.log})."
         )
-
-
-def _open_no_link(path: str, flags: int) -> int:
-    # As root, write nowhere else than in this folder, which belongs to another account.
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

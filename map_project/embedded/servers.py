@@ -86,15 +86,21 @@ def _gate(location: Location) -> Iterator[None]:
 
 def _make_data_dir(data_dir: Path, account: Account) -> None:
     try:
-        if not data_dir.parent.exists():
-            data_dir.parent.mkdir(exist_ok=True)
-            data_dir.parent.chmod(0o755)
-        data_dir.mkdir(exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True)
         data_dir.chmod(0o700)
-        for path in (data_dir, *data_dir.iterdir()):
-            account.own(path)
+        if account.is_other:
+            _hand_over(data_dir, account)
     except OSError as error:
         raise EmbeddedServersError(f"Cannot use {error.filename}: {error.strerror}.") from error
+
+
+def _hand_over(data_dir: Path, account: Account) -> None:
+    """As root: leave nothing in the checkout that its owner and the account cannot use."""
+    checkout = data_dir.parent.parent.stat()
+    os.chown(data_dir.parent, checkout.st_uid, checkout.st_gid)
+    data_dir.parent.chmod(0o755)
+    for path in (data_dir, *data_dir.iterdir()):
+        account.own(path)
 
 
 def _make_runtime_dir(runtime_dir: Path, account: Account) -> None:

@@ -64,6 +64,13 @@ class _Arbiter(Arbiter):
 
     handle_int = handle_hup = Arbiter.handle_term
 
+    def init_signals(self) -> None:
+        hang_up = signal.getsignal(signal.SIGHUP)
+        super().init_signals()
+        if hang_up is signal.SIG_IGN:
+            # Started with nohup.
+            signal.signal(signal.SIGHUP, hang_up)
+
     def manage_workers(self) -> None:
         # Called every second, at the least.
         if self._parent and self._parent.is_leaving():

@@ -18,7 +18,7 @@ from django.db import OperationalError
 
 from map_project.embedded import location
 from map_project.embedded.errors import EmbeddedServersError
-from map_project.embedded.locks import FileLock
+from map_project.embedded.locks import FileLock, open_no_link
 from map_project.embedded.parent import Parent
 from map_project.embedded.servers import running_as_configured
 from map_project.embedded.serving import serve
@@ -90,14 +90,16 @@ def _address() -> str:
 @contextmanager
 def _only_one(checkout: Path) -> Iterator[None]:
     """Refuse where another `up` of this checkout runs."""
-    path = location(checkout).data_dir.parent / "up.lock"
-    path.parent.mkdir(mode=0o755, exist_ok=True)
+    path = location(checkout).data_dir / "up.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path) as lock:
         if not wait_until(lambda: lock.acquire(wait=False), _PATIENCE_SECONDS):
+            other = path.read_text().strip()
             raise EmbeddedServersError(
-                f"Another `make run` of this checkout is up ({path.read_text().strip()}): stop it first."
+                f"Another `make run` of this checkout is up ({other}): stop it first."
             )
-        path.write_text(f"process {os.getpid()}, {_address()}\n")
+        with open(path, "w", opener=open_no_link) as file:
+            file.write(f"process {os.getpid()}, {_address()}\n")
         yield
 
 
