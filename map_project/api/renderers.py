@@ -8,7 +8,6 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
-from rest_framework.utils.mediatypes import media_type_matches
 
 
 class OrjsonRenderer(BaseRenderer):
@@ -33,10 +32,8 @@ class AlwaysJSON(BaseContentNegotiation):
     """Ignores `Accept`, and parses a body by its own `Content-Type` alone."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        for parser in parsers:
-            if media_type_matches(parser.media_type or "", request.content_type or ""):
-                return parser
-        return None
+        sent = (request.content_type or "").partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == sent), None)
 
     def select_renderer(
         self,
