@@ -33,7 +33,7 @@ class Bounds:
         # Python refuses to read thousands of digits; a dozen are beyond every bound here.
         digits = text.lstrip("-").lstrip("0")[:12] or "0"
         value = -int(digits) if text[0] == "-" else int(digits)
-        if value < self.minimum:
+        if value < self.minimum or text[0] == "-":
             return self.default, {"provided": text, "minimum": self.minimum}
         if value > self.maximum:
             return self.default, {"provided": text, "maximum": self.maximum}
