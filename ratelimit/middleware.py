@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import Error
 from django.http import HttpRequest, HttpResponse
 
 from map_project.api.errors import ApiError, as_api_error, unavailable
@@ -40,7 +40,7 @@ class RateLimitMiddleware:
             caller = resolve_caller(request)
             # Without a valid key it is the view that answers 401, and nothing is taken.
             return self._refusal(request, caller) if caller else None
-        except DatabaseError as error:
+        except Error as error:
             return as_api_error(error).response()
 
     def _refusal(self, request: HttpRequest, caller: Caller) -> HttpResponse | None:
