@@ -90,6 +90,7 @@ INSTALLED_APPS = [
 # The first of these sees every response last: whatever is refused below still carries its id.
 MIDDLEWARE = [
     "map_project.api.middleware.RequestIdMiddleware",
+    "map_project.api.middleware.ErrorEnvelopeMiddleware",
     "map_project.api.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -69,7 +69,8 @@ class Api:
     def _send(self, method: str, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
         headers = dict(headers)
         content_type = headers.pop("Content-Type", "")
-        response = Client().generic(method, url, content, content_type, headers=headers)
+        client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+        response = client.generic(method, url, content, content_type, headers=headers)
         found = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, found, response.getvalue())
 

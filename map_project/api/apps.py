@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.core.signals import got_request_exception
 from django.db.models.signals import pre_migrate
 
 
@@ -8,7 +9,10 @@ class ApiConfig(AppConfig):
     name = "map_project.api"
 
     def ready(self) -> None:
+        from map_project.api.errors import log_escaped
+
         pre_migrate.connect(_allow_any_time, dispatch_uid="map_project.api.allow_any_time")
+        got_request_exception.connect(log_escaped, dispatch_uid="map_project.api.log_escaped")
 
 
 def _allow_any_time(**_: object) -> None:

@@ -1,13 +1,15 @@
 """The error body, made here alone: `{"error_code", "message", "details"}` for every 4xx and 5xx."""
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import DatabaseError, InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.http.response import HttpResponseBase
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -66,6 +68,11 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, "BAD_REQUEST", message)
 
 
+def unreadable_body() -> ApiError:
+    """400 for a body that ends early, or whose chunks are none."""
+    return bad_request("The body could not be read to its end.")
+
+
 def unavailable(reason: str) -> ApiError:
     """503; `reason` is `redis_unavailable` or `database_unavailable`."""
     return ApiError(
@@ -98,8 +105,20 @@ _DRF_CODES = {
 }
 
 
-def as_api_error(error: Exception) -> ApiError:  # noqa: PLR0911  a table in code
+def as_api_error(error: BaseException) -> ApiError:
     """Whatever was raised, as the answer it deserves; what nobody foresaw is logged and a 500."""
+    foreseen = _foreseen(error)
+    if foreseen is None:
+        logger.error("unhandled %s", type(error).__name__, exc_info=error)
+        return internal_error()
+    if foreseen.status_code == 503:
+        logger.warning(
+            "%s: %s", foreseen.details["reason"], type(error.__cause__ or error).__name__
+        )
+    return foreseen
+
+
+def _foreseen(error: BaseException) -> ApiError | None:  # noqa: PLR0911  a table in code
     match error:
         case ApiError():
             return error
@@ -111,13 +130,15 @@ def as_api_error(error: Exception) -> ApiError:  # noqa: PLR0911  a table in cod
             return not_found()
         case PermissionDenied():
             return bad_request("This request is refused.")
+        case UnreadablePostError():
+            return unreadable_body()
+        case SuspiciousOperation():
+            return bad_request("The request is malformed.")
         case OperationalError() | InterfaceError():
-            logger.warning("database unavailable: %s", type(error.__cause__ or error).__name__)
             return unavailable("database_unavailable")
         case DatabaseError() if _lost_connection(error):
             return unavailable("database_unavailable")
-    logger.error("unhandled %s", type(error).__name__, exc_info=error)
-    return internal_error()
+    return None
 
 
 def _lost_connection(error: DatabaseError) -> bool:
@@ -155,6 +176,27 @@ def _sentences(found: Any) -> list[str]:
     return [str(found)]
 
 
+def enveloped(response: HttpResponseBase) -> HttpResponse:
+    """An error that was not made here (by WhiteNoise, by Django's views and debug pages): its status
+    and headers, with our body.
+    """
+    status = response.status_code
+    match status:
+        case 404:
+            error = not_found()
+        case 405:
+            error = ApiError(405, "METHOD_NOT_ALLOWED", "This method is not allowed here.")
+        case _ if status >= 500:
+            error = internal_error()
+        case _:
+            error = ApiError(status, "BAD_REQUEST", "This request is refused.")
+    answer = error.response()
+    for name, value in response.items():
+        if name.lower() not in {"content-type", "content-length"}:
+            answer[name] = value
+    return answer
+
+
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's hook for a suspicious request."""
     return bad_request("The request is malformed.").response()
@@ -166,5 +208,13 @@ def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    """Django's hook for what escaped everything else; Django has logged it by now."""
-    return internal_error().response()
+    """Django's hook for what escaped everything else; `log_escaped` has logged it by now."""
+    error = sys.exc_info()[1]
+    foreseen = _foreseen(error) if error else None
+    return (foreseen or internal_error()).response()
+
+
+def log_escaped(**_: object) -> None:
+    """Logs what no view handled, with DEBUG on as well: our settings silence Django's own logger."""
+    if error := sys.exc_info()[1]:
+        as_api_error(error)

@@ -9,9 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
+from django.utils.encoding import escape_uri_path
 
 from map_project.api import request_id
-from map_project.api.errors import ApiError, bad_request
+from map_project.api.errors import ApiError, bad_request, enveloped, unreadable_body
 
 logger = logging.getLogger("map.request")
 
@@ -36,11 +37,30 @@ class RequestIdMiddleware:
         response["X-Request-ID"] = identifier
         if not response.streaming:
             response["Content-Length"] = str(len(response.content))
+            if request.method == "HEAD":
+                # gunicorn would drop it as well, with a warning each time.
+                response.content = b""
         latency_ms = (time.perf_counter() - started) * 1000
-        logger.info(
-            "%s %s %s %.1fms", request.method, request.path, response.status_code, latency_ms
-        )
+        # Escaped: a path may hold line breaks, and would write log lines of its own.
+        path = escape_uri_path(request.path)
+        logger.info("%s %s %s %.1fms", request.method, path, response.status_code, latency_ms)
         return response
+
+
+class ErrorEnvelopeMiddleware:
+    """The last net: an error that left Django, WhiteNoise or a debug page in a form of its own leaves
+    here in ours. The admin is for people, and keeps its pages.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if response.status_code < 400 or request.path.startswith("/admin"):
+            return response
+        is_json = response.get("Content-Type", "").startswith("application/json")
+        return response if is_json else enveloped(response)
 
 
 class RequestGuardMiddleware:
@@ -65,11 +85,11 @@ class RequestGuardMiddleware:
 
 
 def _bound_body(request: HttpRequest) -> None:
-    """Raises ApiError `REQUEST_TOO_LARGE`."""
+    """Raises ApiError `REQUEST_TOO_LARGE`, and `BAD_REQUEST` where the server cannot read the body."""
     limit = settings.MAX_BODY_BYTES
     stream = request.META["wsgi.input"]
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
-        body = stream.read(limit + 1)
+        body = _read(stream, limit + 1)
         if len(body) <= limit:
             request.META["CONTENT_LENGTH"] = str(len(body))
             # WSGIRequest read the (missing) length when it was made; there is no public way back.
@@ -85,5 +105,13 @@ def _bound_body(request: HttpRequest) -> None:
 
 def _drain(stream: Any) -> None:
     for _ in range(_DRAIN_BYTES // _BLOCK_BYTES):
-        if not stream.read(_BLOCK_BYTES):
+        if not _read(stream, _BLOCK_BYTES):
             return
+
+
+def _read(stream: Any, size: int) -> bytes:
+    try:
+        return bytes(stream.read(size))
+    except Exception as error:
+        # Broken chunks, a lost connection: the server has exceptions of its own, without a base.
+        raise unreadable_body() from error
