@@ -8,20 +8,22 @@ client and the pool in between, which also saves half of the client's time.
 """
 
 import math
-import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Protocol
 
+from hiredis import pack_command
 from redis._parsers import _HiredisParser
 from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
 Command = tuple[str | bytes | int, ...]
+_pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # of any length
 
 
 class DeadlineParser(_HiredisParser):
@@ -46,8 +48,7 @@ class Connection(Protocol):
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
     def can_read(self) -> bool: ...
-    def pack_commands(self, commands: Sequence[Command]) -> list[bytes]: ...
-    def send_packed_command(self, command: list[bytes]) -> None: ...
+    def send_packed_command(self, command: Sequence[bytes]) -> None: ...
     def read_response(self) -> Any: ...
     def _get_parser(self) -> DeadlineParser: ...
 
@@ -55,8 +56,7 @@ class Connection(Protocol):
 class Connections:
     """At most `max_connections` connections to the server of a redis-py pool, which stays unused.
 
-    A thread takes a slot: an open connection, the one used last first, or None, which entitles it to
-    open one. Safe for threads; after a fork the child makes its own.
+    Safe for threads; a child made by a fork must not use those of its parent.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -65,9 +65,14 @@ class Connections:
         options = {**pool.connection_kwargs, "parser_class": DeadlineParser}
         self._make: Callable[[], Connection] = partial(make, **options)
         self.timeout_seconds = float(options["socket_timeout"])
-        self._slots: queue.LifoQueue[Connection | None] = queue.LifoQueue()
+        self._idle: list[
+            Connection
+        ] = []  # the one used last is the last; append and pop are atomic
+        self._permits: SimpleQueue[None] = (
+            SimpleQueue()
+        )  # to use a connection, an idle or a new one
         for _ in range(pool.max_connections):
-            self._slots.put(None)
+            self._permits.put(None)
 
     def exchange(self, commands: Sequence[Command], deadline: float) -> list[Any]:
         """Send `commands` in one go, once, and return a reply for each.
@@ -80,69 +85,69 @@ class Connections:
         connection = self._acquire(deadline)
         try:
             connection._get_parser().deadline = deadline
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command([b"".join(map(_pack, commands))])
             return [_reply(connection) for _ in commands]
         except BaseException:
             connection.disconnect()  # what is still to come on it belongs to nobody
             raise
         finally:
-            self._slots.put(connection if connection.is_connected else None)
+            self._release(connection)
 
     def forget(self) -> None:
         """Close the connections that are not in use: after a failure they may be dead, too."""
-        idle = []
-        with suppress(queue.Empty):
+        with suppress(IndexError):
             while True:
-                idle.append(self._slots.get_nowait())
-        for connection in idle:
-            if connection is not None:
-                connection.disconnect()
-            self._slots.put(None)
+                self._idle.pop().disconnect()
 
     def _acquire(self, deadline: float) -> Connection:
         try:
-            connection = self._slots.get(timeout=_left(deadline))
-        except queue.Empty:
+            self._permits.get(timeout=_left(deadline))
+        except Empty:
             raise TimeoutError("All connections to Redis are in use.") from None
-        if connection is not None:
+        with suppress(IndexError):
+            connection = self._idle.pop()
             if _is_fresh(connection):
                 return connection
             connection.disconnect()
         return self._connect(deadline)
 
+    def _release(self, connection: Connection | None) -> None:
+        if connection is not None and connection.is_connected:
+            self._idle.append(connection)
+        self._permits.put(None)
+
     def _connect(self, deadline: float) -> Connection:
-        """Open a connection for the slot that the caller holds.
+        """Open a connection with the permit that the caller holds.
 
         In a thread of its own, since the resolution of a name cannot be given a timeout, and several
         addresses have one each. What it opens too late is kept for the next call.
         """
         attempt: Future[Connection] = Future()
         try:
-            threading.Thread(target=self._open, args=(attempt,), daemon=True).start()
+            Thread(target=self._open, args=(attempt,), daemon=True).start()
         except BaseException:
-            self._slots.put(None)
+            self._release(None)
             raise
         try:
             return attempt.result(_left(deadline))
         except BaseException:
             if not attempt.cancel() and attempt.exception() is None:
-                self._slots.put(attempt.result())  # it was opened at the last moment
+                self._release(attempt.result())  # opened at the last moment
             raise
 
     def _open(self, attempt: "Future[Connection]") -> None:
-        connection = None
         try:
             connection = self._make()
             connection.connect()
         except BaseException as error:
-            self._slots.put(None)
+            self._release(None)
             if attempt.set_running_or_notify_cancel():
                 attempt.set_exception(error)
+            return
+        if attempt.set_running_or_notify_cancel():
+            attempt.set_result(connection)
         else:
-            if attempt.set_running_or_notify_cancel():
-                attempt.set_result(connection)
-            else:
-                self._slots.put(connection)
+            self._release(connection)
 
 
 def _left(deadline: float) -> float:

@@ -8,12 +8,13 @@ been executed. Whatever goes wrong with Redis is one exception, `LimiterUnavaila
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from django.core.signals import setting_changed
 from django_redis import get_redis_connection
@@ -26,7 +27,7 @@ SCRIPT = (Path(__file__).parent / "sliding_window.lua").read_bytes()
 SCRIPT_SHA1 = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 ONLY_ASK = 0  # as a limit: nothing passes, so nothing is taken
 
-T = TypeVar("T")
+FIVE_INTEGERS = [int] * 5
 
 
 class LimiterUnavailable(Exception):  # noqa: N818  it tells a state of the limiter
@@ -99,63 +100,55 @@ class Limiter:
 
         Raises LimiterUnavailable; it is unknown then whether a unit was taken.
         """
-        quota = Quota(tenant_id, limit, window_seconds)
-
-        def call(deadline: float) -> Decision:
-            (answer,) = self._ask(limit, [quota], deadline)
-            return _decision(quota, answer)
-
-        return self._in_time(call)
+        call = (1, window_key(tenant_id, window_seconds), limit, window_seconds)
+        with self._in_time() as deadline:
+            (answer,) = self._execute([call], deadline)
+            return _decision(limit, window_seconds, answer)
 
     def peek(self, quotas: Sequence[Quota]) -> list[Usage]:
         """How much of each quota is in use, in their order; takes nothing; one round trip.
 
         Raises LimiterUnavailable.
         """
-
-        def call(deadline: float) -> list[Usage]:
-            answers = self._ask(ONLY_ASK, quotas, deadline)
+        if not quotas:
+            return []
+        windows = [(quota.tenant_id, quota.window_seconds) for quota in quotas]
+        calls = [(1, window_key(*window), ONLY_ASK, window[1]) for window in windows]
+        with self._in_time() as deadline:
+            answers = self._execute(calls, deadline)
             return [_usage(quota, answer) for quota, answer in zip(quotas, answers, strict=True)]
-
-        return self._in_time(call) if quotas else []
 
     def reset(self, tenant_id: uuid.UUID, window_seconds: int) -> None:
         """Free all units of the tenant. Raises LimiterUnavailable."""
-        command = ("DEL", window_key(tenant_id, window_seconds))
-        self._in_time(lambda deadline: self._exchange([command], deadline))
+        with self._in_time() as deadline:
+            (answer,) = self._connections.exchange(
+                [("DEL", window_key(tenant_id, window_seconds))], deadline
+            )
+            _unless_refused(answer)
 
-    def _in_time(self, call: Callable[[float], T]) -> T:
-        """Give `call` a deadline, and make one exception of all it may raise: fail closed."""
+    @contextmanager
+    def _in_time(self) -> Iterator[float]:
+        """A deadline for the block, and one exception for all that it may raise: fail closed."""
         try:
-            return call(time.monotonic() + self._connections.timeout_seconds)
+            yield time.monotonic() + self._connections.timeout_seconds
         except Exception as error:
             # A refusal shows a server that is well, except that a replica may have been the master.
             if not isinstance(error, ResponseError) or isinstance(error, ReadOnlyError):
                 self._connections.forget()
             raise LimiterUnavailable(f"{type(error).__name__}: {error}") from error
 
-    def _ask(self, limit: int, quotas: Sequence[Quota], deadline: float) -> list[Any]:
-        """Execute the script once for each of `quotas`, with `limit` in place of theirs."""
-        calls = [
-            (1, window_key(quota.tenant_id, quota.window_seconds), limit, quota.window_seconds)
-            for quota in quotas
-        ]
-        answers = self._connections.exchange(
-            [("EVALSHA", SCRIPT_SHA1, *call) for call in calls], deadline
-        )
+    def _execute(self, calls: Sequence[Command], deadline: float) -> list[Any]:
+        """Execute the script once for each of `calls`, its keys and arguments."""
+        commands = [("EVALSHA", SCRIPT_SHA1, *call) for call in calls]
+        answers = self._connections.exchange(commands, deadline)
         # Only these are known not to have been executed. EVAL keeps the script for those after it.
         missed = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missed:
-            again: list[Command] = [("EVALSHA", SCRIPT_SHA1, *calls[n]) for n in missed]
+            again: list[Command] = [commands[n] for n in missed]
             again[0] = ("EVAL", SCRIPT, *calls[missed[0]])
             for n, answer in zip(missed, self._connections.exchange(again, deadline), strict=True):
                 answers[n] = answer
         return [_unless_refused(answer) for answer in answers]
-
-    def _exchange(self, commands: Sequence[Command], deadline: float) -> list[Any]:
-        return [
-            _unless_refused(answer) for answer in self._connections.exchange(commands, deadline)
-        ]
 
 
 def take(tenant_id: uuid.UUID, *, limit: int, window_seconds: int) -> Decision:
@@ -184,20 +177,18 @@ def window_key(tenant_id: uuid.UUID, window_seconds: int) -> str:
     return f"ratelimit:1:{{{tenant_id}}}:{window_seconds}"
 
 
-def _decision(quota: Quota, answer: Any) -> Decision:
+def _decision(limit: int, window_seconds: int, answer: Any) -> Decision:
     admitted, used, retry_after_us, next_free_us, clock_us = _integers(answer)
-    allowed = admitted == 1
-    if used < 1 or (used > quota.limit if allowed else used < quota.limit):
+    if admitted > 1 or not (1 <= used <= limit if admitted else used >= limit):
         raise ValueError(f"The limiter's script contradicts itself: {answer!r:.200}")
-    remaining = max(quota.limit - used, 0)
     return Decision(
-        allowed,
-        quota.limit,
-        quota.window_seconds,
-        remaining,
-        retry_after_us,
-        next_free_us,
-        clock_us,
+        allowed=bool(admitted),
+        limit=limit,
+        window_seconds=window_seconds,
+        remaining=max(limit - used, 0),
+        retry_after_us=retry_after_us,
+        next_free_us=next_free_us,
+        server_time_us=clock_us,
     )
 
 
@@ -208,13 +199,9 @@ def _usage(quota: Quota, answer: Any) -> Usage:
 
 def _integers(answer: Any) -> list[int]:
     """The script's result, if `answer` is one."""
-    if not isinstance(answer, list) or len(answer) != 5 or any(map(_is_no_count, answer)):
+    if not isinstance(answer, list) or [*map(type, answer)] != FIVE_INTEGERS or min(answer) < 0:
         raise ValueError(f"The limiter's script gave no five numbers: {answer!r:.200}")
     return answer
-
-
-def _is_no_count(value: Any) -> bool:
-    return type(value) is not int or value < 0
 
 
 def _unless_refused(answer: Any) -> Any:
