@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format schema lock install-run install-dev
+.PHONY: help run test test-all check format bench schema lock install-run install-dev
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -43,6 +43,9 @@ check: install-dev ## format, lint, types, import layers, migrations, the OpenAP
 format: install-dev ## format the code, and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: install-run ## measure the platform beside a FastAPI peer, in minutes (ARGS="--only run"; needs wrk)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 schema: install-dev ## write docs/openapi.json anew
 	$(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json

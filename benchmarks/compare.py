@@ -1,0 +1,135 @@
+"""Rounds of the peer and the platform in turn, and what their medians say against the bars."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from benchmarks.endpoints import Bar, Endpoint
+from benchmarks.load import Load
+from benchmarks.processes import Family
+from benchmarks.servers import Server
+
+# A slice lasts until each connection may have had so many answers, within reason: at its end wrk drops
+# what is under way, and slow answers would be counted as none.
+_ANSWERS_A_CONNECTION = 5
+_LONGEST_SECONDS = 45.0
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One side under load for some seconds."""
+
+    requests: int
+    errors: int
+    requests_per_second: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cpu_us: float  # of server processes, database and Redis, a request
+
+
+@dataclass(frozen=True)
+class Side:
+    """A server, and the processes that work for it."""
+
+    server: Server
+    workers: Family
+    before_load: Callable[[], None]
+
+    def measure(self, load: Callable[[], Load]) -> Slice:
+        """One slice. Raises BenchError."""
+        self.workers.settle()
+        self.before_load()
+        before = self.workers.cpu_seconds()
+        result = load()
+        cpu_seconds = self.workers.cpu_seconds() - before
+        return Slice(
+            requests=result.requests,
+            errors=result.errors,
+            requests_per_second=result.requests_per_second,
+            p50_ms=result.p50_ms,
+            p95_ms=result.p95_ms,
+            p99_ms=result.p99_ms,
+            cpu_us=cpu_seconds / max(result.requests, 1) * 1e6,
+        )
+
+
+@dataclass
+class Comparison:
+    """An endpoint at a number of connections: a slice of each side a round, in their order."""
+
+    endpoint: Endpoint
+    connections: int
+    peer: list[Slice] = field(default_factory=list)
+    platform: list[Slice] = field(default_factory=list)
+
+    def ratio(self, figure: str) -> float:
+        """The ratio of the medians, ours over the peer's."""
+        return _median(self.platform, figure) / (_median(self.peer, figure) or float("inf"))
+
+    def ratios(self, figure: str) -> list[float]:
+        """The ratios of neighbouring slices, which tell how far they can be trusted."""
+        pairs = zip(self.platform, self.peer, strict=True)
+        return [getattr(ours, figure) / (getattr(theirs, figure) or 1) for ours, theirs in pairs]
+
+    def errors(self) -> int:
+        """Answers that were not 2xx, and broken connections, of both sides."""
+        return sum(part.errors for part in [*self.peer, *self.platform])
+
+    def failed_bars(self) -> list[Bar]:
+        """Those that do not hold."""
+        return [bar for bar in self.endpoint.bars if not bar.holds(self.ratio(bar.figure))]
+
+    def holds(self) -> bool:
+        """Whether all bars do, with no errors."""
+        return not self.failed_bars() and not self.errors()
+
+
+def compare(
+    endpoint: Endpoint,
+    peer: Side,
+    platform: Side,
+    *,
+    connections: int,
+    seconds: float,
+    rounds: int,
+    warm_seconds: float,
+) -> Comparison:
+    """Warms both, then measures one after the other, round after round. Raises BenchError."""
+
+    def measure(side: Side, duration: float) -> Slice:
+        part = side.measure(
+            lambda: endpoint.load(side.server.url, connections=connections, seconds=duration)
+        )
+        _tell(endpoint, connections, side, part)
+        return part
+
+    result = Comparison(endpoint, connections)
+    durations = {
+        side.server: _duration(measure(side, warm_seconds), connections, seconds)
+        for side in (peer, platform)
+    }
+    for _ in range(rounds):
+        for side, slices in ((peer, result.peer), (platform, result.platform)):
+            slices.append(measure(side, durations[side.server]))
+    return result
+
+
+def _duration(warm: Slice, connections: int, seconds: float) -> float:
+    needed = _ANSWERS_A_CONNECTION * connections / max(warm.requests_per_second, 0.1)
+    return max(seconds, min(needed, _LONGEST_SECONDS))
+
+
+def _median(slices: Sequence[Slice], figure: str) -> float:
+    return float(median(getattr(part, figure) for part in slices))
+
+
+def _tell(endpoint: Endpoint, connections: int, side: Side, part: Slice) -> None:
+    print(
+        f"  {endpoint.name:14} c={connections:<3} {side.server.name:9} "
+        f"{part.requests_per_second:8.1f}/s  p50 {part.p50_ms:7.1f} ms  p99 {part.p99_ms:7.1f} ms  "
+        f"{part.cpu_us:8.0f} us  errors {part.errors}",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -1,0 +1,143 @@
+"""What is measured, that both sides answer it alike, and the bars that the platform has to clear."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.errors import BenchError
+from benchmarks.load import Load, wrk
+
+RUNNER, WRITER, SHORT_HISTORY = "tenant-11-key", "tenant-10-key", "tenant-12-key"
+HISTORIES = tuple(f"tenant-{number}-key" for number in range(1, 11))
+_AGENT = "/api/v1/agents/20000000-0000-4000-8000-000000000001"
+_PROMPT = "Please summarise the quarterly report and list the most important points."
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bound on a ratio of medians, ours over the peer's."""
+
+    figure: str  # of `compare.Slice`
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def holds(self, ratio: float) -> bool:
+        """Whether the ratio is within the bound."""
+        if self.at_least is not None:
+            return ratio >= self.at_least
+        return self.at_most is not None and ratio <= self.at_most
+
+    def __str__(self) -> str:
+        name = {"requests_per_second": "requests/s", "p99_ms": "p99", "cpu_us": "CPU"}[self.figure]
+        return (
+            f"{name} {f'≥ {self.at_least}' if self.at_least is not None else f'≤ {self.at_most}'}"
+        )
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A request, the same for both sides; the keys are taken in turn."""
+
+    name: str
+    path: str
+    keys: tuple[str, ...]
+    bars: tuple[Bar, ...]
+    is_right: Callable[[dict[str, Any]], bool]
+    body: str = ""
+    status: int = 200
+
+    @property
+    def method(self) -> str:
+        """A body is posted."""
+        return "POST" if self.body else "GET"
+
+    def load(self, base_url: str, *, connections: int, seconds: float) -> Load:
+        """Loads one side. Raises BenchError."""
+        arguments = (self.method, ",".join(self.keys), self.body)
+        return wrk(
+            base_url + self.path,
+            connections=connections,
+            seconds=seconds,
+            script="requests.lua",
+            arguments=arguments,
+        )
+
+    def check(self, base_url: str) -> None:
+        """Asks once for each key. Raises BenchError where status or content is not as it has to be."""
+        for key in self.keys:
+            request = urllib.request.Request(
+                base_url + self.path,
+                method=self.method,
+                data=self.body.encode() or None,
+                headers={"X-API-KEY": key, "Content-Type": "application/json"},
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    status, content = answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                status, content = error.code, error.read()
+            if status != self.status or not self.is_right(json.loads(content)):
+                raise BenchError(
+                    f"{base_url + self.path} answered {status} {content[:300]!r} to {key} "
+                    "(the servers' logs are in .map/bench)."
+                )
+
+
+def _page(items: int, total: int) -> Callable[[dict[str, Any]], bool]:
+    return lambda answer: len(answer["items"]) == items and answer["total"] == total
+
+
+def _faster(ratio: float) -> Bar:
+    return Bar("requests_per_second", at_least=ratio)
+
+
+ENDPOINTS = (
+    Endpoint(
+        name="run",
+        path=f"{_AGENT}/run",
+        keys=(RUNNER,),
+        body=json.dumps({"prompt": _PROMPT, "model": "gpt-4o"}),
+        bars=(_faster(2.5), Bar("p99_ms", at_most=0.5), Bar("cpu_us", at_most=0.5)),
+        is_right=lambda answer: answer["prompt"] == _PROMPT and "agent-1" in answer["response"],
+    ),
+    Endpoint(
+        name="get-agent",
+        path=_AGENT,
+        keys=(RUNNER,),
+        bars=(_faster(1),),
+        is_right=lambda answer: len(answer["tools"]) == 5,
+    ),
+    Endpoint(
+        name="list-tools",
+        path="/api/v1/tools?limit=20",
+        keys=(RUNNER,),
+        bars=(_faster(1),),
+        is_right=_page(20, 20),
+    ),
+    Endpoint(
+        name="create-tool",
+        path="/api/v1/tools",
+        keys=(WRITER,),
+        body='{"name":"{n}","description":"A tool that does something"}',
+        bars=(_faster(1),),
+        status=201,
+        is_right=lambda answer: answer["description"] == "A tool that does something",
+    ),
+    Endpoint(
+        name="history-first",
+        path="/api/v1/history?limit=20",
+        keys=HISTORIES,
+        bars=(_faster(4),),
+        is_right=_page(20, 100_000),
+    ),
+    Endpoint(
+        name="history-deep",
+        path="/api/v1/history?limit=20&offset=90000",
+        keys=HISTORIES,
+        bars=(_faster(5),),
+        is_right=_page(20, 100_000),
+    ),
+)

@@ -1,0 +1,77 @@
+"""What processes cost, from /proc: CPU time and memory."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_SETTLE_SECONDS = 60.0
+_SAMPLE_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident and proportional set size, in MB of 1,000,000 bytes."""
+
+    rss_mb: float
+    pss_mb: float
+
+
+@dataclass(frozen=True)
+class Family:
+    """Processes, by the ids of their oldest ancestors."""
+
+    roots: tuple[int, ...]
+
+    def cpu_seconds(self) -> float:
+        """The CPU time of all of them so far, user and system, with their children that have ended."""
+        return sum(_cpu_ticks(pid) for pid in self.members()) / _TICKS_PER_SECOND
+
+    def members(self) -> list[int]:
+        """The roots and all that descends from them."""
+        members = list(self.roots)
+        children: dict[int, list[int]] = {}
+        for pid, parent in _parents():
+            children.setdefault(parent, []).append(pid)
+        for pid in members:
+            members += children.get(pid, [])
+        return members
+
+    def settle(self) -> None:
+        """Waits until they have next to nothing to do any more: what a cut connection asked for is done."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        before = self.cpu_seconds()
+        while time.monotonic() < deadline:
+            time.sleep(_SAMPLE_SECONDS)
+            now = self.cpu_seconds()
+            if now - before <= 0.1 * _SAMPLE_SECONDS:
+                return
+            before = now
+
+
+def memory(pid: int) -> Memory:
+    """Of one process."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    kilobytes = {line.split()[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+    return Memory(kilobytes["Rss:"] * 1024 / 1e6, kilobytes["Pss:"] * 1024 / 1e6)
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            yield int(folder.name), int(_stat(int(folder.name))[1])
+
+
+def _cpu_ticks(pid: int) -> int:
+    try:
+        return sum(map(int, _stat(pid)[11:15]))
+    except OSError:
+        return 0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the name: state, parent, …, utime, stime, cutime, cstime at 11."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()

@@ -1,0 +1,117 @@
+"""The platform and the peer, each with the same number of server processes, on loopback."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.databases import environment
+from benchmarks.errors import BenchError
+
+_CHECKOUT = Path(__file__).parent.parent
+_PEER = Path(__file__).parent / "peer"
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """One side, serving."""
+
+    name: str
+    url: str
+    pid: int
+
+
+@contextmanager
+def platform(database_url: str, redis_url: str, log: Path) -> Iterator[Server]:
+    """The platform as `make run` serves it: `manage.py serve`, its request log in a file."""
+    port = _free_port()
+    own = {"HOST": "127.0.0.1", "PORT": str(port)}
+    command = [sys.executable, "manage.py", "serve"]
+    env = environment(database_url, redis_url) | own
+    url = f"http://127.0.0.1:{port}"
+    with _running(command, folder=_CHECKOUT, env=env, health=f"{url}/ready", log=log) as pid:
+        yield Server("platform", url, pid)
+
+
+@contextmanager
+def peer(database_url: str, redis_url: str, log: Path, venv_dir: Path) -> Iterator[Server]:
+    """The peer under uvicorn with uvloop, httptools and no access log."""
+    port = _free_port()
+    options = {"host": "127.0.0.1", "port": str(port), "workers": str(server_processes())}
+    options |= {"loop": "uvloop", "http": "httptools", "log-level": "warning"}
+    command = [str(_peer_python(venv_dir)), "-m", "uvicorn", "app.main:app", "--no-access-log"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    env = os.environ | {
+        "DATABASE_URL": database_url.replace("postgresql://", "postgresql+asyncpg://"),
+        "REDIS_URL": redis_url,
+    }
+    url = f"http://127.0.0.1:{port}"
+    with _running(command, folder=_PEER, env=env, health=f"{url}/health", log=log) as pid:
+        yield Server("peer", url, pid)
+
+
+def server_processes() -> int:
+    """Of each side: the platform's default, unless WEB_CONCURRENCY says otherwise for both."""
+    return int(os.environ.get("WEB_CONCURRENCY") or 2)
+
+
+def _peer_python(venv_dir: Path) -> Path:
+    """The Python of the peer's own environment, installed from its lock when that has changed."""
+    lock, installed = _PEER / "requirements.txt", venv_dir / "requirements.txt"
+    python = venv_dir / "bin" / "python"
+    if not installed.exists() or installed.read_bytes() != lock.read_bytes():
+        print(f"Installing the peer into {venv_dir} ...", file=sys.stderr, flush=True)
+        venv.create(venv_dir, clear=True, with_pip=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        locked = ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--requirement={lock}"]
+        if subprocess.run([*pip, *locked]).returncode:
+            raise BenchError("The peer could not be installed: see above.")
+        installed.write_bytes(lock.read_bytes())
+    return python
+
+
+@contextmanager
+def _running(
+    command: list[str], *, folder: Path, env: dict[str, str], health: str, log: Path
+) -> Iterator[int]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        _await_answer(process, health, log)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_answer(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise BenchError(f"A server did not start: its log is {log}.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
