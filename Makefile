@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format bench schema lock install-run install-dev
+.PHONY: help run test test-all check format bench bench-limiter schema lock install-run install-dev
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -47,6 +47,10 @@ format: install-dev ## format the code, and mend what the linter can mend
 bench: install-run ## measure the platform beside a FastAPI peer, in minutes (ARGS="--only run"; needs wrk)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench-limiter: install-dev ## measure the limiter beside others on one Redis, in two minutes
+	@$(call install,bench)
+	@$(BIN)/python -m benchmarks.limiter $(ARGS)
+
 schema: install-dev ## write docs/openapi.json anew
 	$(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json
 
@@ -55,6 +59,7 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml $(COMPILE) --extra embedded --extra dev -o requirements/dev.txt
 	uv pip compile pyproject.toml $(COMPILE) --extra embedded -c requirements/dev.txt -o requirements/run.txt
 	uv pip compile pyproject.toml $(COMPILE) -c requirements/dev.txt -o requirements/base.txt
+	uv pip compile pyproject.toml $(COMPILE) --extra bench -c requirements/dev.txt -o requirements/bench.txt
 COMPILE := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
 # What is installed is kept beside it as a copy of its lock; where that has not changed, there is nothing to do.

@@ -1,0 +1,354 @@
+"""The limiter beside others on one Redis in one run: server time, worst call, memory, client time.
+
+    python -m benchmarks.limiter [--redis-url URL]
+
+Without a URL it starts a Redis of its own. Rounds alternate between the algorithms, medians count, and
+a bar that compares does so within a run. Exits with 1 if a bar does not hold.
+"""
+
+import argparse
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from limits.storage import storage_from_string
+from redis import BlockingConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from map_project.embedded import location
+from map_project.embedded.servers import running
+from ratelimit.limiter import SCRIPT, Limiter
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+QUOTAS = (100, 1_000, 10_000, 100_000)
+ROUNDS = 41
+CALLS = 100  # a round: few, so that a round in which something else ran is an outlier
+WINDOW = 2_000
+IDLE_SECONDS = 30
+
+# The log as most write it: a sorted set, one member a call.
+SORTED_SET = """
+local limit, window = tonumber(ARGV[1]), ARGV[2] * 1000000
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
+local count = redis.call('ZCARD', KEYS[1])
+local allowed = 0
+if count < limit then
+  allowed, count = 1, count + 1
+  redis.call('ZADD', KEYS[1], now, now .. ':' .. count)
+  redis.call('PEXPIRE', KEYS[1], window / 1000)
+end
+local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+return { allowed, limit - count, oldest[2] + window - now }
+"""
+
+# GCRA in the form that go-redis/redis_rate and rwz/redis-gcra have: fractions, which Lua can hand to
+# the client as text alone.
+GCRA = """
+redis.replicate_commands()
+local key, limit, period = KEYS[1], ARGV[1], ARGV[2]
+local emission_interval = period / limit
+local burst_offset = emission_interval * limit
+local time = redis.call('TIME')
+local now = (time[1] - 1483228800) + (time[2] / 1000000)
+local tat = redis.call('GET', key)
+if not tat then
+  tat = now
+else
+  tat = tonumber(tat)
+end
+tat = math.max(tat, now)
+local new_tat = tat + emission_interval
+local diff = now - (new_tat - burst_offset)
+local remaining = diff / emission_interval
+if remaining < 0 then
+  return { 0, 0, tostring(-diff), tostring(tat - now) }
+end
+local reset_after = new_tat - now
+if reset_after > 0 then
+  redis.call('SET', key, new_tat, 'EX', math.ceil(reset_after))
+end
+return { 1, remaining, tostring(-1), tostring(reset_after) }
+"""
+
+# The least that GCRA can do, in whole microseconds: no bar, for orientation.
+LEAN_GCRA = """
+local limit, window = tonumber(ARGV[1]), ARGV[2] * 1000000
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+local new_tat = tat + window / limit
+local wait = new_tat - window - now
+if wait > 0 then
+  return { 0, 0, math.ceil(wait), math.ceil(tat - now), now }
+end
+redis.call('SET', KEYS[1], string.format('%.3f', new_tat), 'PX', math.ceil((new_tat - now) / 1000))
+return { 1, math.floor(-wait * limit / window), 0, math.ceil(new_tat - now), now }
+"""
+
+Command = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What one check of a quota sends to the server."""
+
+    name: str
+    check: Callable[[str, int, int], list[Command]]  # key, quota, window in seconds
+
+
+def script(redis: Redis, name: str, source: str | bytes) -> Algorithm:
+    sha1 = redis.script_load(source)
+    return Algorithm(name, lambda key, quota, window: [("EVALSHA", sha1, 1, key, quota, window)])
+
+
+def limits_library(redis: Redis, url: str) -> Algorithm:
+    """The scripts of `limits` with the arguments it gives them; the second one for the headers."""
+    storage = storage_from_string(url.replace("unix://", "redis+unix://"))
+    hit = redis.script_load(storage.lua_acquire_moving_window.script)
+    stats = redis.script_load(storage.lua_moving_window.script)
+
+    def check(key: str, quota: int, window: int) -> list[Command]:
+        now = time.time()
+        return [
+            ("EVALSHA", hit, 1, key, now, quota, window, 1),
+            ("EVALSHA", stats, 1, key, now - window, quota),
+        ]
+
+    return Algorithm("limits, moving window", check)
+
+
+class Bench:
+    """The measurements, and the bars as they come."""
+
+    def __init__(self, redis: Redis, url: str) -> None:
+        self.redis, self.url = redis, url
+        self.ours = script(redis, "this limiter", SCRIPT)
+        self.gcra = script(redis, "GCRA", GCRA)
+        self.sorted_set = script(redis, "sorted-set log", SORTED_SET)
+        self.limits = limits_library(redis, url)
+        lean = script(redis, "GCRA, the least", LEAN_GCRA)
+        self.all = [self.ours, self.gcra, lean, self.sorted_set, self.limits]
+        self.failed = False
+
+    def run(self) -> bool:
+        """Print everything; whether all bars hold."""
+        self.server_time()
+        self.sliding()
+        self.worst_trim()
+        self.memory()
+        self.client_time()
+        return not self.failed
+
+    def bar(self, text: str, value: float, limit: float) -> None:
+        holds = value <= limit
+        self.failed |= not holds
+        print(f"  {'HOLDS' if holds else 'FAILS'}  {text}: {value:,.2f} (at most {limit:,.2f})")
+
+    # Server time
+
+    def server_time(self) -> None:
+        print("Server us a check, allowed / denied, by quota")
+        allowed: dict[tuple[str, int], list[float]] = {}
+        denied: dict[tuple[str, int], list[float]] = {}
+        for quota in QUOTAS:
+            for algorithm, allow_us, deny_us in self.rounds(quota):
+                allowed.setdefault((algorithm.name, quota), []).append(allow_us)
+                denied.setdefault((algorithm.name, quota), []).append(deny_us)
+        print(f"  {'':24}" + "".join(f"{quota:>16,}" for quota in QUOTAS))
+        for algorithm in self.all:
+            cells = [
+                f"{median(allowed[algorithm.name, quota]):.1f} / "
+                f"{median(denied[algorithm.name, quota]):.1f}"
+                for quota in QUOTAS
+            ]
+            print(f"  {algorithm.name:24}" + "".join(f"{cell:>16}" for cell in cells))
+        self.bar("a denial, x GCRA, worst quota", self.worst_ratio(denied), 1.0)
+        self.bar("an allow, x GCRA, worst quota", self.worst_ratio(allowed), 1.3)
+        medians = [median(allowed[self.ours.name, quota]) for quota in QUOTAS]
+        self.bar("an allow, dearest x cheapest quota", max(medians) / min(medians), 1.3)
+
+    def worst_ratio(self, times: dict[tuple[str, int], list[float]]) -> float:
+        """Over the quotas, of the medians over the rounds."""
+        pairs = (
+            zip(times[self.ours.name, quota], times[self.gcra.name, quota], strict=True)
+            for quota in QUOTAS
+        )
+        return max(median(ours / gcra for ours, gcra in pair) for pair in pairs)
+
+    def rounds(self, quota: int) -> Iterator[tuple[Algorithm, float, float]]:
+        """The last calls that pass and the first that do not, on copies of an almost full window."""
+        almost_full = {algorithm.name: new_key() for algorithm in self.all}
+        for algorithm in self.all:
+            self.send(algorithm, almost_full[algorithm.name], quota, quota - CALLS)
+        for _ in range(ROUNDS):
+            for algorithm in self.all:
+                key = new_key()
+                self.redis.copy(almost_full[algorithm.name], key)
+                allow_us = self.cost(algorithm, key, quota)
+                while self.send(algorithm, key, quota, CALLS):
+                    pass
+                yield algorithm, allow_us, self.cost(algorithm, key, quota)
+                self.redis.delete(key)
+        self.redis.delete(*almost_full.values())
+
+    def cost(self, algorithm: Algorithm, key: str, quota: int) -> float:
+        """Server us a check."""
+        self.redis.config_resetstat()
+        self.send(algorithm, key, quota, CALLS)
+        return self.evalsha_us() / CALLS
+
+    def evalsha_us(self) -> float:
+        return float(self.redis.info("commandstats")["cmdstat_evalsha"]["usec"])
+
+    def send(
+        self, algorithm: Algorithm, key: str, quota: int, calls: int, window: int = WINDOW
+    ) -> bool:
+        """Check so often; whether the last call passed."""
+        passed: object = False
+        for start in range(0, calls, 500):
+            pipeline = self.redis.pipeline(transaction=False)
+            for _ in range(min(500, calls - start)):
+                commands = algorithm.check(key, quota, window)
+                for command in commands:
+                    pipeline.execute_command(*command)
+            answer = pipeline.execute()[-len(commands)]
+            passed = answer[0] if isinstance(answer, list) else answer
+        return bool(passed)
+
+    def sliding(self) -> None:
+        """A tenant at its quota: each call takes the place of one that comes free."""
+        print(
+            "Server us an allowed check while units come free (500 a second, paced: the caches are cold)"
+        )
+        for algorithm in self.all:
+            key = new_key()
+            self.paced(algorithm, key, seconds=1.2)
+            self.redis.config_resetstat()
+            calls = self.paced(algorithm, key, seconds=2.0)
+            print(f"  {algorithm.name:24}{self.evalsha_us() / calls:8.1f}")
+
+    def paced(self, algorithm: Algorithm, key: str, seconds: float) -> int:
+        calls, start = 0, time.monotonic()
+        while (now := time.monotonic() - start) < seconds:
+            if due := int(now * 490) - calls:
+                self.send(algorithm, key, 500, due, window=1)
+                calls += due
+            time.sleep(0.005)
+        return calls
+
+    # Worst call
+
+    def worst_trim(self) -> None:
+        quota = QUOTAS[-1]
+        print(
+            f"Worst call: {quota - 1:,} units come free at once, after {IDLE_SECONDS} idle seconds"
+        )
+        keys = {algorithm.name: new_key() for algorithm in reversed(self.all)}
+        for algorithm in reversed(self.all):
+            self.send(algorithm, keys[algorithm.name], quota, quota - 1, IDLE_SECONDS)
+        filled = time.monotonic()
+        time.sleep(1)
+        for algorithm in self.all:
+            self.send(algorithm, keys[algorithm.name], quota, 1, IDLE_SECONDS)
+        time.sleep(IDLE_SECONDS + 0.1 - (time.monotonic() - filled))
+        worst = {}
+        for algorithm in self.all:
+            self.redis.config_resetstat()
+            self.send(algorithm, keys[algorithm.name], quota, 1, IDLE_SECONDS)
+            worst[algorithm.name] = self.evalsha_us() / 1000
+            print(f"  {algorithm.name:24}{worst[algorithm.name]:8.2f} ms")
+        self.redis.delete(*keys.values())
+        self.bar("the worst trim at 100,000, ms", worst[self.ours.name], 0.3)
+
+    # Memory
+
+    def memory(self) -> None:
+        print("Memory of a full window, bytes, by quota (key: 18 characters)")
+        ours = {}
+        for algorithm in self.all:
+            sizes = [self.size(algorithm, short_key(), quota) for quota in QUOTAS]
+            if algorithm is self.ours:
+                ours = dict(zip(QUOTAS, sizes, strict=True))
+            print(f"  {algorithm.name:24}" + "".join(f"{size:>16,}" for size in sizes))
+        in_production = self.size(self.ours, new_key(), 100)
+        print(
+            f"  under a key of {len(new_key())} characters, as a tenant's is: {in_production:,} at 100"
+        )
+        self.bar("memory at 100, bytes", ours[100], 520)
+        self.bar("memory at 100,000, bytes", ours[100_000], 460_000)
+
+    def size(self, algorithm: Algorithm, key: str, quota: int) -> int:
+        self.send(algorithm, key, quota, quota)
+        size = self.redis.memory_usage(key, samples=0)
+        self.redis.delete(key)
+        return int(size or 0)
+
+    # Client time
+
+    def client_time(self) -> None:
+        print("Client us a check, beside a PING of redis-py")
+        options = {"socket_timeout": 5, "protocol": 2, "driver_info": None}
+        pool = BlockingConnectionPool.from_url(self.url, retry=Retry(NoBackoff(), 0), **options)
+        limiter, client, tenant = Limiter(pool), Redis(connection_pool=pool), uuid.uuid4()
+        calls: dict[str, Callable[[], object]] = {
+            "PING": client.ping,
+            "allowed": lambda: limiter.take(tenant, limit=1_000_000, window_seconds=WINDOW),
+            "denied": lambda: limiter.take(tenant, limit=1, window_seconds=WINDOW),
+        }
+        times = {name: [] for name in calls}
+        for _ in range(ROUNDS):
+            for name, call in calls.items():
+                times[name].append(timed_us(call))
+        for name in calls:
+            print(f"  {name:24}{median(times[name]):8.1f}")
+        pairs = list(zip(times["allowed"], times["PING"], strict=True))
+        self.bar("a check, x PING", median(check / ping for check, ping in pairs), 1.3)
+        limiter.reset(tenant, WINDOW)
+        pool.disconnect()
+
+
+def timed_us(call: Callable[[], object], times: int = 300) -> float:
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - start) / times * 1_000_000
+
+
+def new_key() -> str:
+    return f"ratelimit:1:{{{uuid.uuid4()}}}:60"
+
+
+def short_key() -> str:
+    return "ratelimit:1:{1}:60"
+
+
+@contextmanager
+def redis_url(given: str | None) -> Iterator[str]:
+    if given:
+        yield given
+        return
+    own = location(CHECKOUT, "bench")
+    with running(own, postgres=False, durable=False):
+        yield own.redis_url
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The limiter beside others, on one Redis.")
+    parser.add_argument("--redis-url", help="a Redis to measure on; else one is started")
+    with redis_url(parser.parse_args().redis_url) as url, Redis.from_url(url, protocol=2) as redis:
+        server = redis.info("server")
+        memory = redis.info("memory")["mem_allocator"]
+        print(f"Redis {server.get('redis_version')}, {memory}, {server.get('arch_bits')} bits")
+        return 0 if Bench(redis, url).run() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
