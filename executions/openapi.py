@@ -30,7 +30,7 @@ def _header(name: str, kind: type, description: str, *statuses: int) -> OpenApiP
         kind,
         OpenApiParameter.HEADER,
         description=description,
-        response=list(statuses) or [200, 400, 403, 404, 429],
+        response=list(statuses) or [200, 400, 403, 404, 415, 429],
     )
 
 

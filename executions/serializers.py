@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from executions.models import Execution
@@ -24,12 +25,21 @@ class ExecutionSerializer(serializers.Serializer[Execution]):
     created_at = serializers.DateTimeField()
 
 
+@extend_schema_field({"type": "string", "enum": list(MODEL_NAMES)})
+class ModelField(TextField):
+    """Any text, here: one that names no model is told so by its own error."""
+
+    def __init__(self) -> None:
+        super().__init__(allow_blank=True)
+
+
 class RunBody(StrictSerializer):
     """What a run is asked. The bounds are told one after the other, once all fields are well formed."""
 
-    prompt = TextField(help_text="Kept byte for byte.")
-    # Any text: one that names no model is told so by its own error.
-    model = TextField(allow_blank=True)
+    prompt = TextField(
+        help_text="Kept byte for byte; 10,000 characters, where nothing else is set."
+    )
+    model = ModelField()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         length, allowed = len(attrs["prompt"]), settings.MAX_PROMPT_LENGTH

@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
+)
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.plumbing import build_basic_type
 from drf_spectacular.types import OpenApiTypes
@@ -58,6 +61,8 @@ _ERRORS: dict[str, tuple[int, str, dict[str, Any]]] = {
     "TOOL_NOT_FOUND": (404, "There is no such tool.", {"tool_id": _ID}),
     "AGENT_NOT_FOUND": (404, "There is no such agent.", {"agent_id": _ID}),
     "EXECUTION_NOT_FOUND": (404, "There is no such execution.", {"execution_id": _ID}),
+    "NOT_FOUND": (404, "There is nothing at this address.", {}),
+    "METHOD_NOT_ALLOWED": (405, 'Method "PUT" not allowed.', {}),
     "REQUEST_TOO_LARGE": (
         413,
         "The request body is over 1048576 bytes.",
@@ -175,6 +180,17 @@ class TenantAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignor
             {"type": "apiKey", "in": "header", "name": "X-API-KEY"},
             {"type": "http", "scheme": "bearer"},
         ]
+
+
+class StrictBodies(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """A body takes its own fields and no other."""
+
+    target_class = "map_project.api.fields.StrictSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        found = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**found, "additionalProperties": False}
 
 
 @cache
