@@ -12,6 +12,10 @@ class Agent(TenantOwned):
     name = models.CharField(max_length=100)
     role = models.CharField(max_length=100)
     description = models.CharField(max_length=1000)
+    # Counted up by triggers of the database (agents/migrations/0002) at every change of the agent, of
+    # its tools, and of which they are, whoever makes it: what was read at a version still holds
+    # while the version does.
+    version = models.PositiveBigIntegerField(db_default=1, editable=False)
     tools = models.ManyToManyField(Tool, through="AgentTool", related_name="agents", blank=True)
 
     class Meta:

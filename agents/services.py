@@ -30,9 +30,10 @@ def change_agent(
     """Changes the fields that are given, and the tools unless they are None. Raises as above, and
     Agent.DoesNotExist where the agent was deleted meanwhile.
     """
+    # Tools first, as everywhere: a change of a tool counts its agents' versions up.
+    lock_tools(agent.tenant_id, tool_ids or ())
     Agent.objects.select_for_update().get(pk=agent.pk)
     if tool_ids is not None:
-        lock_tools(agent.tenant_id, tool_ids)
         AgentTool.objects.filter(agent=agent).exclude(tool__in=tool_ids).delete()
         _associate(agent, tool_ids)
     Agent.objects.filter(pk=agent.pk).update(**fields, updated_at=Now())

@@ -1,11 +1,10 @@
 """Agents of a tenant: list, make, change, delete. Running one is in `executions`."""
 
 from django.db import IntegrityError
-from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import openapi, services
+from agents import openapi, queries, services
 from agents.models import Agent
 from agents.serializers import AgentBody, AgentSerializer
 from map_project.api.errors import ApiError
@@ -20,9 +19,13 @@ class AgentViewSet(TenantViewSet[Agent]):
     resource = "agent"
     serializer_class = AgentSerializer
     body_class = AgentBody
+    one = queries.ONE
 
     def list(self, request: Request) -> Response:
-        return self.page(self._filtered(self.get_queryset()).prefetch_related("tools"))
+        tool_name = request.query_params.get("tool_name")
+        if tool_name is not None:
+            return self.page(queries.WITH_TOOL, name=tool_name)
+        return self.page(queries.ALL)
 
     def create(self, request: Request) -> Response:
         fields = {"tool_ids": [], **self.validated_body()}
@@ -30,15 +33,14 @@ class AgentViewSet(TenantViewSet[Agent]):
         return Response(AgentSerializer(agent).data, status=201)
 
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(AgentSerializer(self.get_object()).data)
+        return Response(self.row())
 
     def update(self, request: Request, pk: str, *, partial: bool = False) -> Response:
         agent = self.get_object()
         if fields := self.validated_body(partial=partial):
             tool_ids = fields.pop("tool_ids", None)
             services.change_agent(agent=agent, fields=fields, tool_ids=tool_ids)
-            agent = self.get_object()
-        return Response(AgentSerializer(agent).data)
+        return Response(self.row())
 
     def partial_update(self, request: Request, pk: str) -> Response:
         return self.update(request, pk, partial=True)
@@ -52,7 +54,3 @@ class AgentViewSet(TenantViewSet[Agent]):
             message = "There is an agent with this name."
             return ApiError(400, "DUPLICATE_AGENT_NAME", message, {"name": self.sent["name"]})
         return None
-
-    def _filtered(self, agents: QuerySet[Agent]) -> QuerySet[Agent]:
-        tool_name = self.request.query_params.get("tool_name")
-        return agents if tool_name is None else agents.filter(tools__name=tool_name)

@@ -1,39 +1,68 @@
 """Running an agent: the model is asked, the record is committed, and only then is there an answer."""
 
 import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
 
-from agents.models import Agent
-from executions.models import Execution
+from executions import queries, snapshots
 from executions.providers import mock
+from executions.snapshots import Snapshot
+from map_project.api.ids import uuid7
 
 
-def run_agent(*, agent: Agent, prompt: str, model: str, request_id: str) -> Execution:
-    """Asks the model and records the run. The execution is committed when this returns.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that is on record: what was asked of which agent, and what it answered."""
 
-    Raises django.db.DatabaseError where the record could not be written; nothing was run then, as
-    far as anybody can tell.
+    id: uuid.UUID
+    agent: Snapshot
+    prompt: str
+    model: str
+    response: str
+    created_at: datetime
+
+
+def run_agent(
+    *, tenant_id: uuid.UUID, agent_id: uuid.UUID, prompt: str, model: str, request_id: str
+) -> Run:
+    """Asks the model and records the run; the execution is committed when this returns.
+
+    Raises Agent.DoesNotExist where the tenant has no such agent, and django.db.DatabaseError where
+    the record could not be written.
     """
+    while True:
+        agent = snapshots.snapshot(tenant_id, agent_id)
+        run = _run(agent, prompt, model, request_id)
+        if run is not None:
+            return run
+        # Somebody changed the agent since it was read, and that change is committed.
+        snapshots.forget(agent)
+
+
+def _run(agent: Snapshot, prompt: str, model: str, request_id: str) -> Run | None:
+    """One try; None, and nothing is on record, where the snapshot is old."""
     started = time.perf_counter()
     response = mock.respond(
-        agent_id=agent.pk,
+        agent_id=agent.agent_id,
         agent_name=agent.name,
         role=agent.role,
-        tools=[tool.name for tool in agent.tools_by_name()],
+        tools=agent.tools,
         prompt=prompt,
         model=model,
     )
-    return Execution.objects.create(
+    execution_id = uuid7()
+    recorded = queries.RECORD(
+        id=execution_id,
         tenant_id=agent.tenant_id,
-        agent_id=agent.pk,
-        agent_name=agent.name,
+        agent_id=agent.agent_id,
+        version=agent.version,
         prompt=prompt,
         model=model,
         response=response,
-        status=Execution.Status.SUCCEEDED,
-        latency_ms=_milliseconds_since(started),
+        latency_ms=round((time.perf_counter() - started) * 1000),
         request_id=request_id,
     )
-
-
-def _milliseconds_since(started: float) -> int:
-    return round((time.perf_counter() - started) * 1000)
+    if not recorded:
+        return None
+    return Run(execution_id, agent, prompt, model, response, recorded[0]["created_at"])

@@ -2,14 +2,15 @@
 
 from typing import Any
 
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from agents.models import Agent
-from executions import openapi
+from executions import openapi, queries
 from executions.models import Execution
 from executions.serializers import ExecutionSerializer, RunBody
-from executions.services import run_agent
+from executions.services import Run, run_agent
 from map_project.api import request_id
 from map_project.tenants.viewsets import TenantViewSet
 
@@ -25,24 +26,33 @@ class RunViewSet(TenantViewSet[Agent]):
     body_class = RunBody
 
     def create(self, request: Request, pk: str) -> Response:
-        agent = self.find(self.get_queryset().prefetch_related("tools"))
-        body = self.validated_body()
-        execution = run_agent(agent=agent, **body, request_id=request_id.current())
-        return Response(_answer(execution, agent))
+        try:
+            body = self.validated_body()
+        except APIException:
+            # What is wrong with the agent is told before what is wrong with the body.
+            self.get_object()
+            raise
+        run = run_agent(
+            tenant_id=self.caller.tenant_id,
+            agent_id=self.named(),
+            **body,
+            request_id=request_id.current(),
+        )
+        return Response(_answer(run))
 
 
-def _answer(execution: Execution, agent: Agent) -> dict[str, Any]:
+def _answer(run: Run) -> dict[str, Any]:
     answer = {
-        "execution_id": execution.id,
-        "agent_id": execution.agent_id,
-        "agent_name": execution.agent_name,
-        "model": execution.model,
-        "prompt": execution.prompt,
-        "response": execution.response,
-        "tools_available": [tool.name for tool in agent.tools_by_name()],
-        "executed_at": execution.created_at,
+        "execution_id": run.id,
+        "agent_id": run.agent.agent_id,
+        "agent_name": run.agent.name,
+        "model": run.model,
+        "prompt": run.prompt,
+        "response": run.response,
+        "tools_available": run.agent.tools,
+        "executed_at": run.created_at,
     }
-    return answer if answer["tools_available"] else {**answer, "warning": _NO_TOOLS}
+    return answer if run.agent.tools else {**answer, "warning": _NO_TOOLS}
 
 
 @openapi.history_documented
@@ -52,9 +62,10 @@ class HistoryViewSet(TenantViewSet[Execution]):
     model = Execution
     resource = "execution"
     serializer_class = ExecutionSerializer
+    one = queries.ONE
 
     def list(self, request: Request) -> Response:
-        return self.page(self.get_queryset())
+        return self.page(queries.HISTORY)
 
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(ExecutionSerializer(self.get_object()).data)
+        return Response(self.row())

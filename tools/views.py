@@ -3,14 +3,14 @@
 from operator import itemgetter
 
 from django.db import IntegrityError
-from django.db.models import ProtectedError, QuerySet
+from django.db.models import ProtectedError
 from django.db.models.functions import Now
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from map_project.api.errors import ApiError
 from map_project.tenants.viewsets import TenantViewSet
-from tools import openapi
+from tools import openapi, queries
 from tools.models import Tool
 from tools.serializers import ToolBody, ToolSerializer
 
@@ -23,23 +23,26 @@ class ToolViewSet(TenantViewSet[Tool]):
     resource = "tool"
     serializer_class = ToolSerializer
     body_class = ToolBody
+    one = queries.ONE
 
     def list(self, request: Request) -> Response:
-        return self.page(self._filtered(self.get_queryset()))
+        agent_name = request.query_params.get("agent_name")
+        if agent_name is not None:
+            return self.page(queries.OF_AGENT, name=agent_name)
+        return self.page(queries.ALL)
 
     def create(self, request: Request) -> Response:
         tool = Tool.objects.create(tenant_id=self.caller.tenant_id, **self.validated_body())
         return Response(ToolSerializer(tool).data, status=201)
 
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(ToolSerializer(self.get_object()).data)
+        return Response(self.row())
 
     def update(self, request: Request, pk: str, *, partial: bool = False) -> Response:
         tool = self.get_object()
         if changes := self.validated_body(partial=partial):
             self.get_queryset().filter(pk=tool.pk).update(**changes, updated_at=Now())
-            tool = self.get_object()
-        return Response(ToolSerializer(tool).data)
+        return Response(self.row())
 
     def partial_update(self, request: Request, pk: str) -> Response:
         return self.update(request, pk, partial=True)
@@ -63,7 +66,3 @@ class ToolViewSet(TenantViewSet[Tool]):
         dependent = sorted(agents.values("id", "name"), key=itemgetter("name"))
         message = "Agents use this tool; take it from them first."
         return ApiError(400, "TOOL_IN_USE", message, {"dependent_agents": dependent})
-
-    def _filtered(self, tools: QuerySet[Tool]) -> QuerySet[Tool]:
-        agent_name = self.request.query_params.get("agent_name")
-        return tools if agent_name is None else tools.filter(agents__name=agent_name)

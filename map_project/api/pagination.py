@@ -57,16 +57,17 @@ def page_bounds(query: Mapping[str, str]) -> tuple[int, int]:
 
 
 class StrictPagination(BasePagination):
-    """`?limit=` and `?offset=`; two queries a page, one for the total and one for the items."""
+    """`?limit=` and `?offset=`; one query a page, and one for the total."""
 
     def paginate_queryset(
         self, queryset: Any, request: Request, view: APIView | None = None
     ) -> list[Any]:
         self.limit, self.offset = page_bounds(request.query_params)
-        self.total = queryset.count()
-        if self.offset >= self.total:
-            return []
-        return list(queryset[self.offset : self.offset + self.limit])
+        # One row more than asked for tells whether the end is in sight: then nobody need count.
+        found = list(queryset[self.offset : self.offset + self.limit + 1])
+        at_the_end = len(found) <= self.limit and (found or self.offset == 0)
+        self.total = self.offset + len(found) if at_the_end else queryset.count()
+        return found[: self.limit]
 
     def get_paginated_response(self, data: list[Any]) -> Response:
         return Response(

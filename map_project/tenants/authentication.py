@@ -1,5 +1,6 @@
 """Who calls: the tenant of an API key, resolved once a request, for the limiter and for DRF alike."""
 
+import time
 import uuid
 from dataclasses import dataclass
 
@@ -16,6 +17,12 @@ from map_project.tenants.keys import hash_key
 from map_project.tenants.models import ApiKey
 
 _REALM = 'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
+
+
+# Counted from before the question, so that an answer is never believed for longer than a second.
+_BELIEVED_SECONDS = 0.75
+_BELIEVED_KEYS = 10_000
+_believed: dict[str, tuple["Caller", float]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,39 @@ def sent_key(request: HttpRequest) -> str | None:
 
 
 def find_caller(key: str) -> Caller | None:
-    """The caller whose key this is. Unknown, expired, revoked and deactivated are all None."""
+    """The caller whose key this is. Unknown, expired, revoked and deactivated are all None.
+
+    A caller that was found is believed for `_BELIEVED_SECONDS`, so that a busy key costs a query now
+    and then, and a change of key or tenant holds in every process within a second. What was not
+    found is asked for every time: a new key works at once, and nobody fills the memory with guesses.
+    """
+    key_hash = hash_key(key)
+    believed = _believed.get(key_hash)
+    if believed is not None and believed[1] > time.monotonic():
+        caller: Caller | None = believed[0]
+    else:
+        asked = time.monotonic()
+        caller = _read_caller(key_hash)
+        _believe(key_hash, caller, asked + _BELIEVED_SECONDS)
+    if caller is not None:
+        last_used.note(caller.key_id)
+    return caller
+
+
+def _believe(key_hash: str, caller: Caller | None, until: float) -> None:
+    if caller is None:
+        _believed.pop(key_hash, None)
+        return
+    if len(_believed) >= _BELIEVED_KEYS:
+        _believed.clear()
+    _believed[key_hash] = caller, until
+
+
+def _read_caller(key_hash: str) -> Caller | None:
     row = (
         ApiKey.objects.filter(
             Q(expires_at=None) | Q(expires_at__gt=Now()),
-            key_hash=hash_key(key),
+            key_hash=key_hash,
             revoked_at=None,
             tenant__is_active=True,
         )
@@ -69,7 +104,6 @@ def find_caller(key: str) -> Caller | None:
     if row is None:
         return None
     tenant_id, key_id, prefix, requests, window_seconds = row
-    last_used.note(key_id)
     return Caller(
         tenant_id=tenant_id,
         key_id=key_id,

@@ -1,5 +1,6 @@
 """The base of every API view of a tenant's rows: no queryset reaches a view without its tenant."""
 
+import uuid
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import unquote_to_bytes
@@ -14,6 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 from map_project.api.errors import ApiError, bad_request
 from map_project.api.fields import StrictSerializer, parse_uuid
 from map_project.api.parsers import json_object
+from map_project.postgresql.compiled import Compiled
 from map_project.tenants.authentication import Caller, TenantAuthentication
 
 Row = TypeVar("Row", bound=models.Model)
@@ -30,6 +32,8 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
     model: type[Row]
     resource: str
     body_class: type[StrictSerializer]
+    # One row of a tenant by its id, as it is answered.
+    one: Compiled
     # What the caller sent, once it is valid.
     sent: Mapping[str, Any] = {}
 
@@ -42,7 +46,7 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
         may be gone by the time it is written.
         """
         if isinstance(exc, ObjectDoesNotExist):
-            exc = self._not_found(self.kwargs["pk"])
+            exc = self.missing()
         if isinstance(exc, IntegrityError):
             exc = self.conflict(constraint_name(exc), exc) or exc
         return super().handle_exception(exc)
@@ -71,40 +75,51 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
             return self.model._default_manager.none()
         return self.model._default_manager.filter(tenant_id=self.caller.tenant_id)
 
-    def page(self, rows: models.QuerySet[Row]) -> Response:
-        """The page of `rows`, which are the tenant's own, that the query asks for."""
-        items = self.get_serializer(self.paginate_queryset(rows), many=True).data
-        return self.get_paginated_response(items)
+    def page(self, query: Compiled, **parameters: object) -> Response:
+        """The page of the tenant's own rows that the request asks for."""
+        rows = query(tenant_id=self.caller.tenant_id, **parameters)
+        return self.get_paginated_response(self.paginate_queryset(rows) or [])  # type: ignore[arg-type]
 
-    def get_object(self) -> Row:
-        """The tenant's row that the address names. Raises ApiError 404, or 403 for another's."""
-        return self.find(self.get_queryset())
-
-    def find(self, rows: models.QuerySet[Row]) -> Row:
-        """The row of `rows`, which are the tenant's own, that the address names."""
-        text = self.kwargs["pk"]
-        pk = parse_uuid(text)
-        row = rows.filter(pk=pk).first() if pk else None
+    def row(self) -> dict[str, Any]:
+        """The tenant's own row that the address names, as it is answered. Raises ApiError 404, or
+        403 for another's.
+        """
+        row = self.one(tenant_id=self.caller.tenant_id, pk=self.named()).first()
         if row is None:
-            # Only now, and only as a boolean: is it another tenant's, or nobody's?
-            foreign = pk is not None and self.model._default_manager.filter(pk=pk).exists()
-            raise self._isolation_error(text) if foreign else self._not_found(text)
+            raise self.missing()
         return row
 
-    def _isolation_error(self, text: str) -> ApiError:
+    def get_object(self) -> Row:
+        """The same to be changed: a model. Raises as above."""
+        row = self.get_queryset().filter(pk=self.named()).first()
+        if row is None:
+            raise self.missing()
+        return row
+
+    def named(self) -> uuid.UUID:
+        """The id in the address. Raises ApiError 404 for what is no id."""
+        pk = parse_uuid(self.kwargs["pk"])
+        if pk is None:
+            raise self._not_found()
+        return pk
+
+    def missing(self) -> ApiError:
+        """Why the tenant has no such row. Asked only now, and only for a boolean: is it another's?"""
+        if not self.model._default_manager.filter(pk=self.named()).exists():
+            return self._not_found()
         return ApiError(
             403,
             "TENANT_ISOLATION_VIOLATION",
             f"This {self.resource} belongs to another tenant.",
-            {"resource_type": self.resource, "resource_id": text},
+            {"resource_type": self.resource, "resource_id": self.kwargs["pk"]},
         )
 
-    def _not_found(self, text: str) -> ApiError:
+    def _not_found(self) -> ApiError:
         return ApiError(
             404,
             f"{self.resource.upper()}_NOT_FOUND",
             f"There is no such {self.resource}.",
-            {f"{self.resource}_id": text},
+            {f"{self.resource}_id": self.kwargs["pk"]},
         )
 
 

@@ -1,0 +1,157 @@
+"""Queries that the ORM defines once, and that are executed many times without building them again.
+
+Django builds the SQL of a queryset anew at each request, which costs more than PostgreSQL takes to
+answer it (a third of a run's CPU, see docs/performance.md). Here a queryset is built once, with a
+sample in the place of each parameter; its text is kept, and executed with what a request brings.
+The text never changes, so psycopg prepares it, and PostgreSQL plans it once a connection.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+from django.db import connection
+from django.db.models import Model, QuerySet
+
+Row = dict[str, Any]
+
+# One of a kind, so that it is found again among the parameters of the built query.
+_SAMPLES: Mapping[type, Callable[[], object]] = {
+    uuid.UUID: uuid.uuid4,
+    str: lambda: f"sample-{uuid.uuid4()}",
+    int: lambda: 1_000_000_000 + uuid.uuid4().int % 1_000_000_000,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A query's text, and for each of its `%s` the name of a parameter or, wrapped, a constant."""
+
+    sql: str
+    slots: tuple[str | tuple[object], ...]
+
+    @classmethod
+    def of(cls, queryset: QuerySet[Any, Any], samples: Mapping[str, object]) -> "_Text":
+        sql, values = queryset.query.sql_with_params()
+        names = {sample: name for name, sample in samples.items()}
+        if missing := names.keys() - set(values):
+            raise ValueError(f"not in the query: {sorted(names[sample] for sample in missing)}")
+        return cls(sql, tuple(names.get(value, (value,)) for value in values))
+
+    def filled(self, parameters: Mapping[str, object]) -> list[object]:
+        return [parameters[slot] if isinstance(slot, str) else slot[0] for slot in self.slots]
+
+
+class Compiled:
+    """A queryset of `values()` that is built once; called with its parameters, it gives `Rows`.
+
+    `build` makes the queryset of its keyword arguments; `parameters` says their types (UUID, str or
+    int). Whatever else it holds becomes part of the text. `presented` makes of a row what is wanted
+    of it; PostgreSQL's JSON comes to it as text.
+    """
+
+    def __init__(
+        self,
+        build: Callable[..., QuerySet[Any, Any]],
+        presented: Callable[[Row], Row] | None = None,
+        **parameters: type,
+    ) -> None:
+        self._build = build
+        self._parameters = parameters
+        self.presented = presented
+
+    def __call__(self, **parameters: object) -> "Rows":
+        return Rows(self, parameters)
+
+    @cached_property
+    def ordered(self) -> _Text:
+        """The query as it was built."""
+        return self._text(lambda queryset: queryset)
+
+    @cached_property
+    def unordered(self) -> _Text:
+        """The query without its order, to count by."""
+        return self._text(lambda queryset: queryset.order_by())
+
+    def _text(self, change: Callable[[QuerySet[Any, Any]], QuerySet[Any, Any]]) -> _Text:
+        samples = {name: _SAMPLES[kind]() for name, kind in self._parameters.items()}
+        return _Text.of(change(self._build(**samples)), samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a compiled query: counted, sliced and iterated like those of a queryset.
+
+    A row is a dictionary. Each of the methods is one statement, and raises django.db.DatabaseError.
+    """
+
+    query: Compiled
+    parameters: Mapping[str, object]
+
+    def __iter__(self) -> Iterator[Row]:
+        text = self.query.ordered
+        return iter(self._presented(dictionaries(text.sql, text.filled(self.parameters))))
+
+    def __getitem__(self, part: slice) -> list[Row]:
+        text = self.query.ordered
+        values = [*text.filled(self.parameters), part.stop - part.start, part.start]
+        return self._presented(dictionaries(f"{text.sql} LIMIT %s OFFSET %s", values))
+
+    def first(self) -> Row | None:
+        """The first row, of a query that has few."""
+        return next(iter(self), None)
+
+    def count(self) -> int:
+        """How many rows there are."""
+        text = self.query.unordered
+        sql = f"SELECT COUNT(*) AS total FROM ({text.sql}) counted"  # noqa: S608  the ORM's text
+        return int(dictionaries(sql, text.filled(self.parameters))[0]["total"])
+
+    def _presented(self, rows: list[Row]) -> list[Row]:
+        presented = self.query.presented
+        return rows if presented is None else [presented(row) for row in rows]
+
+
+def dictionaries(sql: str, values: Sequence[object]) -> list[Row]:
+    """The rows of one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, cast(Any, values))
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+class CompiledInsert:
+    """`INSERT INTO … SELECT …`, which the ORM lacks: the rows of a compiled query become rows of a
+    model, and `returning` comes back of each.
+
+    `fields` are the model's, in the order in which the query's `values_list()` names their values.
+    Called with its parameters, it is one statement; it raises django.db.DatabaseError.
+    """
+
+    def __init__(
+        self,
+        model: type[Model],
+        fields: Sequence[str],
+        rows: Compiled,
+        *,
+        returning: Sequence[str],
+    ) -> None:
+        self._model = model
+        self._fields = fields
+        self._rows = rows
+        self._returning = returning
+
+    def __call__(self, **parameters: object) -> list[Row]:
+        return dictionaries(self._sql, self._rows.ordered.filled(parameters))
+
+    @cached_property
+    def _sql(self) -> str:
+        table = connection.ops.quote_name(self._model._meta.db_table)
+        into, back = self._columns(self._fields), self._columns(self._returning)
+        return f"INSERT INTO {table} ({into}) {self._rows.ordered.sql} RETURNING {back}"
+
+    def _columns(self, fields: Sequence[str]) -> str:
+        columns = (cast(Any, self._model._meta.get_field(name)).column for name in fields)
+        return ", ".join(map(connection.ops.quote_name, columns))
