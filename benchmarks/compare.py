@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks.endpoints import Bar, Endpoint
 from benchmarks.load import Load
-from benchmarks.processes import Family
+from benchmarks.processes import Family, machine_cpu_seconds, own_cpu_seconds
 from benchmarks.servers import Server
 
 # A slice lasts until each connection may have had so many answers, within reason: at its end wrk drops
@@ -27,6 +27,7 @@ class Slice:
     p95_ms: float
     p99_ms: float
     cpu_us: float  # of server processes, database and Redis, a request
+    others_cores: float  # what programs that have no part in this used of the machine
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class Side:
         """One slice. Raises BenchError."""
         self.workers.settle()
         self.before_load()
-        before = self.workers.cpu_seconds()
+        workers, machine = self.workers.cpu_seconds(), _machine_but_us()
         result = load()
-        cpu_seconds = self.workers.cpu_seconds() - before
+        cpu_seconds = self.workers.cpu_seconds() - workers
+        others_seconds = _machine_but_us() - machine - cpu_seconds
         return Slice(
             requests=result.requests,
             errors=result.errors,
@@ -52,6 +54,7 @@ class Side:
             p95_ms=result.p95_ms,
             p99_ms=result.p99_ms,
             cpu_us=cpu_seconds / max(result.requests, 1) * 1e6,
+            others_cores=max(others_seconds, 0) / result.seconds,
         )
 
 
@@ -121,6 +124,10 @@ def _duration(warm: Slice, connections: int, seconds: float) -> float:
     return max(seconds, min(needed, _LONGEST_SECONDS))
 
 
+def _machine_but_us() -> float:
+    return machine_cpu_seconds() - own_cpu_seconds()
+
+
 def _median(slices: Sequence[Slice], figure: str) -> float:
     return float(median(getattr(part, figure) for part in slices))
 
@@ -129,7 +136,7 @@ def _tell(endpoint: Endpoint, connections: int, side: Side, part: Slice) -> None
     print(
         f"  {endpoint.name:14} c={connections:<3} {side.server.name:9} "
         f"{part.requests_per_second:8.1f}/s  p50 {part.p50_ms:7.1f} ms  p99 {part.p99_ms:7.1f} ms  "
-        f"{part.cpu_us:8.0f} us  errors {part.errors}",
+        f"{part.cpu_us:8.0f} us  errors {part.errors}  others {part.others_cores:.1f} cores",
         file=sys.stderr,
         flush=True,
     )

@@ -52,6 +52,19 @@ class Family:
             before = now
 
 
+def machine_cpu_seconds() -> float:
+    """What all programs have used so far, and what the host of a virtual machine took away."""
+    user, nice, system, _idle, _iowait, *interrupts_and_steal = map(
+        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    )
+    return sum((user, nice, system, *interrupts_and_steal)) / _TICKS_PER_SECOND
+
+
+def own_cpu_seconds() -> float:
+    """What this process and its children that have ended, wrk among them, have used so far."""
+    return sum(os.times()[:4])
+
+
 def memory(pid: int) -> Memory:
     """Of one process."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()

@@ -82,9 +82,17 @@ class Report:
     def _circumstances(self) -> str:
         return (
             f"`{self.command}`, {self.when}, commit {_commit()}; {_machine()}; load average before "
-            f"{self.load_average:.1f}. {server_processes()} server processes each, PostgreSQL with fsync, "
+            f"{self.load_average:.1f}{self._others()}. "
+            f"{server_processes()} server processes each, PostgreSQL with fsync, "
             f"{HISTORY_ROWS:,} executions of ten tenants on either side."
         )
+
+    def _others(self) -> str:
+        slices = [part for result in self.comparisons for part in (*result.platform, *result.peer)]
+        if not slices:
+            return ""
+        cores = median(part.others_cores for part in slices)
+        return f", other programs used {cores:.1f} cores meanwhile"
 
     def _start_and_size_table(self) -> str:
         rows = []
