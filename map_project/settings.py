@@ -120,8 +120,8 @@ TEMPLATES = [
 
 # A statement may take this long on the server, and a lock may be waited for this long: PostgreSQL
 # gives up before `map_project.postgresql` does, so that a slow statement is cancelled, not abandoned.
-STATEMENT_TIMEOUT_MS = env_int("STATEMENT_TIMEOUT_MS", 1_500, minimum=100, maximum=600_000)
-LOCK_TIMEOUT_MS = 1_000
+STATEMENT_TIMEOUT_MS = env_int("STATEMENT_TIMEOUT_MS", 1_200, minimum=100, maximum=600_000)
+LOCK_TIMEOUT_MS = 800
 _parameters = postgresql_parameters("DATABASE_URL", DATABASE_URL)
 _names = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
 DATABASES = {
@@ -236,5 +236,7 @@ LOGGING = {
         "django.request": {"level": "CRITICAL"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "psycopg.pool": {"level": "ERROR"},
+        # It warns at every HEAD request.
+        "gunicorn.http.wsgi": {"level": "ERROR"},
     },
 }

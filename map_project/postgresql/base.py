@@ -2,13 +2,15 @@
 
 Three things can go wrong with a database in the network, and each has its bound here:
 
-- it refuses: the pool is told to fail fast until a connection succeeds again;
+- it refuses: who waits for a connection is told at once;
 - it went away and came back: a connection it closed meanwhile is found by a look at its socket
   (no round trip) before it is handed out, so nobody gets an error for an outage that is over;
-- it hangs: a statement that is not answered in time is given up, and its connection with it.
+- it hangs: a statement that is not answered in time is given up, and its connection with it. From
+  then on, until a connection succeeds, nobody waits long for the next one.
 """
 
 import select
+import time
 from typing import Any
 
 import psycopg
@@ -16,14 +18,15 @@ from django.conf import settings
 from django.db import connection as default_connection
 from django.db.backends.postgresql import base
 from psycopg.abc import RV, PQGen
-from psycopg.pq import ConnStatus
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
-# Seconds to wait for a connection: while all is well, and after the last attempt to connect failed.
-_PATIENCE_SECONDS = 0.9
-_FAIL_FAST_SECONDS = 0.05
 # Beyond statement_timeout the server had its chance to cancel: it hangs, or cannot be reached.
 _GRACE_SECONDS = 0.3
+# How long a connection is waited for; and while the server hangs.
+_PATIENCE_SECONDS = 0.9
+_NO_PATIENCE_SECONDS = 0.05
+# How long a sign that the server hangs is believed.
+_HANGING_SECONDS = 1.0
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -40,6 +43,10 @@ class BoundedConnection(psycopg.Connection[Any]):
             return super().wait(gen, interval, timeout or self.answer_timeout_seconds)
         except psycopg.errors._WaitTimeout as error:
             self.pgconn.finish()
+            if isinstance(self._pool, ConnectionPool):
+                _Hang.noticed()
+                # The idle ones lead to the same server.
+                self._pool.drain()
             raise psycopg.OperationalError("the database did not answer in time") from error
 
 
@@ -50,42 +57,75 @@ class DatabaseWrapper(base.DatabaseWrapper):
         pool = self.settings_dict["OPTIONS"].get("pool")
         if isinstance(pool, dict):
             pool.setdefault("connection_class", BoundedConnection)
-            pool.setdefault("timeout", _PATIENCE_SECONDS)
             pool.setdefault("reconnect_timeout", 0)
-            pool.setdefault("reconnect_failed", _fail_fast)
+            pool.setdefault("reconnect_failed", _tell_who_waits)
         return super().get_connection_params()
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        connection = super().get_new_connection(conn_params)
-        while self.pool and not _is_alive(connection):
-            connection.close()
-            self.pool.putconn(connection)
-            connection = self.pool.getconn()
+        if self.pool is None:
+            return super().get_new_connection(conn_params)
+        patience = _NO_PATIENCE_SECONDS if _Hang.lasts() else _PATIENCE_SECONDS
+        self.pool.timeout, deadline = patience, time.monotonic() + patience
+        try:
+            connection = super().get_new_connection(conn_params)
+            while not _is_alive(connection):
+                connection.close()
+                self.pool.putconn(connection)
+                connection = self.pool.getconn(deadline - time.monotonic())
+        except PoolTimeout:
+            stats = self.pool.get_stats()
+            # Or all connections there may be are in use: that is no news about the server.
+            if stats["pool_size"] < stats["pool_max"]:
+                _Hang.noticed()
+            raise
         return connection
 
     def _configure_connection(self, connection: psycopg.Connection[Any]) -> bool:
-        if self.pool:
-            self.pool.timeout = _PATIENCE_SECONDS
-        return bool(super()._configure_connection(connection))  # type: ignore[misc]
+        configured = super()._configure_connection(connection)  # type: ignore[misc]
+        _Hang.ended()
+        return bool(configured)
 
 
-def _fail_fast(pool: ConnectionPool[Any]) -> None:
-    pool.timeout = _FAIL_FAST_SECONDS
+class _Hang:
+    """Whether the server hangs, as far as this process has noticed lately."""
+
+    _noticed_at = -_HANGING_SECONDS
+
+    @classmethod
+    def noticed(cls) -> None:
+        cls._noticed_at = time.monotonic()
+
+    @classmethod
+    def ended(cls) -> None:
+        cls._noticed_at = -_HANGING_SECONDS
+
+    @classmethod
+    def lasts(cls) -> bool:
+        return time.monotonic() - cls._noticed_at < _HANGING_SECONDS
+
+
+def _tell_who_waits(pool: ConnectionPool[Any]) -> None:
+    """The server refused a connection, and none is left that could come free.
+
+    The pool has no public way to say so; it would let all wait out their time, and keep them in its
+    queue until a connection succeeds.
+    """
+    with pool._lock:
+        if pool._nconns > 0:
+            return
+        waiting = list(pool._waiting)
+        pool._waiting.clear()
+    for client in waiting:
+        client.fail(psycopg.OperationalError("the database takes no connections"))
 
 
 def _is_alive(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the server still holds its end: an idle socket with something to read says good-bye."""
+    """Whether the server still holds its end. It says nothing on an idle connection but good-bye."""
     if connection.closed:
         return False
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)
-    if not poll.poll(0):
-        return True
-    try:
-        connection.pgconn.consume_input()
-    except psycopg.Error:
-        return False
-    return connection.pgconn.status == ConnStatus.OK and not connection.closed
+    return not poll.poll(0)
 
 
 def allow_any_time() -> None:
