@@ -4,6 +4,7 @@ import io
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -104,9 +105,11 @@ def _bound_body(request: HttpRequest) -> None:
 
 
 def _drain(stream: Any) -> None:
-    for _ in range(_DRAIN_BYTES // _BLOCK_BYTES):
-        if not _read(stream, _BLOCK_BYTES):
-            return
+    # What cannot be read is not sent any more, either.
+    with suppress(ApiError):
+        for _ in range(_DRAIN_BYTES // _BLOCK_BYTES):
+            if not _read(stream, _BLOCK_BYTES):
+                return
 
 
 def _read(stream: Any, size: int) -> bytes:
