@@ -1,0 +1,120 @@
+"""`/api/v1/history`"""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agents.models import Agent
+from executions.models import Execution
+from map_project.tenants.models import Tenant
+from tests.api import Api
+from tests.contract.shapes import ids, is_time
+from tests.contract.writes import AGENT
+from tests.factories import AgentFactory, ExecutionFactory
+
+FIELDS = [
+    "id",
+    "agent_id",
+    "agent_name",
+    "prompt",
+    "model",
+    "response",
+    "status",
+    "created_at",
+]
+
+
+@pytest.fixture
+def agent(tenant: Tenant) -> Agent:
+    return AgentFactory.create(tenant=tenant)
+
+
+def test_a_run_is_read_back_whole(api: Api, agent: Agent) -> None:
+    run = api.run(agent.pk, prompt=" p\n", model="gpt-4").json
+    found = api.get(f"history/{run['execution_id']}")
+    assert found.status == 200
+    assert list(found.json) == FIELDS
+    assert found.json == {
+        "id": run["execution_id"],
+        "agent_id": str(agent.pk),
+        "agent_name": agent.name,
+        "prompt": " p\n",
+        "model": "gpt-4",
+        "response": run["response"],
+        "status": "succeeded",
+        "created_at": run["executed_at"],
+    }
+    assert is_time(found.json["created_at"])
+    listed = api.get("history").json
+    assert listed["items"] == [found.json]
+    assert list(listed["items"][0]) == FIELDS
+
+
+def test_the_newest_comes_first(api: Api, agent: Agent) -> None:
+    runs = [api.run(agent.pk).json["execution_id"] for _ in range(4)]
+    assert ids(api.get("history").json) == runs[::-1]
+    assert ids(api.get("history?limit=2&offset=1").json) == [runs[2], runs[1]]
+
+
+def test_of_one_moment_the_highest_id_comes_first(api: Api, agent: Agent) -> None:
+    moment = datetime.now(UTC)
+    same = ExecutionFactory.create_batch(5, agent=agent, created_at=moment)
+    older = ExecutionFactory.create(agent=agent, created_at=moment - timedelta(seconds=1))
+    expected = sorted((str(row.pk) for row in same), reverse=True)
+    assert ids(api.get("history").json) == [*expected, str(older.pk)]
+
+
+def test_of_one_moment_the_lowest_id_of_tools_and_agents_comes_first(
+    api: Api, tenant: Tenant
+) -> None:
+    moment = datetime.now(UTC)
+    agents = AgentFactory.create_batch(4, tenant=tenant, created_at=moment, with_tools=1)
+    tools = [agent.tools.get() for agent in agents]
+    for tool in tools:
+        tool.created_at = moment
+        tool.save()
+    for route, rows in (("agents", agents), ("tools", tools)):
+        assert ids(api.get(route).json) == sorted(str(row.pk) for row in rows)
+
+
+def test_it_keeps_what_was_when_the_agent_changes_and_goes(api: Api, agent: Agent) -> None:
+    run = api.run(agent.pk).json["execution_id"]
+    before = api.get(f"history/{run}").json
+    api.put(f"agents/{agent.pk}", {**AGENT, "name": "renamed"})
+    assert api.get(f"history/{run}").json == before
+    assert api.run(agent.pk).json["agent_name"] == "renamed"
+    api.delete(f"agents/{agent.pk}")
+    assert api.get(f"history/{run}").json == before
+    assert [item["agent_name"] for item in api.get("history").json["items"]] == [
+        "renamed",
+        agent.name,
+    ]
+
+
+def test_another_agent_of_the_same_name_gets_none_of_it(api: Api, agent: Agent) -> None:
+    run = api.run(agent.pk).json["execution_id"]
+    api.delete(f"agents/{agent.pk}")
+    twin = api.post("agents", {**AGENT, "name": agent.name}).json["id"]
+    assert twin != str(agent.pk)
+    assert api.get(f"history/{run}").json["agent_id"] == str(agent.pk)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_it_is_append_only(api: Api, agent: Agent, method: str) -> None:
+    run = api.run(agent.pk).json["execution_id"]
+    before = api.get(f"history/{run}").json
+    for path in (f"history/{run}", "history"):
+        answer = api.call(method, path, {"prompt": "other"})
+        assert (answer.status, answer.error_code) == (405, "METHOD_NOT_ALLOWED")
+        assert answer.headers["allow"] == "GET, HEAD"
+    assert api.get(f"history/{run}").json == before
+    assert Execution.objects.filter(tenant=agent.tenant).count() == 1
+
+
+def test_each_tenant_sees_its_own(
+    api: Api, other_api: Api, agent: Agent, other_tenant: Tenant
+) -> None:
+    other_api.run(AgentFactory.create(tenant=other_tenant).pk)
+    run = api.run(agent.pk).json["execution_id"]
+    assert ids(api.get("history").json) == [run]
+    assert api.get("history").json["total"] == 1
