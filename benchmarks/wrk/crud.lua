@@ -2,7 +2,7 @@
 dofile("report.lua")
 
 -- A tool is deleted this many creations after its own: no request for it is under way by then.
-local KEPT = 500
+local KEPT = 200
 local ids, number, prefix = {}, 0, nil
 
 function init(args)
