@@ -3,8 +3,7 @@
 
 FROM python:3.13-slim AS base
 ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONUNBUFFERED=1 \
-    DJANGO_SETTINGS_MODULE=map_project.settings
+    PYTHONUNBUFFERED=1
 WORKDIR /app
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from tests.compose.stack import IMAGE, SERVERS, Answer, Stack, check, run, say, wait_for
 
 AGENT = {"name": "Witness", "role": "Watchman", "description": "Sees whether the rows stay."}
-STOP_SECONDS = 40
+STOP_SECONDS = 30
 
 
 class Client:
