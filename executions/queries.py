@@ -1,6 +1,4 @@
-"""What is read and written at every run and every look at the history: defined by the ORM, compiled
-once. Why, and what each step gains, is in docs/performance.md.
-"""
+"""What is read and written at every run: defined by the ORM, compiled once."""
 
 import uuid
 from typing import Any
@@ -14,24 +12,6 @@ from executions.models import Execution
 from map_project.postgresql.compiled import Compiled, CompiledInsert
 from tools.models import Tool
 
-
-def _answered(executions: QuerySet[Execution]) -> QuerySet[Execution, Any]:
-    """As `ExecutionSerializer` would answer them."""
-    return executions.values(
-        "id", "agent_id", "agent_name", "prompt", "model", "response", "status", "created_at"
-    )
-
-
-ONE = Compiled(
-    lambda tenant_id, pk: _answered(
-        Execution.objects.filter(tenant_id=tenant_id, pk=pk).order_by()
-    ),
-    tenant_id=uuid.UUID,
-    pk=uuid.UUID,
-)
-HISTORY = Compiled(
-    lambda tenant_id: _answered(Execution.objects.filter(tenant_id=tenant_id)), tenant_id=uuid.UUID
-)
 AGENT = Compiled(
     lambda tenant_id, pk: (
         Agent.objects.filter(tenant_id=tenant_id, pk=pk)

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from agents.models import Agent
-from executions import openapi, queries
+from executions import history, openapi
 from executions.models import Execution
 from executions.serializers import ExecutionSerializer, RunBody
 from executions.services import Run, run_agent
@@ -62,10 +62,10 @@ class HistoryViewSet(TenantViewSet[Execution]):
     model = Execution
     resource = "execution"
     serializer_class = ExecutionSerializer
-    one = queries.ONE
+    one = history.ONE
 
     def list(self, request: Request) -> Response:
-        return self.page(queries.HISTORY)
+        return self.page(history.History)
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.row())

@@ -9,6 +9,7 @@ The text never changes, so psycopg prepares it, and PostgreSQL plans it once a c
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ _SAMPLES: Mapping[type, Callable[[], object]] = {
     uuid.UUID: uuid.uuid4,
     str: lambda: f"sample-{uuid.uuid4()}",
     int: lambda: 1_000_000_000 + uuid.uuid4().int % 1_000_000_000,
+    datetime: lambda: datetime.fromtimestamp(uuid.uuid4().int % 10**9, UTC),
 }
 
 
@@ -47,9 +49,9 @@ class _Text:
 class Compiled:
     """A queryset of `values()` that is built once; called with its parameters, it gives `Rows`.
 
-    `build` makes the queryset of its keyword arguments; `parameters` says their types (UUID, str or
-    int). Whatever else it holds becomes part of the text. `presented` makes of a row what is wanted
-    of it; PostgreSQL's JSON comes to it as text.
+    `build` makes the queryset of its keyword arguments; `parameters` says their types (UUID, str,
+    int or datetime). Whatever else it holds becomes part of the text. `presented` makes of a row
+    what is wanted of it; PostgreSQL's JSON comes to it as text.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The base of every API view of a tenant's rows: no queryset reaches a view without its tenant."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
@@ -15,7 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 from map_project.api.errors import ApiError, bad_request
 from map_project.api.fields import StrictSerializer, parse_uuid
 from map_project.api.parsers import json_object
-from map_project.postgresql.compiled import Compiled
+from map_project.postgresql.compiled import Compiled, Rows
 from map_project.tenants.authentication import Caller, TenantAuthentication
 
 Row = TypeVar("Row", bound=models.Model)
@@ -75,7 +75,7 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
             return self.model._default_manager.none()
         return self.model._default_manager.filter(tenant_id=self.caller.tenant_id)
 
-    def page(self, query: Compiled, **parameters: object) -> Response:
+    def page(self, query: Callable[..., Rows], **parameters: object) -> Response:
         """The page of the tenant's own rows that the request asks for."""
         rows = query(tenant_id=self.caller.tenant_id, **parameters)
         return self.get_paginated_response(self.paginate_queryset(rows) or [])  # type: ignore[arg-type]

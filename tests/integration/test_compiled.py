@@ -1,0 +1,126 @@
+"""What is compiled answers as the plain ORM with the serializers does, row for row."""
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from django.db.models import Model
+
+import agents.queries
+import tools.queries
+from agents.models import Agent, AgentTool
+from agents.serializers import AgentSerializer
+from executions import history, queries
+from executions.models import Execution
+from executions.serializers import ExecutionSerializer
+from map_project.postgresql.compiled import Compiled
+from map_project.tenants.models import Tenant
+from tests.factories import AgentFactory, ExecutionFactory, ToolFactory
+from tools.models import Tool
+from tools.serializers import ToolSerializer
+
+
+@pytest.fixture(autouse=True)
+def _rows(tenant: Tenant, other_tenant: Tenant) -> None:
+    for owner in (tenant, other_tenant):
+        ToolFactory.create_batch(3, tenant=owner)
+        for agent in AgentFactory.create_batch(3, tenant=owner, with_tools=3):
+            # By code point, "Z" is before "a", whatever the database's collation says.
+            for name in ("a", "Z", "ä"):
+                tool = ToolFactory.create(tenant=owner, name=f"{name} of {agent.name}")
+                AgentTool.objects.create(agent=agent, tool=tool)
+            ExecutionFactory.create_batch(2, agent=agent)
+
+
+def plain(serializer: Any, rows: Iterable[Model]) -> list[dict[str, Any]]:
+    """As DRF would answer them; its UUIDs are texts."""
+    return [dict(item) for item in serializer(rows, many=True).data]
+
+
+def written(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: str(v) if isinstance(v, uuid.UUID) else v for k, v in row.items()} for row in rows]
+
+
+def test_tools(tenant: Tenant) -> None:
+    expected = plain(ToolSerializer, Tool.objects.filter(tenant=tenant))
+    rows = tools.queries.ALL(tenant_id=tenant.pk)
+    assert written(rows) == expected
+    assert written(rows[2:5]) == expected[2:5]
+    assert rows.count() == len(expected)
+
+
+def test_tools_of_an_agent(tenant: Tenant, other_tenant: Tenant) -> None:
+    agent = Agent.objects.filter(tenant=tenant).latest("created_at")
+    expected = plain(ToolSerializer, Tool.objects.filter(agents=agent))
+    rows = tools.queries.OF_AGENT(tenant_id=tenant.pk, name=agent.name)
+    assert written(rows) == expected
+    assert len(expected) == rows.count() == 6
+    assert tools.queries.OF_AGENT(tenant_id=other_tenant.pk, name=agent.name).count() == 0
+
+
+def test_agents(tenant: Tenant) -> None:
+    expected = plain(AgentSerializer, Agent.objects.filter(tenant=tenant))
+    assert written(agents.queries.ALL(tenant_id=tenant.pk)) == expected
+    names = [tool["name"] for tool in expected[0]["tools"]]
+    assert names == sorted(names)
+    assert len(names) == 6
+
+
+def test_agents_with_a_tool(tenant: Tenant) -> None:
+    tool = Tool.objects.filter(tenant=tenant, agents__isnull=False).latest("created_at")
+    expected = plain(AgentSerializer, Agent.objects.filter(tools=tool))
+    assert written(agents.queries.WITH_TOOL(tenant_id=tenant.pk, name=tool.name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "model", "serializer"),
+    [
+        (tools.queries.ONE, Tool, ToolSerializer),
+        (agents.queries.ONE, Agent, AgentSerializer),
+        (history.ONE, Execution, ExecutionSerializer),
+    ],
+)
+def test_one(
+    one: Compiled, model: type[Model], serializer: Any, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    row = model._default_manager.filter(tenant=tenant)[0]
+    assert written(one(tenant_id=tenant.pk, pk=row.pk)) == plain(serializer, [row])
+    assert one(tenant_id=other_tenant.pk, pk=row.pk).first() is None
+
+
+def test_the_agent_of_a_run(tenant: Tenant) -> None:
+    agent = Agent.objects.filter(tenant=tenant)[0]
+    row = queries.AGENT(tenant_id=tenant.pk, pk=agent.pk).first()
+    assert row is not None
+    assert sorted(row.pop("tool_names")) == [tool.name for tool in agent.tools_by_name()]
+    assert row == {"name": agent.name, "role": agent.role, "version": agent.version}
+
+
+def test_the_record_of_a_run(tenant: Tenant, other_tenant: Tenant) -> None:
+    agent = Agent.objects.filter(tenant=tenant)[0]
+    execution_id = uuid.uuid4()
+    values: dict[str, Any] = {
+        "id": execution_id,
+        "tenant_id": tenant.pk,
+        "agent_id": agent.pk,
+        "version": agent.version,
+        "prompt": "p",
+        "model": "gpt-4o",
+        "response": "r",
+        "latency_ms": 7,
+        "request_id": "q",
+    }
+    assert queries.RECORD(**{**values, "version": agent.version + 1}) == []
+    assert queries.RECORD(**{**values, "tenant_id": other_tenant.pk}) == []
+    (recorded,) = queries.RECORD(**values)
+    execution = Execution.objects.get(pk=execution_id)
+    del values["version"], values["id"]
+    values |= {"agent_name": agent.name, "status": "succeeded", "error_code": "", **recorded}
+    assert {name: getattr(execution, name) for name in values} == values
+
+
+def test_a_parameter_that_is_not_in_the_query_is_refused() -> None:
+    compiled = Compiled(lambda name: Tool.objects.values("id"), name=str)
+    with pytest.raises(ValueError, match="not in the query"):
+        list(compiled(name="x"))
