@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.db import connection as default_connection
+from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
 from psycopg.abc import RV, PQGen
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -59,7 +60,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
             pool.setdefault("connection_class", BoundedConnection)
             pool.setdefault("reconnect_timeout", 0)
             pool.setdefault("reconnect_failed", _tell_who_waits)
-        return super().get_connection_params()
+        parameters = super().get_connection_params()
+        if self.alias == NO_DB_ALIAS:
+            # Makes and drops whole databases, which takes what it takes.
+            parameters.pop("options", None)
+        return parameters
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         if self.pool is None:
