@@ -4,33 +4,23 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 
 from map_project.api import views
+from map_project.api.pages import RedocView, SwaggerView
 from map_project.api.schema import SchemaView
 
 handler400 = "map_project.api.errors.handler400"
 handler404 = "map_project.api.errors.handler404"
 handler500 = "map_project.api.errors.handler500"
 
-_READ = ["get", "head"]
-
 urlpatterns = [
-    path("", csrf_exempt(RedirectView.as_view(url="/docs", http_method_names=_READ))),
+    path("", csrf_exempt(RedirectView.as_view(url="/docs", http_method_names=["get", "head"]))),
     path("health", views.HealthView.as_view(), name="health"),
     path("live", views.LiveView.as_view(), name="live"),
     path("ready", views.ReadyView.as_view(), name="ready"),
     path("schema", SchemaView.as_view(), name="schema"),
-    path(
-        "docs",
-        SpectacularSwaggerView.as_view(url_name="schema", http_method_names=_READ),
-        name="docs",
-    ),
-    path(
-        "redoc",
-        SpectacularRedocView.as_view(url_name="schema", http_method_names=_READ),
-        name="redoc",
-    ),
+    path("docs", SwaggerView.as_view(url_name="schema"), name="docs"),
+    path("redoc", RedocView.as_view(url_name="schema"), name="redoc"),
     path("api/v1/", include("tools.urls")),
     path("api/v1/", include("agents.urls")),
     path("api/v1/", include("executions.urls")),
