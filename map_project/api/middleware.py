@@ -68,7 +68,9 @@ class RequestGuardMiddleware:
     """Refuses a Host that is not ours (400) and a body over the bound (413) before anything parses.
 
     A chunked body has no length, and WSGI would show Django an empty one: it is read up to the
-    bound and handed on with its length.
+    bound and handed on with its length. What nobody read of a body is read before the answer goes out:
+    the server would read a little of it and close, and a client that is still sending would see a
+    broken pipe instead of its 401 or 429.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -82,7 +84,9 @@ class RequestGuardMiddleware:
             return bad_request("The Host header names no host of this service.").response()
         except ApiError as error:
             return error.response()
-        return self.get_response(request)
+        response = self.get_response(request)
+        _drain(request.META["wsgi.input"])
+        return response
 
 
 def _bound_body(request: HttpRequest) -> None:
