@@ -48,13 +48,15 @@ def delete_agent(*, agent: Agent) -> None:
 def lock_tools(tenant_id: uuid.UUID, tool_ids: Sequence[uuid.UUID]) -> None:
     """Holds the tools until the transaction ends, so that none is deleted under an association.
 
-    In id order, so that two that want the same tools never wait for each other.
+    With the lock that a foreign key takes, which any number of associations may hold at once.
     Raises ApiError `CROSS_TENANT_TOOL` for the first that is not this tenant's.
     """
     if not tool_ids:
         return
-    own = Tool.objects.filter(tenant_id=tenant_id, pk__in=tool_ids).order_by("pk")
-    found = set(own.select_for_update(no_key=True).values_list("pk", flat=True))
+    sql = (
+        "SELECT id FROM tools_tool WHERE tenant_id = %s AND id = ANY(%s) ORDER BY id FOR KEY SHARE"
+    )
+    found = {tool.pk for tool in Tool.objects.raw(sql, [tenant_id, list(tool_ids)])}
     for tool_id in tool_ids:
         if tool_id not in found:
             message = "This tool is not one of yours."
