@@ -48,7 +48,10 @@ class ToolViewSet(TenantViewSet[Tool]):
         return self.update(request, pk, partial=True)
 
     def destroy(self, request: Request, pk: str) -> Response:
-        self.get_object().delete()
+        deleted, _ = self.get_object().delete()
+        if not deleted:
+            # Somebody else's call was first.
+            raise self.missing()
         return Response(status=204)
 
     def conflict(self, constraint: str, error: IntegrityError) -> ApiError | None:
