@@ -24,7 +24,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 # Beyond statement_timeout the server had its chance to cancel: it hangs, or cannot be reached.
 _GRACE_SECONDS = 0.3
 # How long a connection is waited for; and while the server hangs.
-_PATIENCE_SECONDS = 0.9
+_PATIENCE_SECONDS = 1.2
 _NO_PATIENCE_SECONDS = 0.05
 # How long a sign that the server hangs is believed.
 _HANGING_SECONDS = 1.0
