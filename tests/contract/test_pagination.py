@@ -8,6 +8,7 @@ import pytest
 from map_project.tenants.models import Tenant
 from tests.api import Api
 from tests.contract.shapes import ids
+from tests.contract.writes import Rows
 from tests.factories import AgentFactory, ExecutionFactory, ToolFactory
 
 LISTS = ["tools", "agents", "history"]
@@ -18,8 +19,8 @@ def fill(route: str, tenant: Tenant, count: int) -> None:
     if route == "history":
         ExecutionFactory.create_batch(count, agent=AgentFactory.create(tenant=tenant))
     else:
-        factory = {"tools": ToolFactory, "agents": AgentFactory}[route]
-        factory.create_batch(count, tenant=tenant)
+        factories: dict[str, Any] = {"tools": ToolFactory, "agents": AgentFactory}
+        factories[route].create_batch(count, tenant=tenant)
 
 
 @pytest.mark.parametrize("route", LISTS)
@@ -114,7 +115,7 @@ BOUNDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", BOUNDS)
 @pytest.mark.parametrize("text", NO_NUMBERS.values(), ids=NO_NUMBERS)
-def test_what_is_no_whole_number_is_refused(rows: Any, name: str, text: str) -> None:
+def test_what_is_no_whole_number_is_refused(rows: Rows, name: str, text: str) -> None:
     for route in LISTS:
         answer = rows.api.get(f"{route}?{name}={quote(text)}")
         assert (answer.status, answer.error_code) == (400, "INVALID_PAGINATION"), text
@@ -148,7 +149,7 @@ def test_what_is_out_of_bounds_names_the_bound_it_broke(
         assert answer.details == {name: {"provided": text, bound: BOUNDS[name][bound]}}
 
 
-def test_both_are_told_at_once(rows: Any) -> None:
+def test_both_are_told_at_once(rows: Rows) -> None:
     answer = rows.api.get("history?offset=x&limit=0")
     assert answer.details == {
         "limit": {"provided": "0", "minimum": 1},
@@ -156,5 +157,5 @@ def test_both_are_told_at_once(rows: Any) -> None:
     }
 
 
-def test_nothing_is_refused_where_nothing_is_listed(rows: Any) -> None:
+def test_nothing_is_refused_where_nothing_is_listed(rows: Rows) -> None:
     assert rows.api.get(f"tools/{rows.tool.pk}?limit=0&offset=x").status == 200

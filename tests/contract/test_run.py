@@ -177,8 +177,9 @@ class TestBody:
         assert (answer.status, answer.error_code) == (400, error_code)
 
     def test_a_refused_run_leaves_no_record(self, api: Api, agent: Agent) -> None:
-        for body in ({}, {**RUN, "model": "none"}, {**RUN, "prompt": "x" * 10_001}, [], None):
-            assert api.post(f"agents/{agent.pk}/run", body).status == 400 or body is None
+        bodies: list[Any] = [{}, [], {**RUN, "model": "none"}, {**RUN, "prompt": "x" * 10_001}]
+        for body in bodies:
+            assert api.post(f"agents/{agent.pk}/run", body).status == 400
         assert not Execution.objects.filter(tenant=agent.tenant_id).exists()
 
 
@@ -262,8 +263,7 @@ def test_each_outcome_takes_its_units_and_tells_the_headers(
     assert units_taken(agent.tenant) == units
     if units:
         limits = told_limits(answer)
-        assert limits == {"limit": 100, "remaining": 99, "window": 60, "wait": limits["wait"]}
-        assert limits["wait"] in (59, 60)
+        assert limits == {"limit": 100, "remaining": 99, "window": 60, "wait": 60}
     else:
         assert not HEADERS & answer.headers.keys()
     assert Execution.objects.filter(tenant=agent.tenant).count() == (status == 200)
@@ -279,7 +279,7 @@ def test_no_other_endpoint_takes_a_unit(api: Api, agent: Agent) -> None:
 
 
 class TestQuota:
-    LIMIT, WINDOW = 3, 7
+    LIMIT, WINDOW = 3, 600
 
     @pytest.fixture
     def tenant(self) -> Tenant:
@@ -315,7 +315,7 @@ class TestQuota:
         }
         assert 1 <= wait <= self.WINDOW
         limits = told_limits(answer)
-        assert limits == {"limit": 3, "remaining": 0, "window": 7, "wait": wait}
+        assert limits == {"limit": 3, "remaining": 0, "window": 600, "wait": wait}
         assert Execution.objects.filter(tenant=agent.tenant).count() == self.LIMIT
 
     def test_the_quota_is_asked_before_agent_and_body(self, api: Api, agent: Agent) -> None:
