@@ -1,0 +1,168 @@
+"""Redis away, as callers of the API see it: no run without a count, and all else as ever."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from executions.models import Execution
+from map_project.tenants.models import Tenant
+from tests.api import Answer, LiveApi
+from tests.at_once import at_once, timed
+from tests.conftest import api_of
+from tests.factories import AgentFactory, TenantFactory
+from tests.live import serving
+from tests.own_redis import OwnRedis, own_redis
+
+pytestmark = pytest.mark.slow
+
+# Redis may take 250 ms; the rest is room for a busy machine.
+IN_TIME_SECONDS = 1.0
+BACK_SECONDS = 1.0
+CROWD = 12
+
+
+@dataclass
+class Service:
+    """A server whose Redis is ours, and a tenant on it."""
+
+    redis: OwnRedis
+    api: LiveApi
+    tenant: Tenant
+    agent_id: str
+
+    def run(self) -> Answer:
+        return self.api.run(self.agent_id)
+
+    def recorded(self) -> int:
+        return Execution.objects.filter(tenant=self.tenant).count()
+
+
+@pytest.fixture(scope="module", params=["tcp", "unix"])
+def port_and_redis(request: pytest.FixtureRequest) -> Iterator[tuple[int, OwnRedis]]:
+    with own_redis(unix=request.param == "unix") as redis, serving(REDIS_URL=redis.url) as port:
+        yield port, redis
+
+
+@pytest.fixture
+def service(port_and_redis: tuple[int, OwnRedis]) -> Service:
+    port, redis = port_and_redis
+    tenant = TenantFactory.create(rate_limit_requests=1000)
+    agent = AgentFactory.create(tenant=tenant, with_tools=1)
+    service = Service(redis, LiveApi(port, api_of(tenant).key), tenant, str(agent.pk))
+    assert {answer.status for answer in at_once([service.run] * CROWD)} == {200}
+    return service
+
+
+@contextmanager
+def killed(redis: OwnRedis) -> Iterator[None]:
+    redis.kill()
+    yield
+    redis.start()
+
+
+OUTAGES: dict[str, Callable[[OwnRedis], AbstractContextManager[None]]] = {
+    "killed": killed,
+    "halted": OwnRedis.halted,
+}
+
+
+def is_unavailable(answer: Answer) -> bool:
+    return (
+        answer.status == 503
+        and answer.error_code == "SERVICE_UNAVAILABLE"
+        and answer.details == {"reason": "redis_unavailable"}
+        and int(answer.headers["retry-after"]) >= 1
+        and not [name for name in answer.headers if "ratelimit" in name]
+    )
+
+
+def assert_runs_are_refused(service: Service) -> None:
+    for answer, seconds in at_once([timed(service.run)] * CROWD):
+        assert is_unavailable(answer), answer
+        assert seconds < IN_TIME_SECONDS
+
+
+def assert_all_else_is_well(service: Service) -> None:
+    api, agent_id = service.api, service.agent_id
+    tool = api.post("tools", {"name": f"t {time.monotonic_ns()}", "description": "d"})
+    assert tool.status == 201
+    changed = api.patch(f"agents/{agent_id}", {"tool_ids": [tool.json["id"]]})
+    assert changed.status == 200
+    assert api.get("history").json["total"] == service.recorded()
+    assert api.get(f"agents/{agent_id}").json["tools"][0]["id"] == tool.json["id"]
+    assert api.get("/live").status == api.get("/ready").status == 200
+    health = api.get("/health")
+    assert health.status == 503
+    assert health.json["checks"] == {"database": "ok", "redis": "unavailable"}
+
+
+def assert_back_in_time(service: Service) -> None:
+    """By itself, and from then on for everybody."""
+    deadline = time.monotonic() + BACK_SECONDS
+    while time.monotonic() < deadline and service.run().status != 200:
+        time.sleep(0.01)
+    for _ in range(3):
+        assert {answer.status for answer in at_once([service.run] * CROWD)} == {200}
+    assert service.api.get("/health").status == 200
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_outage(service: Service, outage: str) -> None:
+    recorded = service.recorded()
+    with OUTAGES[outage](service.redis):
+        for _ in range(2):
+            assert_runs_are_refused(service)
+        assert_all_else_is_well(service)
+        assert service.recorded() == recorded
+    assert_back_in_time(service)
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_outage_that_nobody_is_there_to_see(service: Service, outage: str) -> None:
+    """The connections of before are dead; not one run is refused for that."""
+    with OUTAGES[outage](service.redis):
+        time.sleep(0.3)
+    assert {answer.status for answer in at_once([service.run] * CROWD)} == {200}
+
+
+def test_order_of_checks(service: Service) -> None:
+    """Who calls comes before the quota; agent and body come after it."""
+    port, path = service.api.port, f"agents/{service.agent_id}/run"
+    with killed(service.redis):
+        assert LiveApi(port).post(path, {}).status == 401
+        assert LiveApi(port, "no key").post(path, {}).status == 401
+        assert is_unavailable(service.api.post("agents/no-id/run", {}))
+        assert is_unavailable(service.api.post(path, raw=b"no JSON"))
+        assert service.api.get(path).status == 405
+
+
+def test_restarts_under_load(service: Service) -> None:
+    """Each run is either answered and recorded, or refused and not."""
+    end = time.monotonic() + 3.0
+
+    def client() -> list[Answer]:
+        answers = []
+        while time.monotonic() < end:
+            answers.append(service.run())
+        return answers
+
+    def restarts() -> list[Answer]:
+        for _ in range(4):
+            time.sleep(0.3)
+            service.redis.kill()
+            time.sleep(0.1)
+            service.redis.start()
+        return []
+
+    before = service.recorded()
+    # A restart forgets the units, which are kept in memory here: the quota plays no part.
+    answers = [answer for found in at_once([*[client] * 6, restarts]) for answer in found]
+    refused = [answer for answer in answers if answer.status == 503]
+    assert refused
+    assert all(map(is_unavailable, refused))
+    ran = [answer for answer in answers if answer.status == 200]
+    assert len(ran) + len(refused) + sum(answer.status == 429 for answer in answers) == len(answers)
+    assert service.recorded() == before + len(ran)
