@@ -1,0 +1,109 @@
+"""How many statements a call costs, counted on the wire: what libpq sends, BEGIN and pings included."""
+
+import re
+import tempfile
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from psycopg.pq import Trace
+
+from agents.models import Agent
+from map_project.tenants.models import Tenant
+from tests.api import Answer
+from tests.conftest import api_of
+from tests.factories import AgentFactory, ExecutionFactory, TenantFactory, ToolFactory
+
+# A statement is executed by one of these messages of PostgreSQL's protocol.
+_STATEMENT = re.compile(r"^F\t\d+\t(Execute|Query|FunctionCall)", re.MULTILINE)
+
+
+def statements(call: Callable[[], Answer]) -> int:
+    """How many statements `call` has the server execute; on one connection, which it takes from the
+    pool, as a request of production does.
+    """
+    connection.ensure_connection()
+    used = connection.connection.pgconn
+    with tempfile.TemporaryFile() as file:
+        used.trace(file.fileno())
+        used.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
+        connection.close()
+        answer = call()
+        connection.ensure_connection()
+        assert connection.connection.pgconn is used, "it was another connection of the pool"
+        used.untrace()
+        file.seek(0)
+        text = file.read().decode(errors="replace")
+    assert answer.status < 400, answer.content
+    return len(_STATEMENT.findall(text))
+
+
+@pytest.fixture
+def tenant() -> Tenant:
+    return TenantFactory.create()
+
+
+def fill(tenant: Tenant, count: int) -> Agent:
+    """So many of everything, each agent with three tools; gives one of the agents."""
+    agents = AgentFactory.create_batch(count, tenant=tenant, with_tools=3)
+    for agent in agents:
+        ExecutionFactory.create(agent=agent)
+    return agents[0]
+
+
+def test_the_count_counts(tenant: Tenant) -> None:
+    def call() -> Answer:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT %s", [1])
+            cursor.execute("SELECT 1")
+            cursor.execute("COMMIT")
+        return Answer(200, {}, b"")
+
+    assert statements(call) == 4
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?limit=100", "?limit=1", "?offset=1&limit=7", "?offset=1000"]
+)
+@pytest.mark.parametrize("route", ["tools", "agents", "history"])
+def test_a_list_costs_at_most_4_whatever_its_length(route: str, query: str) -> None:
+    """The first call of a key, so that the key is asked for as well."""
+    counts = []
+    for length in (1, 4, 30):
+        tenant = TenantFactory.create()
+        fill(tenant, length)
+        api = api_of(tenant)
+        counts.append(statements(lambda api=api: api.get(f"{route}{query}")))  # type: ignore[misc]
+    assert 1 <= min(counts) <= max(counts) <= 4, counts
+
+
+@pytest.mark.parametrize("route", ["tools?agent_name={agent}", "agents?tool_name={tool}"])
+def test_a_filtered_list_costs_at_most_4(tenant: Tenant, route: str) -> None:
+    agent = fill(tenant, 5)
+    path = route.format(agent=agent.name, tool=agent.tools_by_name()[0].name).replace(" ", "%20")
+    api = api_of(tenant)
+    assert 1 <= statements(lambda: api.get(path)) <= 4
+    assert api.get(path).json["total"] >= 1
+
+
+@pytest.mark.parametrize("tools", [0, 1, 50])
+def test_one_agent_costs_at_most_3(tenant: Tenant, tools: int) -> None:
+    agent = AgentFactory.create(tenant=tenant, with_tools=tools)
+    api = api_of(tenant)
+    assert 1 <= statements(lambda: api.get(f"agents/{agent.pk}")) <= 3
+
+
+@pytest.mark.parametrize("tools", [0, 1, 50])
+def test_a_run_costs_at_most_4(tenant: Tenant, tools: int) -> None:
+    agent = AgentFactory.create(tenant=tenant, with_tools=tools)
+    api = api_of(tenant)
+    assert 1 <= statements(lambda: api.run(agent.pk)) <= 4
+
+
+def test_one_of_the_others_costs_at_most_2(tenant: Tenant) -> None:
+    tool = ToolFactory.create(tenant=tenant)
+    execution = ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant))
+    for path in (f"tools/{tool.pk}", f"history/{execution.pk}"):
+        api = api_of(tenant)
+        assert 1 <= statements(lambda api=api, path=path: api.get(path)) <= 2  # type: ignore[misc]
