@@ -1,0 +1,231 @@
+"""The committed OpenAPI document: it is what the code says, it is whole, and the server keeps to it."""
+
+import json
+import re
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from drf_spectacular.validation import validate_schema
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from agents.models import Agent
+from executions.models import Execution
+from map_project.api.schema import document as generated
+from tests.contract.document import COMMITTED, document
+from tests.contract.writes import Rows
+from tests.factories import AgentFactory, ExecutionFactory, TenantFactory, ToolFactory
+from tests.integration.test_isolation import TABLE
+from tools.models import Tool
+
+OPERATIONS = {
+    f"{method.upper()} {path}": operation
+    for path, found in document()["paths"].items()
+    for method, operation in found.items()
+}
+API = {name: operation for name, operation in OPERATIONS.items() if "/api/v1/" in name}
+# Documented with each operation of the API, whatever it does.
+ALWAYS = {"400", "401", "413", "500", "503"}
+CODES = {
+    "VALIDATION_ERROR",
+    "MALFORMED_JSON",
+    "INVALID_PAGINATION",
+    "DUPLICATE_TOOL_NAME",
+    "DUPLICATE_AGENT_NAME",
+    "TOOL_IN_USE",
+    "INVALID_MODEL",
+    "PROMPT_TOO_LONG",
+    "MISSING_API_KEY",
+    "INVALID_API_KEY",
+    "TENANT_ISOLATION_VIOLATION",
+    "CROSS_TENANT_TOOL",
+    "TOOL_NOT_FOUND",
+    "AGENT_NOT_FOUND",
+    "EXECUTION_NOT_FOUND",
+    "BAD_REQUEST",
+    "NOT_FOUND",
+    "METHOD_NOT_ALLOWED",
+    "REQUEST_TOO_LARGE",
+    "UNSUPPORTED_MEDIA_TYPE",
+    "RATE_LIMIT_EXCEEDED",
+    "SERVICE_UNAVAILABLE",
+    "INTERNAL_ERROR",
+}
+
+
+def json_of(container: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = container["content"]["application/json"]
+    return found
+
+
+def codes_of(operation: dict[str, Any]) -> set[str]:
+    """The error codes of an operation's examples."""
+    return {
+        example["value"]["error_code"]
+        for status, response in operation["responses"].items()
+        if status >= "400" and "content" in response
+        for example in json_of(response)["examples"].values()
+        if "error_code" in example["value"]
+    }
+
+
+def is_valid(schema: dict[str, Any], value: Any) -> bool:
+    root = {**schema, "components": document()["components"]}
+    jsonschema_rs.Draft202012Validator(root, validate_formats=True).validate(value)
+    return True
+
+
+def test_it_is_what_the_code_says() -> None:
+    assert document() == generated(), "make schema"
+
+
+def test_it_is_valid_and_says_what_it_describes() -> None:
+    validate_schema(document())
+    info = document()["info"]
+    assert document()["openapi"] == "3.1.0"
+    assert (info["title"], info["version"]) == ("Mini Agent Platform", "1.0.0")
+    assert len(info["description"]) > 80
+
+
+def test_it_has_every_route_of_the_api_and_the_service() -> None:
+    api = {f"{method} /api/v1/{route.replace('<str:pk>', '{id}')}" for method, route in TABLE}
+    assert OPERATIONS.keys() == api | {"GET /health", "GET /live", "GET /ready"}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_has_a_summary_of_its_own(name: str) -> None:
+    summary = OPERATIONS[name]["summary"]
+    assert re.fullmatch("[A-Z][^.]{5,60}", summary)
+    assert [other["summary"] for other in OPERATIONS.values()].count(summary) == 1
+    assert OPERATIONS[name]["tags"]
+    ids = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(set(ids)) == len(ids)
+
+
+def bodies_of(name: str) -> list[dict[str, Any]]:
+    """Of a request and its answers; of a failing check there is nothing to show."""
+    operation = OPERATIONS[name]
+    answers = operation["responses"] if name in API else {"200": operation["responses"]["200"]}
+    bodies = [operation["requestBody"]] if "requestBody" in operation else []
+    return bodies + [answer for answer in answers.values() if "content" in answer]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_body_has_an_example_which_is_valid(name: str) -> None:
+    for body in bodies_of(name):
+        assert list(body["content"]) == ["application/json"]
+        examples = [example["value"] for example in json_of(body)["examples"].values()]
+        assert examples
+        assert all(is_valid(json_of(body)["schema"], example) for example in examples)
+
+
+@pytest.mark.parametrize("name", API)
+def test_every_operation_of_the_api_has_its_errors_and_needs_a_key(name: str) -> None:
+    operation = API[name]
+    assert operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
+    responses = operation["responses"].keys()
+    assert responses >= ALWAYS
+    codes = codes_of(operation)
+    assert codes <= CODES
+    assert codes >= {"MISSING_API_KEY", "INVALID_API_KEY", "BAD_REQUEST", "REQUEST_TOO_LARGE"}
+    assert ("415" in responses) == ("requestBody" in operation)
+    assert ({"VALIDATION_ERROR", "MALFORMED_JSON"} <= codes) == ("requestBody" in operation)
+    assert ({"403", "404"} <= responses) == ("{id}" in name)
+    assert ("INVALID_PAGINATION" in codes) == (operation["operationId"].endswith("_list"))
+    assert ("RATE_LIMIT_EXCEEDED" in codes) == ("429" in responses) == name.endswith("/run")
+
+
+def test_every_error_code_of_the_contract_is_in_it() -> None:
+    assert set(document()["components"]["schemas"]["ErrorCodeEnum"]["enum"]) == CODES
+    shown = set().union(*map(codes_of, API.values()))
+    assert shown == CODES - {"NOT_FOUND", "METHOD_NOT_ALLOWED"}
+
+
+def test_bodies_take_no_other_fields() -> None:
+    for operation in API.values():
+        if "requestBody" in operation:
+            name = json_of(operation["requestBody"])["schema"]["$ref"].rsplit("/", 1)[1]
+            assert document()["components"]["schemas"][name]["additionalProperties"] is False
+
+
+def test_the_runs_headers_are_on_each_answer_that_has_them() -> None:
+    (run,) = (operation for name, operation in API.items() if name.endswith("/run"))
+    for status in ("200", "400", "403", "404", "415", "429"):
+        assert set(run["responses"][status]["headers"]) >= {
+            "X-RateLimit-Limit",
+            "X-RateLimit-Remaining",
+            "X-RateLimit-Reset",
+            "RateLimit-Policy",
+            "RateLimit",
+        }
+    assert "Retry-After" in run["responses"]["429"]["headers"]
+
+
+def test_the_committed_file_is_written_as_the_command_writes_it() -> None:
+    text = COMMITTED.read_text()
+    assert json.loads(text) == document()
+    assert "127.0.0.1" not in text
+    assert "localhost" not in text
+
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+schema = schemathesis.openapi.from_dict(document())
+
+
+@pytest.fixture(scope="module")
+def fuzzed() -> Rows:
+    """A tenant with a few of everything, and another's."""
+    rows = Rows()
+    for tenant in (rows.tenant, TenantFactory.create()):
+        ToolFactory.create_batch(3, tenant=tenant)
+        for agent in AgentFactory.create_batch(3, tenant=tenant, with_tools=2):
+            ExecutionFactory.create(agent=agent)
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=str)
+@pytest.mark.parametrize("name", API)
+def test_whatever_is_sent_the_answer_is_in_the_document(
+    fuzzed: Rows, live_port: int, name: str, mode: GenerationMode
+) -> None:
+    method, path = name.split(" ")
+    model: Any = {"tools": Tool, "agents": Agent, "history": Execution}[path.split("/")[3]]
+    known = [str(pk) for pk in model.objects.values_list("pk", flat=True)[:100]]
+    checks = CHECKS if mode is GenerationMode.POSITIVE else [*CHECKS, negative_data_rejection]
+
+    @given(data=st.data())
+    @settings(
+        max_examples=60,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    def fuzz(data: st.DataObject) -> None:
+        case = data.draw(schema[path][method].as_strategy(generation_mode=mode))
+        is_known = data.draw(st.booleans())
+        if case.path_parameters and is_known:
+            case.path_parameters["id"] = data.draw(st.sampled_from(known))
+        headers = {"X-API-KEY": fuzzed.api.key}
+        response = case.call(base_url=f"http://127.0.0.1:{live_port}", headers=headers)
+        case.validate_response(response, checks=checks)
+
+    fuzz()
