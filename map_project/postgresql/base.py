@@ -11,6 +11,7 @@ Three things can go wrong with a database in the network, and each has its bound
 
 import select
 import time
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -19,6 +20,8 @@ from django.db import connection as default_connection
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
 from psycopg.abc import RV, PQGen
+from psycopg.adapt import AdaptersMap
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 # Beyond statement_timeout the server had its chance to cancel: it hangs, or cannot be reached.
@@ -61,6 +64,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             pool.setdefault("reconnect_timeout", 0)
             pool.setdefault("reconnect_failed", _tell_who_waits)
         parameters = super().get_connection_params()
+        parameters["context"] = _adapters(parameters["context"])
         if self.alias == NO_DB_ALIAS:
             # Makes and drops whole databases, which takes what it takes.
             parameters.pop("options", None)
@@ -85,10 +89,25 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise
         return connection
 
+    def create_cursor(self, name: str | None = None) -> Any:
+        # As Django's, without the look at the loader of times: our connections are in UTC, as all
+        # of this project is, and psycopg's own loader gives UTC then.
+        if name is None:
+            return self.connection.cursor()
+        return self.connection.cursor(name, scrollable=False, withhold=self.connection.autocommit)
+
     def _configure_connection(self, connection: psycopg.Connection[Any]) -> bool:
         configured = super()._configure_connection(connection)  # type: ignore[misc]
         _Hang.ended()
         return bool(configured)
+
+
+@cache
+def _adapters(of_django: AdaptersMap) -> AdaptersMap:
+    """Django's adapters with psycopg's own loader of times: in C, and ten times as fast."""
+    adapters = AdaptersMap(of_django)
+    adapters.register_loader("timestamptz", TimestamptzLoader)
+    return adapters
 
 
 class _Hang:
