@@ -13,9 +13,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from redis.connection import ConnectionPool
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
 _BOOLEANS |= {"0": False, "false": False, "no": False, "off": False}
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# What Django's ALLOWED_HOSTS can match: a name, a dot and its domain, an address, or all.
+_HOST = re.compile(r"\*|\.?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
 
 
 def env_text(name: str, default: str = "") -> str:
@@ -44,9 +48,27 @@ def env_int(name: str, default: int, *, minimum: int, maximum: int) -> int:
     return int(text)
 
 
-def env_list(name: str, default: str) -> list[str]:
-    """Entries separated by commas; blanks around them and empty entries are dropped."""
-    return [part.strip() for part in env_text(name, default).split(",") if part.strip()]
+def env_host(name: str, default: str) -> str:
+    """A name or an address to listen on; whether it is this machine's is found out by listening."""
+    text = env_text(name, default)
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+", text):
+        raise ImproperlyConfigured(f"{name} must be a host name or an address, not {text!r}.")
+    return text
+
+
+def env_hosts(name: str, default: str) -> list[str]:
+    """Host names without scheme or port, separated by commas; blanks around them and empty entries
+    are dropped.
+    """
+    hosts = [part.strip() for part in env_text(name, default).split(",") if part.strip()]
+    if not hosts:
+        raise ImproperlyConfigured(f"{name} must name at least one host.")
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise ImproperlyConfigured(
+                f"{name} must be host names without scheme or port, not {host!r}."
+            )
+    return hosts
 
 
 def env_url(name: str, schemes: tuple[str, ...], default: Callable[[], str]) -> str:
@@ -61,6 +83,23 @@ def env_url(name: str, schemes: tuple[str, ...], default: Callable[[], str]) -> 
         wanted = " or ".join(f"{scheme}://" for scheme in schemes)
         raise ImproperlyConfigured(f"{name} must be a URL that begins with {wanted}.")
     return text
+
+
+def redis_url(name: str, url: str) -> str:
+    """The URL, if a connection can be made from it; what it leads to is not looked at.
+
+    redis-py would take a database that is no number for 0, and find the rest out at the first call.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme != "unix" and not re.fullmatch("/?[0-9]{0,5}", parts.path):
+            raise ValueError
+        ConnectionPool.from_url(url).make_connection()
+    except (ValueError, TypeError):
+        raise ImproperlyConfigured(
+            f"{name} is not a valid URL: check its port, database and options."
+        ) from None
+    return url
 
 
 def postgresql_parameters(name: str, url: str) -> dict[str, str]:
@@ -85,6 +124,11 @@ def postgresql_parameters(name: str, url: str) -> dict[str, str]:
     if not parameters["NAME"]:
         raise ImproperlyConfigured(f"{name} names no database: it must end in /NAME.")
     known = {"sslmode", "sslrootcert", "sslcert", "sslkey", "application_name"}
+    if not re.fullmatch("[0-9]{0,5}", parameters["PORT"]):
+        raise ImproperlyConfigured(f"{name} is not a valid URL: check its host and port.")
+    if query.get("sslmode", "prefer") not in _SSL_MODES:
+        modes = ", ".join(_SSL_MODES)
+        raise ImproperlyConfigured(f"{name} has an sslmode that is none of {modes}.")
     if unknown := sorted(query.keys() - known):
         raise ImproperlyConfigured(f"{name} has a parameter that is not known: {unknown[0]}.")
     return parameters | {key: unquote(value) for key, value in query.items()}

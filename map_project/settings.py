@@ -10,12 +10,14 @@ from redis.retry import Retry
 from map_project import embedded
 from map_project.environment import (
     env_bool,
+    env_host,
+    env_hosts,
     env_int,
-    env_list,
     env_text,
     env_url,
     kept_secret,
     postgresql_parameters,
+    redis_url,
 )
 
 # Before any model or admin is defined: `ModelAdmin[Tool]` is a type, and Django knows nothing of it.
@@ -38,8 +40,11 @@ DATABASE_URL = env_url(
     ("postgresql", "postgres"),
     lambda: EMBEDDED.database_url if EMBEDDED else "",
 )
-REDIS_URL = env_url(
-    "REDIS_URL", ("redis", "rediss", "unix"), lambda: EMBEDDED.redis_url if EMBEDDED else ""
+REDIS_URL = redis_url(
+    "REDIS_URL",
+    env_url(
+        "REDIS_URL", ("redis", "rediss", "unix"), lambda: EMBEDDED.redis_url if EMBEDDED else ""
+    ),
 )
 
 DEBUG = env_bool("DEBUG", False)
@@ -54,11 +59,11 @@ if not SECRET_KEY:
         )
     SECRET_KEY = kept_secret(EMBEDDED.data_dir / "secret_key")
 
-HOST = env_text("HOST", "127.0.0.1")
+HOST = env_host("HOST", "127.0.0.1")
 PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
 WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", 2, minimum=1, maximum=64)
 WEB_THREADS = env_int("WEB_THREADS", 8, minimum=1, maximum=1000)
-ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+ALLOWED_HOSTS = env_hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
 # Requests a window, for each tenant whose row says nothing else. The window's bound comes from the
 # limiter's clock, which counts microseconds in 32 bits.
