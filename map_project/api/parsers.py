@@ -7,7 +7,7 @@ import orjson
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from map_project.api.errors import ApiError, validation_error
+from map_project.api.errors import ApiError, unreadable_body, validation_error
 
 
 class StrictJSONParser(BaseParser):
@@ -32,7 +32,11 @@ def json_object(request: Request) -> dict[str, Any]:
 
     DRF takes an empty body for an empty object; here it is malformed, as an empty text is in JSON.
     """
-    if not request._request.body:
+    body = request._request.body
+    if len(body) < int(request._request.META.get("CONTENT_LENGTH") or 0):
+        # The server takes a lost connection for the body's end, wherever that makes sense as JSON.
+        raise unreadable_body()
+    if not body:
         raise malformed_json("the body is empty")
     data = request.data
     if not isinstance(data, dict):
