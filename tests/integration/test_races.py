@@ -17,7 +17,7 @@ from tests.conftest import api_of
 from tests.factories import AgentFactory, TenantFactory, ToolFactory
 from tools.models import Tool
 
-ROUNDS = 15
+ROUNDS = 8
 CROWD = 8
 
 Call = Callable[[], Answer]
