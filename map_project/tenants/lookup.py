@@ -9,13 +9,13 @@ from map_project.api.fields import parse_uuid
 from map_project.tenants.models import Tenant
 
 
-def tenant_called(text: str) -> Tenant:
+def tenant_called(called: str) -> Tenant:
     """The tenant of this id or, where there is none, of this name."""
-    pk = parse_uuid(text)
+    pk = parse_uuid(called)
     tenant = Tenant.objects.filter(pk=pk).first() if pk else None
-    tenant = tenant or Tenant.objects.filter(name=text).first()
+    tenant = tenant or Tenant.objects.filter(name=called).first()
     if tenant is None:
-        raise CommandError(f"There is no tenant with the name or id {text!r}.")
+        raise CommandError(f"There is no tenant with the name or id {called!r}.")
     return tenant
 
 
@@ -32,18 +32,29 @@ def saved(tenant: Tenant) -> Tenant:
     return tenant
 
 
-def number_or_default(text: str) -> int | None:
+def text(value: str) -> str:
+    """An option that a database takes as a text: bytes that are no UTF-8 arrive as surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("This is not UTF-8.") from None
+    if "\0" in value:
+        raise argparse.ArgumentTypeError("This holds a NUL.")
+    return value
+
+
+def number_or_default(value: str) -> int | None:
     """An option that is a whole number, or `default` for None: the setting's value."""
-    if text == "default":
+    if value == "default":
         return None
-    return whole_number(text)
+    return whole_number(value)
 
 
-def whole_number(text: str) -> int:
+def whole_number(value: str) -> int:
     """A whole number in ASCII digits."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number.")
-    return int(text)
+    if not (value.isascii() and value.isdigit() and len(value) <= 9):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number.")
+    return int(value)
 
 
 Options = dict[str, Any]

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from map_project.tenants.lookup import saved, whole_number
+from map_project.tenants.lookup import saved, text, whole_number
 from map_project.tenants.models import Tenant
 
 
@@ -14,7 +14,7 @@ class Command(BaseCommand):
     help = "Make a tenant; its id is printed."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name")
+        parser.add_argument("name", type=text)
         parser.add_argument("--rate-limit", type=whole_number, metavar="N", help="runs a window")
         parser.add_argument("--window", type=whole_number, metavar="SECONDS")
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from map_project.tenants.keys import revoke_key
+from map_project.tenants.keys import PREFIX_LENGTH, revoke_key
+from map_project.tenants.lookup import text
 from map_project.tenants.models import ApiKey
 
 
@@ -14,10 +15,12 @@ class Command(BaseCommand):
     help = "Revoke the API key of this prefix; every process refuses it within a second."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("prefix", help="the first 12 characters of the key")
+        parser.add_argument("prefix", type=text, help="the first 12 characters of the key")
 
     def handle(self, *args: Any, **options: Any) -> None:
         key = ApiKey.objects.filter(prefix=options["prefix"]).first()
         if key is None:
-            raise CommandError(f"There is no API key with the prefix {options['prefix']!r}.")
+            # No more of it: it may be a whole key, and this may be kept in a log.
+            shown = options["prefix"][:PREFIX_LENGTH]
+            raise CommandError(f"There is no API key with the prefix {shown!r}.")
         revoke_key(key=key)

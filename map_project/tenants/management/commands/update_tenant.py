@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from map_project.tenants.lookup import number_or_default, saved, tenant_called
+from map_project.tenants.lookup import number_or_default, saved, tenant_called, text
 
 _FIELDS = {
     "name": "name",
@@ -21,8 +21,8 @@ class Command(BaseCommand):
     help = "Change a tenant; every process heeds it within a second."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("tenant", help="its name or id")
-        parser.add_argument("--name", default=_LEFT_OUT)
+        parser.add_argument("tenant", type=text, help="its name or id")
+        parser.add_argument("--name", type=text, default=_LEFT_OUT)
         for option, metavar in (("--rate-limit", "N|default"), ("--window", "SECONDS|default")):
             parser.add_argument(option, type=number_or_default, default=_LEFT_OUT, metavar=metavar)
         state = parser.add_mutually_exclusive_group()
