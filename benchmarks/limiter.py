@@ -12,18 +12,25 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from limits.storage import storage_from_string
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from benchmarks.limiter_algorithms import (
+    GCRA,
+    LEAN_GCRA,
+    SORTED_SET,
+    Algorithm,
+    limits_library,
+    script,
+    this_limiter,
+)
 from map_project.embedded import location
 from map_project.embedded.servers import running
-from ratelimit.limiter import SCRIPT, Limiter
+from ratelimit.limiter import Limiter
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 QUOTAS = (100, 1_000, 10_000, 100_000)
@@ -32,105 +39,13 @@ CALLS = 100  # a round: few, so that a round in which something else ran is an o
 WINDOW = 2_000
 IDLE_SECONDS = 30
 
-# The log as most write it: a sorted set, one member a call.
-SORTED_SET = """
-local limit, window = tonumber(ARGV[1]), ARGV[2] * 1000000
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
-local count = redis.call('ZCARD', KEYS[1])
-local allowed = 0
-if count < limit then
-  allowed, count = 1, count + 1
-  redis.call('ZADD', KEYS[1], now, now .. ':' .. count)
-  redis.call('PEXPIRE', KEYS[1], window / 1000)
-end
-local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-return { allowed, limit - count, oldest[2] + window - now }
-"""
-
-# GCRA in the form that go-redis/redis_rate and rwz/redis-gcra have: fractions, which Lua can hand to
-# the client as text alone.
-GCRA = """
-redis.replicate_commands()
-local key, limit, period = KEYS[1], ARGV[1], ARGV[2]
-local emission_interval = period / limit
-local burst_offset = emission_interval * limit
-local time = redis.call('TIME')
-local now = (time[1] - 1483228800) + (time[2] / 1000000)
-local tat = redis.call('GET', key)
-if not tat then
-  tat = now
-else
-  tat = tonumber(tat)
-end
-tat = math.max(tat, now)
-local new_tat = tat + emission_interval
-local diff = now - (new_tat - burst_offset)
-local remaining = diff / emission_interval
-if remaining < 0 then
-  return { 0, 0, tostring(-diff), tostring(tat - now) }
-end
-local reset_after = new_tat - now
-if reset_after > 0 then
-  redis.call('SET', key, new_tat, 'EX', math.ceil(reset_after))
-end
-return { 1, remaining, tostring(-1), tostring(reset_after) }
-"""
-
-# The least that GCRA can do, in whole microseconds: no bar, for orientation.
-LEAN_GCRA = """
-local limit, window = tonumber(ARGV[1]), ARGV[2] * 1000000
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-local new_tat = tat + window / limit
-local wait = new_tat - window - now
-if wait > 0 then
-  return { 0, 0, math.ceil(wait), math.ceil(tat - now), now }
-end
-redis.call('SET', KEYS[1], string.format('%.3f', new_tat), 'PX', math.ceil((new_tat - now) / 1000))
-return { 1, math.floor(-wait * limit / window), 0, math.ceil(new_tat - now), now }
-"""
-
-Command = tuple[object, ...]
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """What one check of a quota sends to the server."""
-
-    name: str
-    check: Callable[[str, int, int], list[Command]]  # key, quota, window in seconds
-
-
-def script(redis: Redis, name: str, source: str | bytes) -> Algorithm:
-    sha1 = redis.script_load(source)
-    return Algorithm(name, lambda key, quota, window: [("EVALSHA", sha1, 1, key, quota, window)])
-
-
-def limits_library(redis: Redis, url: str) -> Algorithm:
-    """The scripts of `limits` with the arguments it gives them; the second one for the headers."""
-    storage = storage_from_string(url.replace("unix://", "redis+unix://"))
-    hit = redis.script_load(storage.lua_acquire_moving_window.script)
-    stats = redis.script_load(storage.lua_moving_window.script)
-
-    def check(key: str, quota: int, window: int) -> list[Command]:
-        now = time.time()
-        return [
-            ("EVALSHA", hit, 1, key, now, quota, window, 1),
-            ("EVALSHA", stats, 1, key, now - window, quota),
-        ]
-
-    return Algorithm("limits, moving window", check)
-
 
 class Bench:
     """The measurements, and the bars as they come."""
 
     def __init__(self, redis: Redis, url: str) -> None:
         self.redis, self.url = redis, url
-        self.ours = script(redis, "this limiter", SCRIPT)
+        self.ours = this_limiter(redis)
         self.gcra = script(redis, "GCRA", GCRA)
         self.sorted_set = script(redis, "sorted-set log", SORTED_SET)
         self.limits = limits_library(redis, url)
@@ -303,7 +218,7 @@ class Bench:
             "allowed": lambda: limiter.take(tenant, limit=1_000_000, window_seconds=WINDOW),
             "denied": lambda: limiter.take(tenant, limit=1, window_seconds=WINDOW),
         }
-        times = {name: [] for name in calls}
+        times: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(ROUNDS):
             for name, call in calls.items():
                 times[name].append(timed_us(call))

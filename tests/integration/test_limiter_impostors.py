@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ratelimit.limiter import Limiter
-from tests.own_redis import is_refused_in_time, limiter_at, take
+from tests.own_redis import IN_TIME_SECONDS, is_refused_in_time, limiter_at, refusals, take
 
 
 @pytest.fixture
@@ -75,14 +75,16 @@ NONSENSE = {
 @pytest.mark.parametrize("reply", NONSENSE.values(), ids=NONSENSE)
 def test_nonsense(reply: bytes, tenant: uuid.UUID) -> None:
     with impostor(lambda client: client.sendall(reply)) as (server, limiter):
-        assert is_refused_in_time(lambda: take(limiter, tenant))
-        assert server.received == 3  # one each
+        seconds = refusals(lambda: take(limiter, tenant))
+        assert seconds[-1] <= IN_TIME_SECONDS
+        assert server.received == len(seconds)
 
 
 def test_a_script_that_is_never_known_is_sent_twice_at_most(tenant: uuid.UUID) -> None:
     with impostor(lambda client: client.sendall(b"-NOSCRIPT No such\r\n")) as (server, limiter):
-        assert is_refused_in_time(lambda: take(limiter, tenant))
-        assert server.received == 6
+        seconds = refusals(lambda: take(limiter, tenant))
+        assert seconds[-1] <= IN_TIME_SECONDS
+        assert server.received == 2 * len(seconds)
 
 
 def test_a_reply_that_trickles_in(tenant: uuid.UUID) -> None:
@@ -97,8 +99,9 @@ def test_a_reply_that_trickles_in(tenant: uuid.UUID) -> None:
 
 def test_a_connection_closed_instead_of_a_reply(tenant: uuid.UUID) -> None:
     with impostor(lambda client: client.shutdown(socket.SHUT_RDWR)) as (server, limiter):
-        assert is_refused_in_time(lambda: take(limiter, tenant))
-        assert server.received == 3
+        seconds = refusals(lambda: take(limiter, tenant))
+        assert seconds[-1] <= IN_TIME_SECONDS
+        assert server.received == len(seconds)
 
 
 def test_a_second_reply_is_given_to_nobody(tenant: uuid.UUID) -> None:
