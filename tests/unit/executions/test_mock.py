@@ -1,0 +1,116 @@
+"""The mock model: three of its answers byte for byte, on any machine and in any process."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from typing import Any
+
+import pytest
+
+from executions.providers.mock import respond
+
+_AGENT = uuid.UUID("0197a3c1-0c55-7d0e-8a41-6a1f7c8e2b90")
+BASE: dict[str, Any] = {
+    "agent_id": _AGENT,
+    "agent_name": "Researcher",
+    "role": "research analyst",
+    "tools": ["calculator", "web_search"],
+    "prompt": "What changed in the third quarter?",
+    "model": "gpt-4o",
+}
+PINNED: list[tuple[dict[str, Any], str]] = [
+    (
+        {},
+        (
+            "[Mock Response] Agent Researcher (research analyst), with the tools calculator, "
+            'web_search, was asked on gpt-4o: "What changed in the third quarter?" '
+            "[digest fb9f67a52c6d786f]"
+        ),
+    ),
+    (
+        {"tools": [], "prompt": "x" * 101, "model": "claude-3-opus"},
+        (
+            "[Mock Response] Agent Researcher (research analyst), with no tools, was asked on "
+            f'claude-3-opus: "{"x" * 100}..." [digest 93f0e4f5d2565947]'
+        ),
+    ),
+    (
+        {
+            "agent_name": "Ада",
+            "tools": ["\U0001f600"],
+            "prompt": " e\u0301\r\n\U0001f469\u200d\U0001f52c ",
+        },
+        (
+            "[Mock Response] Agent Ада (research analyst), with the tools \U0001f600, was asked on "
+            'gpt-4o: " e\u0301\r\n\U0001f469\u200d\U0001f52c " [digest f086ac4f7720a82c]'
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), PINNED)
+def test_these_answers_never_change(changes: dict[str, Any], expected: str) -> None:
+    assert respond(**{**BASE, **changes}).encode() == expected.encode()
+
+
+_OTHER_PROCESS = """
+import json, sys, uuid
+from executions.providers.mock import respond
+for asked in json.load(sys.stdin):
+    asked["agent_id"] = uuid.UUID(asked["agent_id"])
+    sys.stdout.buffer.write(respond(**asked).encode() + b"\\0")
+"""
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "4294967295"])
+def test_another_process_answers_the_same_whatever_its_seed_clock_and_language(seed: str) -> None:
+    asked = [{**BASE, **changes, "agent_id": str(_AGENT)} for changes, _ in PINNED]
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": seed,
+        "TZ": "Pacific/Kiritimati",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+    }
+    found = subprocess.run(
+        [sys.executable, "-c", _OTHER_PROCESS],
+        input=json.dumps(asked).encode(),
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    assert found.stdout.decode().split("\0")[:-1] == [expected for _, expected in PINNED]
+
+
+@pytest.mark.parametrize(
+    ("length", "dots"), [(1, False), (99, False), (100, False), (101, True), (10_000, True)]
+)
+def test_a_hundred_characters_are_quoted(length: int, dots: bool) -> None:
+    prompt = "\U0001f600" * length
+    quoted = prompt[:100] + ("..." if dots else "")
+    assert f': "{quoted}" [digest ' in respond(**{**BASE, "prompt": prompt})
+
+
+def test_what_is_not_quoted_is_in_the_digest() -> None:
+    answers = {respond(**{**BASE, "prompt": "x" * length}) for length in range(101, 110)}
+    assert len(answers) == 9
+    assert len({answer.rsplit("[digest ", 1)[0] for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"agent_id": uuid.UUID(int=1)}, {"prompt": "Other?"}, {"model": "gpt-4"}], ids=str
+)
+def test_agent_prompt_and_model_change_the_digest(change: dict[str, Any]) -> None:
+    def digest(changes: dict[str, Any]) -> str:
+        return respond(**{**BASE, **changes}).rsplit(" ", 1)[1]
+
+    assert digest({}) != digest(change)
+    assert digest({}) == digest({"role": "another", "agent_name": "x", "tools": []})
+
+
+def test_the_parts_of_a_question_do_not_run_into_each_other() -> None:
+    one = respond(**{**BASE, "model": "gpt-4", "prompt": "o\nx"})
+    other = respond(**{**BASE, "model": "gpt-4o", "prompt": "\nx"})
+    assert one.rsplit(" ", 1)[1] != other.rsplit(" ", 1)[1]
