@@ -3,12 +3,14 @@
 `map_project.settings` alone calls these; no other file looks at the environment.
 """
 
+import base64
 import os
 import re
 import secrets
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -134,8 +136,41 @@ def postgresql_parameters(name: str, url: str) -> dict[str, str]:
     return parameters | {key: unquote(value) for key, value in query.items()}
 
 
-def kept_secret(path: Path) -> str:
-    """A random text that is made once and kept in a file only its owner reads.
+def env_keys(name: str) -> list[str]:
+    """Fernet keys, separated by commas: 32 bytes each, in URL-safe base64."""
+    keys = [part.strip() for part in env_text(name).split(",") if part.strip()]
+    for key in keys:
+        # Never repeated in an error, of course.
+        if not re.fullmatch("[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]=", key):
+            raise ImproperlyConfigured(
+                f"{name} must be keys of 32 bytes in URL-safe base64, separated by commas "
+                "(`openssl rand -base64 32 | tr +/ -_` makes one)."
+            )
+    return keys
+
+
+def env_networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks such as `10.1.0.0/16` or `fd00:1::/64`, or addresses, separated by commas."""
+    try:
+        return tuple(ip_network(part.strip()) for part in env_text(name).split(",") if part.strip())
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} must be networks such as 10.1.0.0/16, separated by commas: {error}."
+        ) from None
+
+
+def made_key() -> str:
+    """A key as `env_keys` wants them."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def made_text() -> str:
+    """A random text for `SECRET_KEY`."""
+    return secrets.token_urlsafe(50)
+
+
+def kept_secret(name: str, path: Path, make: Callable[[], str] = made_text) -> str:
+    """A random text that is made once and kept in a file only its owner reads; `name` is the setting's.
 
     Processes that start together agree on it: the file appears whole, and the first one stays.
     """
@@ -143,12 +178,12 @@ def kept_secret(path: Path) -> str:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=path.parent) as draft:
-                draft.write(secrets.token_urlsafe(50))
+                draft.write(make())
                 draft.flush()
                 with suppress(FileExistsError):
                     os.link(draft.name, path)
         return path.read_text()
     except OSError as error:
         raise ImproperlyConfigured(
-            f"SECRET_KEY is not set, and none can be kept in {path}: {error.strerror}."
+            f"{name} is not set, and none can be kept in {path}: {error.strerror}."
         ) from error

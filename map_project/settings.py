@@ -13,9 +13,12 @@ from map_project.environment import (
     env_host,
     env_hosts,
     env_int,
+    env_keys,
+    env_networks,
     env_text,
     env_url,
     kept_secret,
+    made_key,
     postgresql_parameters,
     redis_url,
 )
@@ -57,7 +60,15 @@ if not SECRET_KEY:
         raise ImproperlyConfigured(
             "SECRET_KEY must be set: a random text of 50 characters or more."
         )
-    SECRET_KEY = kept_secret(EMBEDDED.data_dir / "secret_key")
+    SECRET_KEY = kept_secret("SECRET_KEY", EMBEDDED.data_dir / "secret_key")
+
+# What tenants' secrets and models' credentials are encrypted under: the first encrypts, all open.
+# Without any, everything works but secrets.
+SECRETS_KEYS = env_keys("SECRETS_KEYS")
+if EMBEDDED and not SECRETS_KEYS:
+    SECRETS_KEYS = [kept_secret("SECRETS_KEYS", EMBEDDED.data_dir / "secrets_key", made_key)]
+# Where tools may reach, besides the public internet.
+TOOL_ALLOWED_NETWORKS = env_networks("TOOL_ALLOWED_NETWORKS")
 
 HOST = env_host("HOST", "127.0.0.1")
 PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
