@@ -2,25 +2,62 @@
 
 import os
 import sys
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.log import configure_logging
+from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
 try:
     host, port = settings.HOST, settings.PORT
 except ImproperlyConfigured as error:
     sys.exit(str(error))
+configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
+
+
+class CommonLog(Logger):
+    """gunicorn's messages go where all others go, in the same form."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for log in (self.error_log, self.access_log):
+            log.handlers.clear()
+            log.propagate = True
+
+
+class DrainingWorker(ThreadWorker):
+    """A worker that is told to stop takes who has connected by then, and closes the door: gunicorn's
+    own would leave newcomers waiting for an answer that never comes.
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        for listener in self.sockets:
+            self._take_all(listener)
+            listener.close()
+        self.sockets: list[Any] = []
+
+    def _take_all(self, listener: Any) -> None:
+        before = -1
+        while before < self.nr_conns:
+            before = self.nr_conns
+            self.accept(listener)
+
 
 wsgi_app = "map_project.wsgi:application"
 # An IPv6 address stands in brackets.
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-worker_class = "gthread"
+worker_class = DrainingWorker
 workers = settings.WEB_CONCURRENCY
 threads = settings.WEB_THREADS
 timeout = 60
-graceful_timeout = 20
+graceful_timeout = settings.GRACEFUL_TIMEOUT_SECONDS
 
 # Larger ones get gunicorn's own page, not our envelope: a line up to 8 KiB with its end (gunicorn's
 # maximum), a header field up to 32 KiB without it.
@@ -29,4 +66,5 @@ limit_request_field_size = 32 * 1024 + len("\r\n")
 
 # Nobody steers the server through a socket in somebody's home.
 control_socket_disable = True
+logger_class = CommonLog
 loglevel = "warning"

@@ -74,6 +74,8 @@ HOST = env_host("HOST", "127.0.0.1")
 PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
 WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", 2, minimum=1, maximum=64)
 WEB_THREADS = env_int("WEB_THREADS", 8, minimum=1, maximum=1000)
+# What is going when a signal says stop may take so long to end: longer than the longest run.
+GRACEFUL_TIMEOUT_SECONDS = env_int("GRACEFUL_TIMEOUT_SECONDS", 130, minimum=1, maximum=3_600)
 ALLOWED_HOSTS = env_hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
 # Requests a window, for each tenant whose row says nothing else. The window's bound comes from the
@@ -105,7 +107,7 @@ INSTALLED_APPS = [
 
 # The first of these sees every response last: whatever is refused below still carries its id.
 MIDDLEWARE = [
-    "map_project.api.middleware.RequestIdMiddleware",
+    "map_project.api.middleware.RequestLogMiddleware",
     "map_project.api.middleware.ErrorEnvelopeMiddleware",
     "map_project.api.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -232,22 +234,16 @@ SPECTACULAR_SETTINGS = {
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
 }
 
+LOGGING_CONFIG = "map_project.api.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "map_project.api.request_id.RequestIdFilter"}},
-    "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
-    },
-    "handlers": {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "filters": ["request_id"],
-            "formatter": "line",
-        }
-    },
+    "formatters": {"line": {"()": "map_project.api.logs.formatter", "readable": DEVELOPMENT}},
+    "handlers": {"stderr": {"class": "map_project.api.logs.StandardError", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
+        # With DEBUG it has a handler of its own.
+        "django": {"handlers": []},
         # Django would repeat, with less, what the request log says.
         "django.request": {"level": "CRITICAL"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},

@@ -19,6 +19,8 @@ from tests.api import Api, LiveApi
 from tests.factories import TenantFactory
 from tests.live import serving
 
+pytest_plugins = ["tests.log_guard"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _database(django_test_environment: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:

@@ -1,12 +1,13 @@
 """The request's id: in its own place, so that a log line far below the view can carry it."""
 
-import logging
 import re
 import uuid
 from contextvars import ContextVar
 
+NONE = "-"
+
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_current: ContextVar[str] = ContextVar("request_id", default="-")
+_current: ContextVar[str] = ContextVar("request_id", default=NONE)
 
 
 def begin(offered: str | None) -> str:
@@ -19,11 +20,3 @@ def begin(offered: str | None) -> str:
 def current() -> str:
     """The id of the request that this thread serves, "-" where it serves none."""
     return _current.get()
-
-
-class RequestIdFilter(logging.Filter):
-    """Gives every log record the attribute `request_id`."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = current()
-        return True
