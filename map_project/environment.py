@@ -53,7 +53,7 @@ def env_int(name: str, default: int, *, minimum: int, maximum: int) -> int:
 def env_host(name: str, default: str) -> str:
     """A name or an address to listen on; whether it is this machine's is found out by listening."""
     text = env_text(name, default)
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+", text):
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+|(?=.*:.*:)[0-9A-Fa-f:.]+", text):
         raise ImproperlyConfigured(f"{name} must be a host name or an address, not {text!r}.")
     return text
 
