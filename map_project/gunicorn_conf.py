@@ -29,13 +29,13 @@ class CommonLog(Logger):
 
 
 class DrainingWorker(ThreadWorker):
-    """A worker that is told to stop takes who has connected by then, and closes the door: gunicorn's
-    own would leave newcomers waiting for an answer that never comes.
+    """A worker that is told to stop, or whose parent is gone, takes who has connected by then, and
+    closes the door: gunicorn's own would leave newcomers waiting for an answer that never comes.
     """
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
-        if enabled or self.alive:
+        if enabled or (self.alive and self.ppid == os.getppid()):
             return
         for listener in self.sockets:
             self._take_all(listener)
