@@ -5,7 +5,8 @@ import tempfile
 from collections.abc import Callable
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
+from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg.pq import Trace
 
 from agents.models import Agent
@@ -19,9 +20,13 @@ _STATEMENT = re.compile(r"^F\t\d+\t(Execute|Query|FunctionCall)", re.MULTILINE)
 
 
 def statements(call: Callable[[], Answer]) -> int:
-    """How many statements `call` has the server execute; on one connection, which it takes from the
-    pool, as a request of production does.
+    """How many statements `call` has the server execute; on a connection that it takes from the pool,
+    as a request of production does.
     """
+    wrapper = connections["default"]
+    assert isinstance(wrapper, DatabaseWrapper)
+    wrapper.close()
+    wrapper.close_pool()  # of whatever other tests left in it: a new one has one connection
     connection.ensure_connection()
     used = connection.connection.pgconn
     with tempfile.TemporaryFile() as file:
