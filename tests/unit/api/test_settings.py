@@ -1,0 +1,310 @@
+"""The environment: what is taken, and that every bad value stops the start with one sentence."""
+
+import os
+import re
+import runpy
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from map_project.environment import kept_secret
+from map_project.tenants.models import MAX_REQUESTS, MAX_WINDOW_SECONDS
+
+ROOT = Path(__file__).parents[3]
+SOUND = {
+    "DATABASE_URL": "postgresql://user:pass@db.example:5433/map",
+    "REDIS_URL": "redis://:pass@redis.example:6380/1",
+    "SECRET_KEY": "x" * 50,
+}
+NAMES = {
+    "DEBUG",
+    "ALLOWED_HOSTS",
+    "RATE_LIMIT_REQUESTS",
+    "RATE_LIMIT_WINDOW_SECONDS",
+    "RATE_LIMIT_TIMEOUT_MS",
+    "MAX_PROMPT_LENGTH",
+    "STATEMENT_TIMEOUT_MS",
+    "HOST",
+    "PORT",
+    "WEB_CONCURRENCY",
+    "WEB_THREADS",
+    *SOUND,
+}
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, Any]:
+    """The settings as this environment makes them."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**SOUND, **environment}.items():
+        monkeypatch.setenv(name, value)
+    return runpy.run_path(str(ROOT / "map_project" / "settings.py"))
+
+
+NUMBERS = {
+    "RATE_LIMIT_REQUESTS": (100, 1, MAX_REQUESTS),
+    "RATE_LIMIT_WINDOW_SECONDS": (60, 1, MAX_WINDOW_SECONDS),
+    "RATE_LIMIT_TIMEOUT_MS": (250, 10, 10_000),
+    "MAX_PROMPT_LENGTH": (10_000, 1, 1_000_000),
+    "PORT": (8000, 1, 65_535),
+    "WEB_CONCURRENCY": (None, 1, 64),
+    "WEB_THREADS": (None, 1, 1000),
+}
+NO_NUMBERS = [
+    "x",
+    "1.5",
+    "-1",
+    "+1",
+    "1_0",
+    "1e3",
+    "0x10",
+    "\u0665",
+    "1 0",
+    "9" * 5000,
+    "None",
+    "1,5",
+]
+
+
+def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read(monkeypatch)
+    for name, (default, _, _) in NUMBERS.items():
+        assert default is None or found[name] == default
+    assert found["DEBUG"] is False
+    assert found["DEVELOPMENT"] is False
+    assert found["ALLOWED_HOSTS"] == ["localhost", "127.0.0.1", "[::1]"]
+    assert found["HOST"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_are_taken_to_their_bounds_and_not_beyond(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    _, minimum, maximum = NUMBERS[name]
+    for value in (minimum, maximum):
+        assert read(monkeypatch, **{name: f" {value} "})[name] == value
+    for text in (*NO_NUMBERS, str(minimum - 1), str(maximum + 1)):
+        with pytest.raises(ImproperlyConfigured) as caught:
+            read(monkeypatch, **{name: text})
+        assert str(caught.value) == (
+            f"{name} must be a whole number from {minimum} to {maximum}, not {text!r}."
+        )
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, "DEBUG", "ALLOWED_HOSTS", "HOST"])
+def test_an_empty_value_is_none_at_all(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    default = read(monkeypatch)[name]
+    for empty in ("", "  "):
+        assert read(monkeypatch, **{name: empty})[name] == default
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *((text, True) for text in ("1", "TRUE", "yes", "On", " true ")),
+        *((text, False) for text in ("0", "False", "NO", "off")),
+    ],
+)
+def test_debug_is_said_in_these_words(
+    monkeypatch: pytest.MonkeyPatch, text: str, value: bool
+) -> None:
+    found = read(monkeypatch, DEBUG=text)
+    assert (found["DEBUG"], found["DEVELOPMENT"]) == (value, value)
+
+
+BAD = [
+    ("DEBUG", "maybe"),
+    ("DEBUG", "2"),
+    ("DEBUG", "truee"),
+    ("SECRET_KEY", ""),
+    ("SECRET_KEY", "   "),
+    ("DATABASE_URL", "mysql://user@host/map"),
+    ("DATABASE_URL", "sqlite:///map.db"),
+    ("DATABASE_URL", "map"),
+    ("DATABASE_URL", "postgresql:map"),
+    ("DATABASE_URL", "postgresql://host"),
+    ("DATABASE_URL", "postgresql://host/"),
+    ("DATABASE_URL", "postgresql://host:port/map"),
+    ("DATABASE_URL", "postgresql://host:65536/map"),
+    ("DATABASE_URL", "postgresql://[::1/map"),
+    ("DATABASE_URL", "postgresql://host/map?port=x"),
+    ("DATABASE_URL", "postgresql://host/map?sslmode=perhaps"),
+    ("DATABASE_URL", "postgresql://host/map?unknown=1"),
+    ("DATABASE_URL", "postgresql://host/map?options=-c%20statement_timeout=0"),
+    ("REDIS_URL", "http://host"),
+    ("REDIS_URL", "host:6379"),
+    ("REDIS_URL", "redis:host"),
+    ("REDIS_URL", "redis://host:port"),
+    ("REDIS_URL", "redis://host:65536"),
+    ("REDIS_URL", "redis://host/database"),
+    ("REDIS_URL", "redis://host/1/2"),
+    ("REDIS_URL", "redis://host/0?unknown=1"),
+    ("REDIS_URL", "redis://host/0?socket_timeout=soon"),
+    ("ALLOWED_HOSTS", ","),
+    ("ALLOWED_HOSTS", " , "),
+    ("ALLOWED_HOSTS", "https://example.org"),
+    ("ALLOWED_HOSTS", "example.org:8000"),
+    ("ALLOWED_HOSTS", "example.org example.com"),
+    ("ALLOWED_HOSTS", "example.org,*.example.com"),
+    ("HOST", "not a host"),
+    ("HOST", "http://127.0.0.1"),
+    ("HOST", "127.0.0.1:8000"),
+    ("HOST", "[::1]"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), BAD)
+def test_a_bad_value_is_refused_in_one_sentence_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read(monkeypatch, **{name: text})
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{name} ")
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize("rest", ["host:port/x/y", "host/x/y?a=b", "[host/x"])
+def test_no_refusal_repeats_a_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, rest: str
+) -> None:
+    scheme = {"DATABASE_URL": "postgresql", "REDIS_URL": "redis"}[name]
+    for url in (f"{scheme}://user:hidden@{rest}", f"wrong://user:hidden@{rest}"):
+        with pytest.raises(ImproperlyConfigured) as caught:
+            read(monkeypatch, **{name: url})
+        assert "hidden" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "postgresql://us%65r:p%40ss%2F@db.example:5433/my%20map",
+            {
+                "NAME": "my map",
+                "USER": "user",
+                "PASSWORD": "p@ss/",
+                "HOST": "db.example",
+                "PORT": "5433",
+            },
+        ),
+        (
+            "postgres://u@/map?host=%2Frun%2Fpostgresql&port=5444",
+            {"NAME": "map", "USER": "u", "PASSWORD": "", "HOST": "/run/postgresql", "PORT": "5444"},
+        ),
+        (
+            "postgresql://[::1]:5432/map",
+            {"NAME": "map", "USER": "", "PASSWORD": "", "HOST": "::1", "PORT": "5432"},
+        ),
+    ],
+)
+def test_a_database_url_is_read_as_libpq_reads_it(
+    monkeypatch: pytest.MonkeyPatch, url: str, expected: dict[str, str]
+) -> None:
+    database = read(monkeypatch, DATABASE_URL=url)["DATABASES"]["default"]
+    assert {name: database[name] for name in expected} == expected
+
+
+def test_tls_of_the_database_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://h/map?sslmode=verify-full&sslrootcert=%2Fca.pem"
+    options = read(monkeypatch, DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
+    assert (options["sslmode"], options["sslrootcert"]) == ("verify-full", "/ca.pem")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "redis://h/", "redis://h:1/15", "rediss://:p@h/0", "unix:///run/redis.sock?db=1"],
+)
+def test_these_redis_urls_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert read(monkeypatch, REDIS_URL=url)["CACHES"]["default"]["LOCATION"] == url
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("*", ["*"]),
+        (" a.example , .b.example,", ["a.example", ".b.example"]),
+        ("[::1],192.0.2.1,api-1,a_b", ["[::1]", "192.0.2.1", "api-1", "a_b"]),
+    ],
+)
+def test_these_hosts_are_ours(monkeypatch: pytest.MonkeyPatch, text: str, hosts: list[str]) -> None:
+    assert read(monkeypatch, ALLOWED_HOSTS=text)["ALLOWED_HOSTS"] == hosts
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1", "localhost", "api-1.example", "fe80::1"])
+def test_these_can_be_listened_on(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    assert read(monkeypatch, HOST=host)["HOST"] == host
+
+
+def test_without_the_embedded_servers_the_addresses_must_be_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("map_project.embedded.installed", lambda: False)
+    for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY"):
+        with pytest.raises(ImproperlyConfigured, match=f"^{name} .*\\.$"):
+            read(monkeypatch, **{name: ""})
+
+
+def test_with_the_embedded_servers_nothing_must_be_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = read(monkeypatch, DATABASE_URL="", REDIS_URL="", SECRET_KEY="")
+    assert found["DEVELOPMENT"] is True
+    assert len(found["SECRET_KEY"]) >= 50
+    assert found["DATABASE_URL"].startswith("postgresql://")
+    assert found["REDIS_URL"].startswith("unix://")
+
+
+def test_processes_that_start_together_keep_one_secret(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "secret_key"
+    with ThreadPoolExecutor(16) as pool:
+        found = set(pool.map(lambda _: kept_secret("SECRET_KEY", path), range(64)))
+    assert len(found) == 1
+    assert len(found.pop()) >= 50
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(path.parent) == ["secret_key"]  # noqa: PTH208  nothing but it
+
+
+def test_no_other_file_reads_the_environment() -> None:
+    """gunicorn_conf, manage.py and wsgi.py say which settings module it is, as Django has it."""
+    reading = re.compile(r"os\.environ(?!\.setdefault\(\"DJANGO_SETTINGS_MODULE\")|os\.getenv")
+    sources = [
+        path
+        for package in ("map_project", "tools", "agents", "executions", "ratelimit")
+        for path in (ROOT / package).rglob("*.py")
+    ]
+    found = {str(path.relative_to(ROOT)) for path in sources if reading.search(path.read_text())}
+    assert found == {"map_project/environment.py"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["manage.py", "check"],
+        ["manage.py", "serve"],
+        ["-m", "gunicorn", "-c", "python:map_project.gunicorn_conf"],
+    ],
+    ids=" ".join,
+)
+def test_in_a_terminal_it_is_one_line_and_a_code(command: list[str]) -> None:
+    found = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, "RATE_LIMIT_REQUESTS": "many"},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode != 0
+    assert found.stderr.strip().splitlines()[-1] == (
+        "RATE_LIMIT_REQUESTS must be a whole number from 1 to 1000000, not 'many'."
+    )
+    assert "Traceback" not in found.stderr
