@@ -48,14 +48,13 @@ def delete_agent(*, agent: Agent) -> None:
 def lock_tools(tenant_id: uuid.UUID, tool_ids: Sequence[uuid.UUID]) -> None:
     """Holds the tools until the transaction ends, so that none is deleted under an association.
 
-    With the lock that a foreign key takes, which any number of associations may hold at once.
+    Any number of associations may, at once; a change of a tool waits for them, and so finds all the
+    agents whose versions it has to count up.
     Raises ApiError `CROSS_TENANT_TOOL` for the first that is not this tenant's.
     """
     if not tool_ids:
         return
-    sql = (
-        "SELECT id FROM tools_tool WHERE tenant_id = %s AND id = ANY(%s) ORDER BY id FOR KEY SHARE"
-    )
+    sql = "SELECT id FROM tools_tool WHERE tenant_id = %s AND id = ANY(%s) ORDER BY id FOR SHARE"
     found = {tool.pk for tool in Tool.objects.raw(sql, [tenant_id, list(tool_ids)])}
     for tool_id in tool_ids:
         if tool_id not in found:

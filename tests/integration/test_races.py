@@ -3,12 +3,15 @@
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from agents.models import Agent, AgentTool
+from agents.services import change_agent
 from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.api import Answer, LiveApi
@@ -204,6 +207,25 @@ def test_one_agent_changed_by_many(live_api: LiveApi, tenant: Tenant) -> None:
         assert found == {"200": CROWD}
         left = live_api.get(f"agents/{agent.pk}").json
         assert len(left["tools"]) == int(left["role"].removeprefix("role ")) + 1
+
+
+@pytest.mark.parametrize("change", [{"name": "new"}, {"description": "new"}])
+def test_a_tool_changed_while_it_is_associated(
+    live_api: LiveApi, tenant: Tenant, change: dict[str, str]
+) -> None:
+    """The change waits for the association, and so counts up the version of this agent as well."""
+    tool, agent = ToolFactory.create(tenant=tenant), AgentFactory.create(tenant=tenant)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            change_agent(agent=agent, fields={}, tool_ids=[tool.pk])
+            changed = pool.submit(live_api.patch, f"tools/{tool.pk}", change)
+            wait([changed], 0.3)
+            agent.refresh_from_db()
+            associated = agent.version
+        assert changed.result().status == 200
+    agent.refresh_from_db()
+    assert agent.version > associated
+    assert live_api.run(agent.pk).json["tools_available"] == [changed.result().json["name"]]
 
 
 @pytest.mark.parametrize(("quota", "more"), [(1, 11), (7, 5), (12, 0), (5, 15)])
