@@ -1,5 +1,7 @@
-"""An agent and the tools it is composed of."""
+"""An agent and the tools it is composed of; the models that agents are run on."""
 
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
 from django.db import models
 
 from map_project.tenants.models import TenantOwned
@@ -44,3 +46,78 @@ class AgentTool(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agent} uses {self.tool}"
+
+
+def provider_names() -> list[tuple[str, str]]:
+    """The providers of this release, as the choices of a form."""
+    return [(name, name) for name in settings.MODEL_PROVIDERS]
+
+
+class LanguageModel(models.Model):
+    """A model name that tenants use, and what serves it: the operator's, for all tenants.
+
+    Other rows hold the *name*, never a foreign key: a record of a run says what was asked for, and
+    a name may lead elsewhere tomorrow. Every process heeds a change within two seconds
+    (`agents.language_models`).
+    """
+
+    name = models.CharField(max_length=100, unique=True, help_text="What tenants call it.")
+    provider = models.CharField(max_length=50, choices=provider_names)
+    upstream_name = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="What the provider calls it; empty means the name itself.",
+    )
+    base_url = models.CharField(
+        max_length=500,
+        blank=True,
+        validators=[URLValidator(schemes=("http", "https"))],
+        verbose_name="base URL",
+        help_text="Of an OpenAI-compatible API, usually ending in /v1; empty means OpenAI's own.",
+    )
+    # A token of `map_project.api.secrets`, never the credential itself.
+    credential_token = models.TextField(blank=True, editable=False)
+    is_active = models.BooleanField(default=True, help_text="Off: no tenant is offered it.")
+    input_price_per_million = models.DecimalField(
+        max_digits=12,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="USD for a million tokens; empty means unknown, and so is the cost of its runs.",
+    )
+    output_price_per_million = models.DecimalField(
+        max_digits=12, decimal_places=6, null=True, blank=True, validators=[MinValueValidator(0)]
+    )
+    timeout_seconds = models.PositiveSmallIntegerField(
+        default=60,
+        validators=[MinValueValidator(1), MaxValueValidator(600)],
+        help_text="Of one attempt to get an answer; a run has its own bound, RUN_TIMEOUT_SECONDS.",
+    )
+    max_retries = models.PositiveSmallIntegerField(
+        default=2,
+        validators=[MaxValueValidator(10)],
+        help_text="Further attempts after a lost connection, a time-out, 408, 409, 429 and 5xx.",
+    )
+    max_output_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Of one answer; an agent may ask for fewer. Empty leaves it to the provider.",
+    )
+
+    class Meta:
+        # The order in which tenants see them.
+        ordering = ("pk",)
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(timeout_seconds__range=(1, 600)),
+                name="language_model_timeout_in_range",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(max_retries__lte=10), name="language_model_max_retries_in_range"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

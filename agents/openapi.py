@@ -2,7 +2,7 @@
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
-from agents.serializers import AgentBody, AgentSerializer
+from agents.serializers import AgentBody, AgentSerializer, LanguageModelSerializer
 from map_project.api.schema import operation
 
 _TOOL_ID = "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11"
@@ -70,5 +70,20 @@ documented = extend_schema_view(
         description="Its executions stay in the history.",
         responses={204: None},
         errors=_ONE,
+    ),
+)
+
+models_documented = extend_schema_view(
+    list=operation(
+        "List models",
+        description="Those that your runs may name, in the order in which the operator made them.",
+        responses={200: LanguageModelSerializer(many=True)},
+        errors=["INVALID_PAGINATION"],
+        example={
+            "name": "gpt-4o",
+            "provider": "openai",
+            "input_price_per_million": "2.5",
+            "output_price_per_million": "10",
+        },
     ),
 )

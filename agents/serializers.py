@@ -8,6 +8,13 @@ from agents.models import Agent
 from map_project.api.fields import NameField, StrictSerializer, TextField, UUIDListField
 
 
+class PriceField(serializers.DecimalField):
+    """A decimal number as a string, without trailing zeros; null where it is not known."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(None, None, allow_null=True, normalize_output=True, **kwargs)
+
+
 class ToolOfAgentSerializer(serializers.Serializer[Any]):
     """A tool as an agent shows it."""
 
@@ -26,6 +33,15 @@ class AgentSerializer(serializers.Serializer[Agent]):
     tools = ToolOfAgentSerializer(many=True, source="tools_by_name")
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
+
+
+class LanguageModelSerializer(serializers.Serializer[Any]):
+    """A model as tenants see it. Prices are decimal numbers in strings, so that none is rounded."""
+
+    name = serializers.CharField(help_text="What a run names it by.")
+    provider = serializers.CharField()
+    input_price_per_million = PriceField(help_text="USD for a million tokens; null: not known.")
+    output_price_per_million = PriceField(help_text="USD for a million tokens; null: not known.")
 
 
 class AgentBody(StrictSerializer):

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.views import AgentViewSet
+from agents.views import AgentViewSet, LanguageModelViewSet
 
 urlpatterns = [
     path("agents", AgentViewSet.as_view({"get": "list", "post": "create"}), name="agents"),
@@ -18,4 +18,5 @@ urlpatterns = [
         ),
         name="agent",
     ),
+    path("models", LanguageModelViewSet.as_view({"get": "list"}), name="models"),
 ]

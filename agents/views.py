@@ -1,12 +1,16 @@
-"""Agents of a tenant: list, make, change, delete. Running one is in `executions`."""
+"""Agents of a tenant: list, make, change, delete. Running one is in `executions`. The models there are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from django.db import IntegrityError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents import openapi, queries, services
-from agents.models import Agent
-from agents.serializers import AgentBody, AgentSerializer
+from agents import language_models, openapi, queries, services
+from agents.language_models import KnownModel
+from agents.models import Agent, LanguageModel
+from agents.serializers import AgentBody, AgentSerializer, LanguageModelSerializer
 from map_project.api.errors import ApiError
 from map_project.tenants.viewsets import TenantViewSet
 
@@ -54,3 +58,30 @@ class AgentViewSet(TenantViewSet[Agent]):
             message = "There is an agent with this name."
             return ApiError(400, "DUPLICATE_AGENT_NAME", message, {"name": self.sent["name"]})
         return None
+
+
+@openapi.models_documented
+class LanguageModelViewSet(TenantViewSet[LanguageModel]):
+    """The models that the tenant may use; no query is made for them."""
+
+    model = LanguageModel
+    resource = "model"
+    serializer_class = LanguageModelSerializer
+
+    def list(self, request: Request) -> Response:
+        offered = language_models.offered(self.caller.allowed_models)
+        page: list[KnownModel] = self.paginate_queryset(_Listed([*offered.values()])) or []  # type: ignore[arg-type]
+        return self.get_paginated_response(LanguageModelSerializer(page, many=True).data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A list that is paginated as a queryset is."""
+
+    models: Sequence[KnownModel]
+
+    def __getitem__(self, part: slice) -> Sequence[KnownModel]:
+        return self.models[part]
+
+    def count(self) -> int:
+        return len(self.models)

@@ -2,13 +2,9 @@
 
 from typing import Any
 
-from django.conf import settings
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from executions.models import Execution
-from executions.providers import MODEL_NAMES
-from map_project.api.errors import ApiError
 from map_project.api.fields import StrictSerializer, TextField
 
 
@@ -25,39 +21,20 @@ class ExecutionSerializer(serializers.Serializer[Execution]):
     created_at = serializers.DateTimeField()
 
 
-@extend_schema_field({"type": "string", "enum": list(MODEL_NAMES)})
 class ModelField(TextField):
     """Any text, here: one that names no model is told so by its own error."""
 
     def __init__(self) -> None:
-        super().__init__(allow_blank=True)
+        super().__init__(allow_blank=True, help_text="One of `GET /models`.")
 
 
 class RunBody(StrictSerializer):
-    """What a run is asked. The bounds are told one after the other, once all fields are well formed."""
+    """What a run is asked. The other bounds are told by `services`, once all fields are well formed."""
 
     prompt = TextField(
         help_text="Kept byte for byte; 10,000 characters, where nothing else is set."
     )
     model = ModelField()
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        length, allowed = len(attrs["prompt"]), settings.MAX_PROMPT_LENGTH
-        if length > allowed:
-            raise ApiError(
-                400,
-                "PROMPT_TOO_LONG",
-                f"The prompt has {length} characters; {allowed} are allowed.",
-                {"provided_length": length, "max_length": allowed},
-            )
-        if attrs["model"] not in MODEL_NAMES:
-            raise ApiError(
-                400,
-                "INVALID_MODEL",
-                "There is no such model.",
-                {"provided_model": attrs["model"], "allowed_models": list(MODEL_NAMES)},
-            )
-        return attrs
 
 
 class RunSerializer(serializers.Serializer[Any]):

@@ -5,10 +5,15 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
+
+from agents import language_models
 from executions import queries, snapshots
 from executions.providers import mock
 from executions.snapshots import Snapshot
+from map_project.api.errors import ApiError
 from map_project.api.ids import uuid7
+from map_project.tenants.authentication import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +29,33 @@ class Run:
 
 
 def run_agent(
-    *, tenant_id: uuid.UUID, agent_id: uuid.UUID, prompt: str, model: str, request_id: str
+    *, caller: Caller, agent_id: uuid.UUID, prompt: str, model: str, request_id: str
 ) -> Run:
     """Asks the model and records the run; the execution is committed when this returns.
 
-    Raises Agent.DoesNotExist where the tenant has no such agent, and django.db.DatabaseError where
-    the record could not be written.
+    Raises Agent.DoesNotExist where the tenant has no such agent, ApiError `PROMPT_TOO_LONG` and
+    `INVALID_MODEL`, and django.db.DatabaseError where the record could not be written.
     """
+    _check_length(prompt)
+    language_models.find(model, caller.allowed_models)
     while True:
-        agent = snapshots.snapshot(tenant_id, agent_id)
+        agent = snapshots.snapshot(caller.tenant_id, agent_id)
         run = _run(agent, prompt, model, request_id)
         if run is not None:
             return run
         # Somebody changed the agent since it was read, and that change is committed.
         snapshots.forget(agent)
+
+
+def _check_length(prompt: str) -> None:
+    length, allowed = len(prompt), settings.MAX_PROMPT_LENGTH
+    if length > allowed:
+        raise ApiError(
+            400,
+            "PROMPT_TOO_LONG",
+            f"The prompt has {length} characters; {allowed} are allowed.",
+            {"provided_length": length, "max_length": allowed},
+        )
 
 
 def _run(agent: Snapshot, prompt: str, model: str, request_id: str) -> Run | None:

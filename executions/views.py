@@ -27,17 +27,17 @@ class RunViewSet(TenantViewSet[Agent]):
 
     def create(self, request: Request, pk: str) -> Response:
         try:
-            body = self.validated_body()
-        except APIException:
-            # What is wrong with the agent is told before what is wrong with the body.
-            self.get_object()
+            run = run_agent(
+                caller=self.caller,
+                agent_id=self.named(),
+                **self.validated_body(),
+                request_id=request_id.current(),
+            )
+        except APIException as error:
+            if error.status_code == 400:
+                # What is wrong with the agent is told before what is wrong with the body.
+                self.get_object()
             raise
-        run = run_agent(
-            tenant_id=self.caller.tenant_id,
-            agent_id=self.named(),
-            **body,
-            request_id=request_id.current(),
-        )
         return Response(_answer(run))
 
 

@@ -86,6 +86,12 @@ RATE_LIMIT_TIMEOUT_MS = env_int("RATE_LIMIT_TIMEOUT_MS", 250, minimum=10, maximu
 MAX_PROMPT_LENGTH = env_int("MAX_PROMPT_LENGTH", 10_000, minimum=1, maximum=1_000_000)
 MAX_BODY_BYTES = 1024 * 1024
 
+# What serves models: each provider of `agents.LanguageModel`, and the class that is imported once a row
+# uses it (`executions.providers`).
+MODEL_PROVIDERS = {
+    "mock": "executions.providers.mock.Mock",
+}
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",

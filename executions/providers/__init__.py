@@ -1,4 +1,4 @@
-"""The models an agent can be run on, each by its name."""
+"""What serves models, each kind of it in a file."""
 
-# All served by the mock. The order is the one that callers see.
+# The first release's; a list of today's models is in `agents.language_models`.
 MODEL_NAMES = ("gpt-4o", "gpt-4", "gpt-3.5-turbo", "claude-3-opus", "claude-3-sonnet")

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 QUOTED_CHARACTERS = 100
 
 
+class Mock:
+    """The provider `mock`."""
+
+
 def respond(
     *,
     agent_id: uuid.UUID,

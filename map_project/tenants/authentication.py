@@ -27,13 +27,14 @@ _believed: dict[str, tuple["Caller", float]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A tenant that proved itself with a key, and its quota of runs."""
+    """A tenant that proved itself with a key, its quota of runs, and the models it may use (None: all)."""
 
     tenant_id: uuid.UUID
     key_id: uuid.UUID
     key_prefix: str
     rate_limit_requests: int
     rate_limit_window_seconds: int
+    allowed_models: frozenset[str] | None
 
 
 def resolve_caller(request: HttpRequest) -> Caller | None:
@@ -98,18 +99,20 @@ def _read_caller(key_hash: str) -> Caller | None:
             "prefix",
             "tenant__rate_limit_requests",
             "tenant__rate_limit_window_seconds",
+            "tenant__allowed_models",
         )
         .first()
     )
     if row is None:
         return None
-    tenant_id, key_id, prefix, requests, window_seconds = row
+    tenant_id, key_id, prefix, requests, window_seconds, allowed_models = row
     return Caller(
         tenant_id=tenant_id,
         key_id=key_id,
         key_prefix=prefix,
         rate_limit_requests=requests or settings.RATE_LIMIT_REQUESTS,
         rate_limit_window_seconds=window_seconds or settings.RATE_LIMIT_WINDOW_SECONDS,
+        allowed_models=None if allowed_models is None else frozenset(allowed_models),
     )
 
 

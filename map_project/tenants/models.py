@@ -1,5 +1,6 @@
 """A tenant and its API keys."""
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
@@ -10,6 +11,14 @@ MAX_REQUESTS = 1_000_000
 # The limiter's clock counts microseconds in 32 bits: nothing above 2^31 us can be told apart from
 # the past, and some room is left.
 MAX_WINDOW_SECONDS = 2_100
+
+
+def list_of_names(value: object) -> None:
+    """Raises ValidationError for what is no list of names, each once."""
+    entries = value if isinstance(value, list) else [None]
+    names = [entry for entry in entries if isinstance(entry, str) and entry.strip()]
+    if len(set(names)) < len(entries):
+        raise ValidationError('A list of names, each once: ["gpt-4o", "gpt-4"].')
 
 
 class Tenant(models.Model):
@@ -29,6 +38,12 @@ class Tenant(models.Model):
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_WINDOW_SECONDS)],
         help_text="Empty means the setting RATE_LIMIT_WINDOW_SECONDS. A change starts a new window.",
+    )
+    allowed_models = models.JSONField(
+        null=True,
+        blank=True,
+        validators=[list_of_names],
+        help_text="Names of the models that it may use, a JSON list; empty means all of them.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -39,6 +39,7 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("PATCH", "agents/<str:pk>"): ({"name": "new"}, "agent", 200),
     ("DELETE", "agents/<str:pk>"): (None, "agent", 204),
     ("POST", "agents/<str:pk>/run"): (RUN, "agent", 200),
+    ("GET", "models"): (None, "", 200),
     ("GET", "history"): (None, "", 200),
     ("GET", "history/<str:pk>"): (None, "execution", 200),
 }
@@ -189,8 +190,9 @@ class TestCollections:
         answer = ask(shop.api, key)
         assert answer.status == TABLE[key][2]
         found = answer.json.get("items", [answer.json])
-        assert len(found) == 1
-        assert not {item["id"] for item in found} & {
+        # Models are the operator's; no tenant has any of its own.
+        assert len(found) == 1 or key == ("GET", "models")
+        assert not {item.get("id") for item in found} & {
             str(row.pk) for row in other_shop.rows.values()
         }
         assert other_shop.snapshot() == before
