@@ -17,6 +17,7 @@ BASE_IMAGE = "python:3.13-slim"
 IMAGE = "mini-agent-platform"
 SERVERS = ("postgres", "redis", "api")
 ONE_SHOTS = ("secrets", "migrate")
+LONGEST_SECONDS = 1_800
 
 Environment = dict[str, str]
 
@@ -41,18 +42,23 @@ def check(condition: bool, otherwise: str) -> None:
 
 def run(*command: str, cwd: Path | None = None, extra: Environment | None = None) -> str:
     """Run a command to its end; its standard output. Raises ProofError with all it printed."""
+    line = " ".join(command)
     environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment | (extra or {}),
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise ProofError(
-            f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment | (extra or {}),
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_SECONDS,
         )
+    except subprocess.TimeoutExpired as error:
+        # Bytes, whatever text=True says.
+        printed = (error.stdout or b"").decode(errors="replace")
+        raise ProofError(f"{line} took over {LONGEST_SECONDS} s\n{printed}") from error
+    if done.returncode:
+        raise ProofError(f"{line} ended with {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout.strip()
 
 
