@@ -10,7 +10,9 @@ import threading
 import uuid
 from datetime import UTC, datetime
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
+from django.db.models import Value
+from django.db.models.functions import Greatest
 
 from map_project.tenants.models import ApiKey
 
@@ -31,12 +33,20 @@ def note(key_id: uuid.UUID) -> None:
 
 
 def flush() -> None:
-    """Writes what was noted. Raises django.db.DatabaseError; the notes are kept then."""
+    """Writes what was noted, unless another process wrote something later. Raises django.db.Error; the
+    notes are kept then.
+    """
     notes = dict(_notes)
     if not notes:
         return
-    keys = [ApiKey(pk=key_id, last_used_at=used_at) for key_id, used_at in notes.items()]
-    ApiKey.objects.bulk_update(keys, ["last_used_at"], batch_size=500)
+    ApiKey.objects.bulk_update(
+        (
+            ApiKey(pk=key_id, last_used_at=Greatest("last_used_at", Value(used_at)))
+            for key_id, used_at in notes.items()
+        ),
+        ["last_used_at"],
+        batch_size=500,
+    )
     for key_id, used_at in notes.items():
         if _notes.get(key_id) == used_at:
             del _notes[key_id]
@@ -61,7 +71,7 @@ def _run() -> None:
 def _flush_quietly() -> None:
     try:
         flush()
-    except DatabaseError as error:
+    except Error as error:
         logger.warning("last use of keys not written yet: %s", type(error).__name__)
     finally:
         connection.close()
