@@ -1,0 +1,123 @@
+"""What becomes of an exception, and of an error that somebody else wrote."""
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from rest_framework import exceptions
+
+from map_project.api import errors
+from map_project.api.errors import ApiError, as_api_error, enveloped
+
+
+def caused_by(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+TABLE: list[tuple[Exception, int, str]] = [
+    (ApiError(418, "TEAPOT", "A teapot."), 418, "TEAPOT"),
+    (exceptions.ValidationError({"name": ["No."]}), 400, "VALIDATION_ERROR"),
+    (exceptions.MethodNotAllowed("PUT"), 405, "METHOD_NOT_ALLOWED"),
+    (exceptions.UnsupportedMediaType("text/plain"), 415, "UNSUPPORTED_MEDIA_TYPE"),
+    (Http404("/etc/passwd"), 404, "NOT_FOUND"),
+    (PermissionDenied("secret"), 400, "BAD_REQUEST"),
+    (UnreadablePostError("secret"), 400, "BAD_REQUEST"),
+    (SuspiciousOperation("secret"), 400, "BAD_REQUEST"),
+    (RequestDataTooBig("secret"), 400, "BAD_REQUEST"),
+    (OperationalError("secret"), 503, "SERVICE_UNAVAILABLE"),
+    (InterfaceError("secret"), 503, "SERVICE_UNAVAILABLE"),
+    (
+        caused_by(DatabaseError("secret"), psycopg.errors.AdminShutdown("secret")),
+        503,
+        "SERVICE_UNAVAILABLE",
+    ),
+    (
+        caused_by(DatabaseError("secret"), psycopg.errors.UndefinedTable("secret")),
+        500,
+        "INTERNAL_ERROR",
+    ),
+    (DatabaseError("secret"), 500, "INTERNAL_ERROR"),
+    (DataError("secret"), 500, "INTERNAL_ERROR"),
+    (IntegrityError("secret"), 500, "INTERNAL_ERROR"),
+    (exceptions.APIException("secret"), 500, "INTERNAL_ERROR"),
+    (ValueError("secret"), 500, "INTERNAL_ERROR"),
+    (RecursionError("secret"), 500, "INTERNAL_ERROR"),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "error_code"), TABLE, ids=[repr(row[0]) for row in TABLE]
+)
+def test_every_exception_has_its_answer(
+    error: Exception, status: int, error_code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = as_api_error(error)
+    assert (found.status_code, found.error_code) == (status, error_code)
+    assert "secret" not in json.dumps(found.body())
+    assert bool(caplog.records) == (status >= 500)
+    assert ("Retry-After" in found.headers) == (status == 503)
+    raised_in_a_handler(error, status, error_code)
+
+
+def raised_in_a_handler(error: Exception, status: int, error_code: str) -> None:
+    """Django calls its hook while the exception is being handled."""
+    try:
+        raise error
+    except Exception:
+        response = errors.handler500(HttpRequest())
+    assert response.status_code == status
+    assert json.loads(response.content)["error_code"] == error_code
+
+
+def test_without_an_exception_the_hook_answers_500() -> None:
+    assert errors.handler500(HttpRequest()).status_code == 500
+    assert errors.handler400(HttpRequest(), ValueError()).status_code == 400
+    assert errors.handler404(HttpRequest(), ValueError()).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("detail", "fields"),
+    [
+        ({"a": ["One.", "Two.", "One."]}, {"a": ["One.", "Two."]}),
+        ({"a": {"0": ["One."], "3": ["One.", "Two."]}}, {"a": ["One.", "Two."]}),
+        ({"a": [{"x": ["One."]}, {}, {"y": ["Two."]}]}, {"a": ["One.", "Two."]}),
+        ({"a": "One."}, {"a": ["One."]}),
+        (["One."], {}),
+    ],
+)
+def test_nested_details_are_flat_lists_of_sentences(
+    detail: Any, fields: dict[str, list[str]]
+) -> None:
+    found = as_api_error(exceptions.ValidationError(detail))
+    assert found.details == {"fields": fields}
+
+
+@pytest.mark.parametrize(
+    ("status", "error_code"),
+    [
+        (400, "BAD_REQUEST"),
+        (403, "BAD_REQUEST"),
+        (404, "NOT_FOUND"),
+        (405, "METHOD_NOT_ALLOWED"),
+        (416, "BAD_REQUEST"),
+        (500, "INTERNAL_ERROR"),
+        (502, "INTERNAL_ERROR"),
+    ],
+)
+def test_an_error_of_somebody_else_keeps_its_status_and_headers(
+    status: int, error_code: str
+) -> None:
+    page = HttpResponse("<h1>Traceback</h1>", status=status, headers={"Allow": "GET", "X-Y": "z"})
+    page["Content-Length"] = "18"
+    answer = enveloped(page)
+    assert json.loads(answer.content)["error_code"] == error_code
+    assert b"Traceback" not in answer.content
+    assert answer["Content-Type"] == "application/json"
+    assert (answer["Allow"], answer["X-Y"]) == ("GET", "z")
+    assert "Content-Length" not in answer
+    assert answer.status_code == (500 if status == 502 else status)
