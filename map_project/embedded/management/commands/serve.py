@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from map_project.embedded.ports import await_port
 from map_project.embedded.serving import serve
 
 
@@ -14,4 +16,5 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *_args: Any, **_options: Any) -> None:
+        await_port(settings.HOST, settings.PORT)
         serve()

@@ -1,9 +1,7 @@
 """`up`, which `make run` calls: everything from an empty checkout to an API that answers."""
 
-import errno
 import os
 import signal
-import socket
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -14,18 +12,15 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import OperationalError
 
 from map_project.embedded import location
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.locks import FileLock, open_no_link
 from map_project.embedded.parent import Parent
+from map_project.embedded.ports import PATIENCE_SECONDS, await_port
 from map_project.embedded.servers import running_as_configured
 from map_project.embedded.serving import serve
 from map_project.embedded.waiting import wait_until
-
-# The workers of a predecessor that was killed need a moment to notice, and hold the port until then.
-_PATIENCE_SECONDS = 5.0
 
 _GREETING = """
 Mini Agent Platform serves on {address} (Ctrl-C stops it)
@@ -57,19 +52,15 @@ class Command(BaseCommand):
             signal.signal(stop, _end)
         parent = Parent(follow_parent) if follow_parent else None
         with _only_one(settings.BASE_DIR):
-            _await_port(settings.HOST, settings.PORT)
+            await_port(settings.HOST, settings.PORT)
             with running_as_configured():
                 self._prepare_database()
                 serve(when_ready=self._greet, parent=parent)
 
     def _prepare_database(self) -> None:
         self.stdout.write("Migrating the database ...")
-        try:
-            call_command("migrate", interactive=False, verbosity=0)
-            call_command("seed_demo", verbosity=0)
-        except OperationalError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise EmbeddedServersError(f"The database does not answer: {reason}.") from error
+        call_command("migrate", interactive=False, verbosity=0)
+        call_command("seed_demo", verbosity=0)
 
     def _greet(self) -> None:
         self.stdout.write(_GREETING.format(address=_address()))
@@ -91,9 +82,12 @@ def _address() -> str:
 def _only_one(checkout: Path) -> Iterator[None]:
     """Refuse where another `up` of this checkout runs."""
     path = location(checkout).data_dir / "up.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EmbeddedServersError(f"Cannot use {error.filename}: {error.strerror}.") from error
     with FileLock(path) as lock:
-        if not wait_until(lambda: lock.acquire(wait=False), _PATIENCE_SECONDS):
+        if not wait_until(lambda: lock.acquire(wait=False), PATIENCE_SECONDS):
             other = path.read_text().strip()
             raise EmbeddedServersError(
                 f"Another `make run` of this checkout is up ({other}): stop it first."
@@ -101,33 +95,3 @@ def _only_one(checkout: Path) -> Iterator[None]:
         with open(path, "w", opener=open_no_link) as file:
             file.write(f"process {os.getpid()}, {_address()}\n")
         yield
-
-
-def _await_port(host: str, port: int) -> None:
-    """Refuse where gunicorn could not listen."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        if wait_until(lambda: _is_free(family, kind, address), _PATIENCE_SECONDS):
-            return
-    except OSError as error:
-        raise EmbeddedServersError(
-            f"Cannot serve on {host}:{port}: {error.strerror}. Choose others with HOST and PORT."
-        ) from error
-    raise EmbeddedServersError(
-        f"Port {port} of {host} is taken by another program: stop that one, or choose another port, "
-        f"for example `make run PORT={port + 1 if port < 65535 else port - 1}`."
-    )
-
-
-def _is_free(family: int, kind: int, address: Any) -> bool:
-    with socket.socket(family, kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
-            raise
-    return True

@@ -1,0 +1,41 @@
+"""Whether the server can listen where it is told to, found out before anything else is started."""
+
+import errno
+import socket
+from typing import Any
+
+from map_project.embedded.errors import EmbeddedServersError
+from map_project.embedded.waiting import wait_until
+
+# The workers of a predecessor that was killed need a moment to notice, and hold the port until then.
+PATIENCE_SECONDS = 5.0
+
+
+def await_port(host: str, port: int) -> None:
+    """Raises EmbeddedServersError where gunicorn could not listen."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        if wait_until(lambda: _is_free(family, kind, address), PATIENCE_SECONDS):
+            return
+    except OSError as error:
+        raise EmbeddedServersError(
+            f"Cannot serve on {host}:{port}: {error.strerror}. Choose others with HOST and PORT."
+        ) from error
+    raise EmbeddedServersError(
+        f"Port {port} of {host} is taken by another program: stop that one, or choose another port, "
+        f"for example PORT={port + 1 if port < 65535 else port - 1}."
+    )
+
+
+def _is_free(family: int, kind: int, address: Any) -> bool:
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+    return True

@@ -1,0 +1,123 @@
+"""What an operator may get wrong before the first request: one sentence each, and no traceback."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.conf import settings
+
+from tests.checkouts import checkout
+from tests.live import database_url, free_port
+from tests.own_postgres import own_postgres
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    own = {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL, **environment}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, **own},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def sentence_of(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr.strip()
+
+
+def at_other_database(name: str) -> str:
+    return urlunsplit(urlsplit(database_url())._replace(path=f"/{name}"))
+
+
+@pytest.mark.parametrize("command", ["migrate", "create_tenant x", "list_api_keys", "up"])
+def test_a_database_that_is_not_there(command: str) -> None:
+    port = free_port()
+    url = f"postgresql://map:not-for-the-log@127.0.0.1:{port}/map"
+    told = sentence_of(manage(*command.split(), DATABASE_URL=url, PORT=str(free_port())))
+    assert told.startswith("The database does not answer (DATABASE_URL): ")
+    assert "Connection refused" in told
+    assert "not-for-the-log" not in told
+
+
+def test_a_host_that_has_no_address() -> None:
+    told = sentence_of(manage("migrate", DATABASE_URL="postgresql://map@nowhere.invalid/map"))
+    assert told.startswith("The database does not answer (DATABASE_URL): ")
+    assert "nowhere.invalid" in told
+
+
+def test_a_database_of_another_name() -> None:
+    told = sentence_of(manage("migrate", DATABASE_URL=at_other_database("nosuch")))
+    assert told.startswith("The database does not answer (DATABASE_URL): ")
+    assert told.endswith('database "nosuch" does not exist.')
+
+
+def test_a_database_without_tables() -> None:
+    told = sentence_of(manage("create_tenant", "x", DATABASE_URL=at_other_database("postgres")))
+    assert told == "The database has not all tables: run `manage.py migrate` first."
+
+
+@pytest.mark.slow
+def test_a_wrong_password_and_a_lock_that_is_held() -> None:
+    with own_postgres() as server, server.session() as session:
+        session.execute("CREATE ROLE operator SUPERUSER LOGIN PASSWORD 'right'")
+        row = session.execute("SHOW hba_file").fetchone()
+        assert row
+        Path(str(row[0])).write_text("local all map trust\nlocal all all scram-sha-256\n")
+        session.execute("SELECT pg_reload_conf()")
+        url = server.url.replace("map@", "operator:wrong-one@", 1)
+        told = sentence_of(manage("migrate", DATABASE_URL=url))
+        assert told.endswith('password authentication failed for user "operator".')
+        assert "wrong-one" not in told
+
+        session.autocommit = False
+        session.execute("LOCK TABLE tenants_tenant")
+        told = sentence_of(manage("create_tenant", "x", DATABASE_URL=server.url))
+        assert told == "The database gave up: canceling statement due to lock timeout."
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        told = sentence_of(manage("serve", HOST="127.0.0.1", PORT=str(port)))
+    assert told.startswith(f"Port {port} of 127.0.0.1 is taken by another program")
+    assert "PORT=" in told
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "named"),
+    [
+        ("serve", {"WEB_CONCURRENCY": "many"}, "WEB_CONCURRENCY"),
+        ("serve", {"GRACEFUL_TIMEOUT_SECONDS": "0"}, "GRACEFUL_TIMEOUT_SECONDS"),
+        ("serve", {"SECRET_KEY": ""}, "SECRET_KEY"),
+        ("migrate", {"REDIS_URL": "localhost:6379"}, "REDIS_URL"),
+        ("migrate", {"REDIS_URL": "redis://localhost:port"}, "REDIS_URL"),
+        ("migrate", {"DATABASE_URL": "localhost"}, "DATABASE_URL"),
+        ("serve", {"ALLOWED_HOSTS": ","}, "ALLOWED_HOSTS"),
+    ],
+)
+def test_a_setting_that_cannot_be(command: str, changes: dict[str, str], named: str) -> None:
+    assert named in sentence_of(manage(command, **changes))
+
+
+@pytest.mark.parametrize("command", ["up", "migrate"])
+def test_a_checkout_that_cannot_be_written(command: str) -> None:
+    """As root, too, nothing can be made below a file."""
+    with checkout() as folder:
+        (folder / ".map").touch()
+        result = subprocess.run(
+            [sys.executable, "manage.py", command],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert f"{folder}/.map" in sentence_of(result)
