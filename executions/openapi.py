@@ -1,9 +1,9 @@
 """What the OpenAPI document says about runs and history."""
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema_view
+from drf_spectacular.utils import extend_schema_view
 
 from executions.serializers import ExecutionSerializer, RunBody, RunSerializer
-from map_project.api.schema import operation
+from map_project.api.schema import RATE_LIMIT_HEADERS, operation
 
 _BODY = {"prompt": "What changed in the third quarter?", "model": "gpt-4o"}
 _RECORD = {
@@ -23,25 +23,6 @@ _ANSWER = {
     "executed_at": _TIME,
 }
 
-
-def _header(name: str, kind: type, description: str, *statuses: int) -> OpenApiParameter:
-    return OpenApiParameter(
-        name,
-        kind,
-        OpenApiParameter.HEADER,
-        description=description,
-        response=list(statuses) or [200, 400, 403, 404, 415, 429],
-    )
-
-
-RATE_LIMIT_HEADERS = [
-    _header("X-RateLimit-Limit", int, "Runs in a window."),
-    _header("X-RateLimit-Remaining", int, "What is left after this call."),
-    _header("X-RateLimit-Reset", int, "Epoch seconds when the oldest unit comes free."),
-    _header("RateLimit-Policy", str, 'The IETF draft\'s form: `"default";q=100;w=60`.'),
-    _header("RateLimit", str, 'The IETF draft\'s form: `"default";r=99;t=60`.'),
-    _header("Retry-After", int, "Seconds after which a call gets through.", 429, 503),
-]
 
 run_documented = extend_schema_view(
     create=operation(

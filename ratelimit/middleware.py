@@ -11,7 +11,7 @@ from map_project.tenants.authentication import Caller, resolve_caller
 from ratelimit.limiter import Decision, LimiterUnavailable, take
 
 # Methods and names of the routes that take a unit, a malformed id in them included.
-LIMITED = frozenset({("POST", "agent-run")})
+LIMITED = frozenset({("POST", "agent-run"), ("POST", "tool-test")})
 
 
 class RateLimitMiddleware:

@@ -3,27 +3,67 @@
 import uuid
 from typing import Any
 
+import orjson
 from django.db.models import QuerySet
 
 from map_project.postgresql.compiled import Compiled
+from tools.invokers import COLUMNS
 from tools.models import Tool
 
 
 def _answered(tools: QuerySet[Tool]) -> QuerySet[Tool, Any]:
-    """As `ToolSerializer` would answer them."""
-    return tools.values("id", "name", "description", "created_at", "updated_at")
+    """As `ToolSerializer` would answer them, but for what is JSON."""
+    return tools.values(
+        "id",
+        "name",
+        "description",
+        "kind",
+        "parameters",
+        "config",
+        "secret_names",
+        "created_at",
+        "updated_at",
+    )
+
+
+def _with_json(row: dict[str, Any]) -> dict[str, Any]:
+    """The configuration bears the name of its kind."""
+    config = row["config"]
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "description": row["description"],
+        "kind": row["kind"],
+        "parameters": orjson.loads(row["parameters"]),
+        "http": None if config is None else orjson.loads(config),
+        "secret_names": row["secret_names"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+    }
 
 
 ONE = Compiled(
     lambda tenant_id, pk: _answered(Tool.objects.filter(tenant_id=tenant_id, pk=pk).order_by()),
+    _with_json,
     tenant_id=uuid.UUID,
     pk=uuid.UUID,
 )
 ALL = Compiled(
-    lambda tenant_id: _answered(Tool.objects.filter(tenant_id=tenant_id)), tenant_id=uuid.UUID
+    lambda tenant_id: _answered(Tool.objects.filter(tenant_id=tenant_id)),
+    _with_json,
+    tenant_id=uuid.UUID,
 )
 OF_AGENT = Compiled(
     lambda tenant_id, name: _answered(Tool.objects.filter(tenant_id=tenant_id, agents__name=name)),
+    _with_json,
     tenant_id=uuid.UUID,
     name=str,
+)
+# What a call needs, see `CallableTool.of`.
+CALLABLE = Compiled(
+    lambda tenant_id, pk: (
+        Tool.objects.filter(tenant_id=tenant_id, pk=pk).order_by().values(*COLUMNS)
+    ),
+    tenant_id=uuid.UUID,
+    pk=uuid.UUID,
 )

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tools.views import ToolViewSet
+from tools.views import ToolTestViewSet, ToolViewSet
 
 urlpatterns = [
     path("tools", ToolViewSet.as_view({"get": "list", "post": "create"}), name="tools"),
@@ -18,4 +18,6 @@ urlpatterns = [
         ),
         name="tool",
     ),
+    # The limiter's middleware knows this route by its name.
+    path("tools/<str:pk>/test", ToolTestViewSet.as_view({"post": "create"}), name="tool-test"),
 ]

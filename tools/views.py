@@ -1,18 +1,23 @@
-"""Tools of a tenant: list, make, change, delete."""
+"""Tools of a tenant: list, make, change, delete; and one called alone, to see what it does."""
 
+import time
 from operator import itemgetter
 
-from django.db import IntegrityError
+import orjson
+from django.db import IntegrityError, connection
 from django.db.models import ProtectedError
-from django.db.models.functions import Now
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from map_project.api.errors import ApiError
 from map_project.tenants.viewsets import TenantViewSet
-from tools import openapi, queries
+from tools import openapi, queries, services
+from tools.invokers import INVOKERS, CallableTool, call
 from tools.models import Tool
-from tools.serializers import ToolBody, ToolSerializer
+from tools.serializers import ToolBody, ToolSerializer, ToolTestBody
+
+# Beyond every timeout that a tool may have.
+_TEST_SECONDS = 65
 
 
 @openapi.documented
@@ -32,7 +37,7 @@ class ToolViewSet(TenantViewSet[Tool]):
         return self.page(queries.ALL)
 
     def create(self, request: Request) -> Response:
-        tool = Tool.objects.create(tenant_id=self.caller.tenant_id, **self.validated_body())
+        tool = services.create_tool(tenant_id=self.caller.tenant_id, **self.validated_body())
         return Response(ToolSerializer(tool).data, status=201)
 
     def retrieve(self, request: Request, pk: str) -> Response:
@@ -40,8 +45,8 @@ class ToolViewSet(TenantViewSet[Tool]):
 
     def update(self, request: Request, pk: str, *, partial: bool = False) -> Response:
         tool = self.get_object()
-        if changes := self.validated_body(partial=partial):
-            self.get_queryset().filter(pk=tool.pk).update(**changes, updated_at=Now())
+        if fields := self.validated_body(partial=partial):
+            services.change_tool(tool=tool, fields=fields)
         return Response(self.row())
 
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -69,3 +74,32 @@ class ToolViewSet(TenantViewSet[Tool]):
         dependent = sorted(agents.values("id", "name"), key=itemgetter("name"))
         message = "Agents use this tool; take it from them first."
         return ApiError(400, "TOOL_IN_USE", message, {"dependent_agents": dependent})
+
+
+@openapi.test_documented
+class ToolTestViewSet(TenantViewSet[Tool]):
+    """A tool called without a model. The quota has been seen to by `ratelimit.middleware`."""
+
+    model = Tool
+    resource = "tool"
+    body_class = ToolTestBody
+    one = queries.CALLABLE
+
+    def create(self, request: Request, pk: str) -> Response:
+        tool = CallableTool.of(self.row())
+        if tool.kind not in INVOKERS:
+            message = "This tool is declared only: there is nothing to call."
+            details = {"tool_id": str(tool.id), "kind": tool.kind}
+            raise ApiError(400, "TOOL_NOT_CALLABLE", message, details)
+        arguments = orjson.dumps(self.validated_body().get("arguments", {})).decode()
+        # Back to the pool: nobody needs it while the tool is waited for.
+        connection.close()
+        result = call(tool, arguments, deadline=time.monotonic() + _TEST_SECONDS)
+        return Response(
+            {
+                "ok": result.error is None,
+                "error": result.error,
+                "result": result.text,
+                "latency_ms": result.latency_ms,
+            }
+        )

@@ -11,7 +11,12 @@ from drf_spectacular.extensions import (
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.plumbing import build_basic_type
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+)
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -39,6 +44,11 @@ _ERRORS: dict[str, tuple[int, str, dict[str, Any]]] = {
         400,
         "Agents use this tool; take it from them first.",
         {"dependent_agents": [{"id": _ID, "name": "Researcher"}]},
+    ),
+    "TOOL_NOT_CALLABLE": (
+        400,
+        "This tool is declared only: there is nothing to call.",
+        {"tool_id": _ID, "kind": "declared"},
     ),
     "INVALID_MODEL": (
         400,
@@ -164,6 +174,27 @@ def operation(
         examples=examples,
         **kwargs,
     )
+
+
+def _header(name: str, kind: type, description: str, *statuses: int) -> OpenApiParameter:
+    return OpenApiParameter(
+        name,
+        kind,
+        OpenApiParameter.HEADER,
+        description=description,
+        response=list(statuses) or [200, 400, 403, 404, 415, 429],
+    )
+
+
+# Of every call that takes a unit of the quota.
+RATE_LIMIT_HEADERS = [
+    _header("X-RateLimit-Limit", int, "Runs in a window."),
+    _header("X-RateLimit-Remaining", int, "What is left after this call."),
+    _header("X-RateLimit-Reset", int, "Epoch seconds when the oldest unit comes free."),
+    _header("RateLimit-Policy", str, 'The IETF draft\'s form: `"default";q=100;w=60`.'),
+    _header("RateLimit", str, 'The IETF draft\'s form: `"default";r=99;t=60`.'),
+    _header("Retry-After", int, "Seconds after which a call gets through.", 429, 503),
+]
 
 
 class TenantAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

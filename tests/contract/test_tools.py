@@ -12,7 +12,17 @@ from tests.contract.writes import TOOL
 from tests.factories import AgentFactory, ToolFactory
 from tools.models import Tool
 
-FIELDS = ["id", "name", "description", "created_at", "updated_at"]
+FIELDS = [
+    "id",
+    "name",
+    "description",
+    "kind",
+    "parameters",
+    "http",
+    "secret_names",
+    "created_at",
+    "updated_at",
+]
 
 
 @pytest.fixture

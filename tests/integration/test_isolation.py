@@ -22,6 +22,14 @@ from tools.models import Tool
 TOOL = {"name": "new", "description": "d"}
 AGENT = {"name": "new", "role": "r", "description": "d"}
 RUN = {"prompt": "p", "model": "gpt-4o"}
+# A tool that can be called, and goes nowhere.
+UNREACHABLE = {
+    "method": "GET",
+    "url": "http://127.0.0.1:1/",
+    "arguments_in": "query",
+    "headers": {},
+    "timeout_seconds": 1,
+}
 
 # Method and route, the body, the kind of its resource ("" for a collection), and the status for the
 # tenant itself. Whose resource it is decides the rest.
@@ -32,6 +40,7 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("PUT", "tools/<str:pk>"): (TOOL, "tool", 200),
     ("PATCH", "tools/<str:pk>"): ({"name": "new"}, "tool", 200),
     ("DELETE", "tools/<str:pk>"): (None, "tool", 204),
+    ("POST", "tools/<str:pk>/test"): ({"arguments": {}}, "tool", 200),
     ("GET", "agents"): (None, "", 200),
     ("POST", "agents"): (AGENT, "", 201),
     ("GET", "agents/<str:pk>"): (None, "agent", 200),
@@ -60,7 +69,7 @@ class Shop:
         tenant = TenantFactory.create()
         agent = AgentFactory.create(tenant=tenant)
         rows: dict[str, Tool | Agent | Execution] = {
-            "tool": ToolFactory.create(tenant=tenant),
+            "tool": ToolFactory.create(tenant=tenant, kind="http", config=UNREACHABLE),
             "agent": agent,
             "execution": ExecutionFactory.create(agent=agent),
         }

@@ -1,0 +1,70 @@
+"""What must fit together in a tool, whoever writes it: kind, parameters, configuration, secrets."""
+
+import re
+from typing import Any
+
+from tools import schemas
+from tools.invokers import INVOKERS, ConfigError, invoker
+from tools.models import Tool
+
+MAX_SECRETS = 20
+MAX_SECRET_CHARACTERS = 4_096
+
+_SECRET_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
+_SECRET_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+
+Problems = dict[str, list[str]]
+
+
+def secrets_problems(secrets: object) -> list[str]:
+    """Why this cannot be sent as `secrets`."""
+    if not isinstance(secrets, dict):
+        return ["Expected an object of names and values."]
+    if not all(_SECRET_NAME.fullmatch(name) for name in secrets):
+        return ["A name has 1 to 64 letters, digits, hyphens and underscores."]
+    return [
+        f"The value of {name} must be null, or 1 to {MAX_SECRET_CHARACTERS} characters of "
+        "printable ASCII without blanks around them."
+        for name, value in secrets.items()
+        if value is not None and not _is_secret(value)
+    ]
+
+
+def _is_secret(value: object) -> bool:
+    return (
+        isinstance(value, str)
+        and len(value) <= MAX_SECRET_CHARACTERS
+        and _SECRET_VALUE.fullmatch(value) is not None
+    )
+
+
+def problems_of(tool: Tool) -> Problems:
+    """All that is wrong with a tool as it would be saved; its `config` is made whole."""
+    problems = _fields_problems(tool)
+    if not problems and tool.kind in INVOKERS:
+        found = invoker(tool.kind).crossed(tool.config, tool.parameters, tool.secret_names)
+        return {"config": found} if found else {}
+    return problems
+
+
+def _fields_problems(tool: Tool) -> Problems:
+    problems: Problems = {}
+    if found := schemas.problems(tool.parameters):
+        problems["parameters"] = found
+    if tool.kind in INVOKERS:
+        try:
+            tool.config = checked_config(tool.kind, tool.config)
+        except ConfigError as error:
+            problems["config"] = error.problems
+    elif tool.config is not None or tool.secret_names:
+        problems["config"] = ["A declared tool is not called, and has no configuration or secrets."]
+    if len(tool.secret_names) > MAX_SECRETS:
+        problems["secrets"] = [f"A tool has at most {MAX_SECRETS} secrets."]
+    return problems
+
+
+def checked_config(kind: str, config: Any) -> dict[str, Any]:
+    """The configuration, whole. Raises ConfigError."""
+    if config is None:
+        raise ConfigError([f"A tool of the kind {kind} needs it."])
+    return invoker(kind).checked(config)

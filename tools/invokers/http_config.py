@@ -1,0 +1,119 @@
+"""What the kind `http` wants to know of a tool, and how it is checked when it is saved."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tools.invokers import ConfigError
+from tools.invokers.url import SECRET, UrlError, parsed_url
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+ARGUMENTS_IN = ("query", "body")
+MAX_TIMEOUT_SECONDS = 60
+DEFAULT_TIMEOUT_SECONDS = 10
+MAX_HEADERS = 30
+MAX_HEADER_CHARACTERS = 4_096
+
+_FIELDS = ("method", "url", "arguments_in", "headers", "timeout_seconds")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+# They say how a message is sent, not what it is; that is our business.
+_OURS = {
+    *("host", "content-length", "transfer-encoding", "accept-encoding", "expect"),
+    *("connection", "keep-alive", "te", "trailer", "upgrade", "http2-settings"),
+}
+
+
+def checked(config: object) -> dict[str, Any]:
+    """See `tools.invokers.Invoker`."""
+    if not isinstance(config, dict):
+        raise ConfigError(["Expected an object."])
+    problems = [f"{name}: This field is not known here." for name in config if name not in _FIELDS]
+    problems += [
+        f"{name}: This field is required." for name in ("method", "url") if name not in config
+    ]
+    # A GET has no body, and what is sent by the others usually stands there.
+    query = config.get("method") in ("GET", "DELETE")
+    whole = {
+        "method": config.get("method", "GET"),
+        "url": config.get("url", "http://left.out/"),
+        "arguments_in": config.get("arguments_in", "query" if query else "body"),
+        "headers": config.get("headers", {}),
+        "timeout_seconds": config.get("timeout_seconds", DEFAULT_TIMEOUT_SECONDS),
+    }
+    problems += _problems(whole)
+    if problems:
+        raise ConfigError(problems)
+    return whole
+
+
+def crossed(
+    config: Mapping[str, Any], parameters: Mapping[str, Any], secret_names: list[str]
+) -> list[str]:
+    """See `tools.invokers.Invoker`."""
+    places = list(parsed_url(config["url"]).places())
+    known = parameters.get("properties", {})
+    problems = [
+        f"url: {{{place.name}}} is no property of the tool's parameters."
+        for place in places
+        if not place.is_secret and place.name not in known
+    ]
+    used = {place.name for place in places if place.is_secret}
+    used.update(name for value in config["headers"].values() for name in SECRET.findall(value))
+    problems += [
+        f"There is no secret {name}: give it in `secrets`."
+        for name in sorted(used - set(secret_names))
+    ]
+    return problems
+
+
+def _problems(config: dict[str, Any]) -> list[str]:
+    problems = []
+    if config["method"] not in METHODS:
+        problems.append(f"method: Expected one of {', '.join(METHODS)}.")
+    if config["arguments_in"] not in ARGUMENTS_IN:
+        problems.append(f"arguments_in: Expected one of {', '.join(ARGUMENTS_IN)}.")
+    elif config["method"] == "GET" and config["arguments_in"] == "body":
+        problems.append("arguments_in: A GET has no body.")
+    seconds = config["timeout_seconds"]
+    if type(seconds) is not int or not 1 <= seconds <= MAX_TIMEOUT_SECONDS:
+        problems.append(
+            f"timeout_seconds: Expected a whole number from 1 to {MAX_TIMEOUT_SECONDS}."
+        )
+    return [*problems, *_url_problems(config["url"]), *_header_problems(config["headers"])]
+
+
+def _url_problems(url: object) -> Iterator[str]:
+    if not isinstance(url, str):
+        yield "url: Not a valid string."
+        return
+    try:
+        parsed_url(url)
+    except UrlError as error:
+        yield f"url: {error}"
+
+
+def _header_problems(headers: object) -> Iterator[str]:
+    if not isinstance(headers, dict) or len(headers) > MAX_HEADERS:
+        yield f"headers: Expected an object of at most {MAX_HEADERS} names and values."
+        return
+    names = [str(name).lower() for name in headers]
+    if len(set(names)) != len(names):
+        yield "headers: A name stands there twice."
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(str(name)):
+            yield "headers: A name is made of letters, digits and hyphens."
+        elif name.lower() in _OURS or name.lower().startswith("proxy-"):
+            yield f"headers: {name} cannot be set."
+        elif not isinstance(value, str) or not _is_header_value(value):
+            yield f"headers: The value of {name} must be printable ASCII, without blanks around it."
+        elif "{{" in SECRET.sub("", value):
+            yield f"headers: In {name}, {{{{ must begin {{{{secret.name}}}}."
+
+
+def _is_header_value(value: str) -> bool:
+    return (
+        len(value) <= MAX_HEADER_CHARACTERS
+        and value == value.strip()
+        and _PRINTABLE.fullmatch(value) is not None
+    )
