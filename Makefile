@@ -56,9 +56,9 @@ schema: install-dev ## write docs/openapi.json anew
 
 # dev.txt holds all of run.txt, in the same versions: an environment made for the tests serves as well.
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
-	uv pip compile pyproject.toml $(COMPILE) --extra embedded --extra dev -o requirements/dev.txt
-	uv pip compile pyproject.toml $(COMPILE) --extra embedded -c requirements/dev.txt -o requirements/run.txt
-	uv pip compile pyproject.toml $(COMPILE) -c requirements/dev.txt -o requirements/base.txt
+	uv pip compile pyproject.toml $(COMPILE) --extra embedded --extra openai --extra dev -o requirements/dev.txt
+	uv pip compile pyproject.toml $(COMPILE) --extra embedded --extra openai -c requirements/dev.txt -o requirements/run.txt
+	uv pip compile pyproject.toml $(COMPILE) --extra openai -c requirements/dev.txt -o requirements/base.txt
 	uv pip compile pyproject.toml $(COMPILE) --extra bench -c requirements/dev.txt -o requirements/bench.txt
 COMPILE := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
