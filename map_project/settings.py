@@ -62,6 +62,9 @@ if not SECRET_KEY:
         )
     SECRET_KEY = kept_secret("SECRET_KEY", EMBEDDED.data_dir / "secret_key")
 
+# Earlier ones, separated by blanks: what they signed still holds.
+SECRET_KEY_FALLBACKS = env_text("SECRET_KEY_FALLBACKS").split()
+
 # What tenants' secrets and models' credentials are encrypted under: the first encrypts, all open.
 # Without any, everything works but secrets.
 SECRETS_KEYS = env_keys("SECRETS_KEYS")

@@ -91,7 +91,10 @@ def _renderer(readable: bool) -> Processor:
     if not readable:
         return _as_json
     return structlog.dev.ConsoleRenderer(
-        colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        colors=False,
+        pad_event_to=0,
+        sort_keys=False,
+        exception_formatter=structlog.dev.plain_traceback,
     )
 
 
