@@ -8,6 +8,7 @@ ends within `MAX_SECONDS` of CPU, asks nobody, and raises nothing.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -21,6 +22,7 @@ MAX_PATTERN_CHARACTERS = 500
 MAX_SECONDS = 1.0
 # A match of one pattern; the whole process may wait for it.
 _MATCH_SECONDS = 0.1
+_MAX_KEYWORDS_DEEP = 64
 _MAX_PROBLEMS = 5
 _MESSAGE_CHARACTERS = 200
 
@@ -39,10 +41,18 @@ _REFUSED = (
 
 
 class _TooMuch(Exception):  # noqa: N818  it tells a state
-    """The check takes too long."""
+    """The check takes too long, or leads too deep."""
 
 
-_until: ContextVar[float] = ContextVar("until")
+@dataclass(slots=True)
+class _Bounds:
+    """Of one check: the thread's CPU time at which it ends, and how deep it is."""
+
+    until: float
+    depth: int = 0
+
+
+_bounds: ContextVar[_Bounds] = ContextVar("bounds")
 
 
 def problems(schema: object) -> list[str]:
@@ -61,22 +71,20 @@ def mismatches(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[
     # By the dialect jsonschema would find its own class again.
     own = {name: value for name, value in schema.items() if name != "$schema"}
     validator = _validator_class()(own)
-    token = _until.set(time.thread_time() + MAX_SECONDS)
+    token = _bounds.set(_Bounds(time.thread_time() + MAX_SECONDS))
     found: list[str] = []
     try:
         for error in validator.iter_errors(arguments):
             found.append(_sentence(error))
             if len(found) == _MAX_PROBLEMS:
                 break
-    except _TooMuch:
-        return ["Checking them against the tool's schema takes too long."]
-    except RecursionError:
-        return ["They are nested too deeply, or the tool's schema refers to itself without end."]
+    except (_TooMuch, RecursionError):
+        return ["Checking them against the tool's schema takes too long, or leads too deep."]
     except Exception as error:
         # A number that overflows, a reference to nowhere in a row that was not saved by us…
         return [f"The tool's schema could not be applied to them ({type(error).__name__})."]
     finally:
-        _until.reset(token)
+        _bounds.reset(token)
     return found
 
 
@@ -176,7 +184,7 @@ def _sentence(error: Any) -> str:
 
 @cache
 def _validator_class() -> Any:
-    """jsonschema's, with a look at the clock before each keyword, and with patterns and `uniqueItems`
+    """jsonschema's, with a look at the bounds before each keyword, and with patterns and `uniqueItems`
     whose time is bounded.
     """
     from jsonschema import Draft202012Validator
@@ -196,9 +204,15 @@ def _validator_class() -> Any:
 
 def _timed(keyword: Callable[..., Any]) -> Callable[..., Any]:
     def timed(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        if time.thread_time() > _until.get():
+        bounds = _bounds.get()
+        # Not left to Python: a RecursionError inside jsonschema's Rust is a panic, which nobody catches.
+        if bounds.depth >= _MAX_KEYWORDS_DEEP or time.thread_time() > bounds.until:
             raise _TooMuch
-        yield from keyword(validator, value, instance, schema) or ()
+        bounds.depth += 1
+        try:
+            yield from keyword(validator, value, instance, schema) or ()
+        finally:
+            bounds.depth -= 1
 
     return timed
 

@@ -9,6 +9,7 @@ class ApiConfig(AppConfig):
     name = "map_project.api"
 
     def ready(self) -> None:
+        from map_project.api import checks  # noqa: F401  registers itself
         from map_project.api.errors import log_escaped
 
         pre_migrate.connect(_allow_any_time, dispatch_uid="map_project.api.allow_any_time")
