@@ -93,6 +93,7 @@ MAX_BODY_BYTES = 1024 * 1024
 # uses it (`executions.providers`).
 MODEL_PROVIDERS = {
     "mock": "executions.providers.mock.Mock",
+    "openai": "executions.providers.openai.OpenAI",
 }
 
 INSTALLED_APPS = [

@@ -128,6 +128,12 @@ class Provider(Protocol):
 
 @cache
 def provider(name: str) -> Provider:
-    """The provider of this name in `MODEL_PROVIDERS`; imports it the first time."""
-    made: Provider = import_string(settings.MODEL_PROVIDERS[name])()
+    """The provider of this name in `MODEL_PROVIDERS`; imports it the first time. Raises ModelError where
+    what it needs is not installed.
+    """
+    try:
+        made: Provider = import_string(settings.MODEL_PROVIDERS[name])()
+    except ImportError as error:
+        text = f"{error.name or name} is not installed"
+        raise ModelError(text, provider=name, status=None, retryable=False) from error
     return made

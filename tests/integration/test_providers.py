@@ -1,0 +1,329 @@
+"""The provider `openai`, the real SDK, against a server on loopback that speaks its wire format."""
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agents.language_models import KnownModel
+from executions.providers import (
+    Asker,
+    Message,
+    ModelError,
+    ModelTimeout,
+    Question,
+    Reply,
+    ToolCall,
+    ToolDefinition,
+    provider,
+)
+from map_project.api import secrets
+from tests.stub_model import CUT, HANG, Said, StubModel, completion, error, silent_port, stub_model
+
+SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}}
+TOOL = ToolDefinition("web_search", "web search", "Searches.", SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[StubModel]:
+    with stub_model() as stub:
+        yield stub
+
+
+@pytest.fixture
+def stub(server: StubModel) -> StubModel:
+    return server.says(completion())
+
+
+def question(stub: StubModel | str, *, seconds: float = 20, **changes: Any) -> Question:
+    """One that is asked of the stub; `changes` are the row's."""
+    url = stub if isinstance(stub, str) else stub.url
+    row = {"name": "gpt-4o", "provider": "openai", "base_url": url, "max_retries": 0}
+    return Question(
+        model=KnownModel(**row | changes),  # type: ignore[arg-type]
+        asker=Asker(uuid.uuid4(), "Ada", "analyst", ("web search",)),
+        system_prompt="You are Ada.",
+        messages=(Message("user", "What is new?"),),
+        deadline=time.monotonic() + seconds,
+    )
+
+
+def ask(asked: Question) -> Reply:
+    return provider("openai").ask(asked)
+
+
+def failure(asked: Question) -> ModelError:
+    with pytest.raises(ModelError) as caught:
+        ask(asked)
+    assert caught.value.provider == "openai"
+    return caught.value
+
+
+class TestWhatIsSent:
+    def test_the_question_goes_out_whole(self, stub: StubModel) -> None:
+        token = secrets.encrypt("sk-secret")
+        asked = question(stub, upstream_name="llama3.1:8b", credential_token=token)
+        ask(replace(asked, tools=(TOOL,), temperature=0.5, max_output_tokens=77))
+        (request,) = stub.requests
+        assert request.path == "/v1/chat/completions"
+        assert request.headers["authorization"] == "Bearer sk-secret"
+        assert request.body == {
+            "model": "llama3.1:8b",
+            "messages": [
+                {"role": "system", "content": "You are Ada."},
+                {"role": "user", "content": "What is new?"},
+            ],
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "web_search",
+                        "description": "Searches.",
+                        "parameters": SCHEMA,
+                    },
+                }
+            ],
+            "temperature": 0.5,
+            "max_tokens": 77,
+        }
+
+    def test_what_is_not_set_is_left_out(self, stub: StubModel) -> None:
+        ask(question(stub))
+        assert stub.requests[0].body.keys() == {"model", "messages"}
+        assert stub.requests[0].body["model"] == "gpt-4o"
+
+    def test_nothing_of_the_environment_goes_out(
+        self, stub: StubModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+        monkeypatch.setenv("OPENAI_ORG_ID", "org-of-the-environment")
+        monkeypatch.setenv("OPENAI_PROJECT_ID", "project-of-the-environment")
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        ask(question(stub, max_retries=1))
+        assert "of-the-environment" not in json.dumps(stub.requests[0].headers)
+
+    def test_calls_and_results_are_told_again(self, stub: StubModel) -> None:
+        calls = (
+            ToolCall("a", "web_search", '{"q": "x"}'),
+            ToolCall("b", "no such name!", "no json"),
+        )
+        told = (
+            Message("user", "What is new?"),
+            Message("assistant", "", calls),
+            Message("tool", "sunny", tool_call_id="a"),
+            Message("tool", "There is no such tool.", tool_call_id="b"),
+        )
+        ask(replace(question(stub), messages=told))
+        assert stub.requests[0].body["messages"][2:] == [
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {
+                        "id": "a",
+                        "type": "function",
+                        "function": {"name": "web_search", "arguments": '{"q": "x"}'},
+                    },
+                    {
+                        "id": "b",
+                        "type": "function",
+                        "function": {"name": "unknown", "arguments": "{}"},
+                    },
+                ],
+            },
+            {"role": "tool", "content": "sunny", "tool_call_id": "a"},
+            {"role": "tool", "content": "There is no such tool.", "tool_call_id": "b"},
+        ]
+
+    def test_connections_are_kept(self, stub: StubModel) -> None:
+        for _ in range(3):
+            assert ask(question(stub)).text == "Hello."
+
+
+class TestWhatComesBack:
+    def test_text_and_tokens(self, stub: StubModel) -> None:
+        assert ask(question(stub)) == Reply("Hello.", (), "stop", 12, 3)
+
+    def test_several_calls_in_one_turn(self, stub: StubModel) -> None:
+        stub.says(completion(None, calls=[("web_search", '{"q": 1}'), ("web_search", "{")]))
+        assert ask(question(stub)).tool_calls == (
+            ToolCall("call_0", "web_search", '{"q": 1}'),
+            ToolCall("call_1", "web_search", "{"),
+        )
+
+    @pytest.mark.parametrize(
+        ("reason", "expected"),
+        [
+            ("length", "length"),
+            ("content_filter", "content_filter"),
+            ("stop", "stop"),
+            ("eos", "stop"),
+        ],
+    )
+    def test_why_it_ended(self, stub: StubModel, reason: str, expected: str) -> None:
+        stub.says(completion("x", finish_reason=reason))
+        assert ask(question(stub)).finish_reason == expected
+
+    @pytest.mark.parametrize(
+        "usage",
+        [None, {}, {"prompt_tokens": None}, {"prompt_tokens": "7", "completion_tokens": -1}],
+    )
+    def test_tokens_that_are_not_told_are_unknown_and_not_zero(
+        self, stub: StubModel, usage: Any
+    ) -> None:
+        stub.says({**completion(), "usage": usage})
+        reply = ask(question(stub))
+        assert (reply.input_tokens, reply.output_tokens) == (None, None)
+
+    def test_forms_that_other_servers_have(self, stub: StubModel) -> None:
+        said = completion(None, calls=[("web_search", "")])
+        message = said["choices"][0]["message"]
+        message["content"] = [{"type": "text", "text": "in "}, {"type": "text", "text": "parts"}]
+        message["tool_calls"][0]["function"]["arguments"] = {"q": 1}
+        message["tool_calls"][0]["id"] = None
+        del said["usage"], said["created"], said["object"]
+        stub.says(said)
+        assert ask(question(stub)) == Reply(
+            "in parts", (ToolCall("", "web_search", '{"q":1}'),), "stop"
+        )
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("status", "retryable"),
+        [(400, False), (401, False), (404, False), (429, True), (500, True), (503, True)],
+    )
+    def test_a_status_is_told_and_nothing_of_the_answer(
+        self, stub: StubModel, status: int, retryable: bool
+    ) -> None:
+        stub.says(error(status, "secret words of the provider", x_secret="header"))
+        failed = failure(question(stub))
+        assert (type(failed), failed.status, failed.retryable) == (ModelError, status, retryable)
+        assert "secret" not in str(failed)
+        assert failed.__cause__ is None
+        assert failed.__suppress_context__
+
+    def test_a_redirect_is_not_followed(self, stub: StubModel) -> None:
+        stub.says(Said(307, b"", {"Location": f"{stub.url}/elsewhere"}))
+        assert failure(question(stub)).status == 307
+        assert len(stub.requests) == 1
+
+    def test_the_sdk_tries_again_as_often_as_the_row_says(self, stub: StubModel) -> None:
+        stub.says(error(500), error(429, Retry_After="0.1"), completion("at last"))
+        assert ask(question(stub, max_retries=2)).text == "at last"
+        assert len(stub.requests) == 3
+        stub.says(error(500))
+        assert failure(question(stub, max_retries=1)).status == 500
+        assert len(stub.requests) == 2
+        stub.says(error(401))
+        assert failure(question(stub, max_retries=1)).status == 401
+        assert len(stub.requests) == 1
+
+    def test_it_waits_as_told_before_it_tries_again(self, stub: StubModel) -> None:
+        stub.says(error(429, Retry_After="1"), completion("at last"))
+        assert ask(question(stub, max_retries=1)).text == "at last"
+        assert 0.9 < stub.requests[1].at - stub.requests[0].at < 5
+
+    def test_it_does_not_wait_beyond_the_end_of_the_run(self, stub: StubModel) -> None:
+        stub.says(error(429, Retry_After="60"))
+        started = time.monotonic()
+        assert failure(question(stub, max_retries=5, seconds=3)).status == 429
+        assert time.monotonic() - started < 2
+
+    def test_a_hang_is_given_up_in_time(self, stub: StubModel) -> None:
+        stub.says(HANG)
+        started = time.monotonic()
+        failed = failure(question(stub, timeout_seconds=1))
+        assert isinstance(failed, ModelTimeout)
+        assert failed.retryable
+        assert 0.9 < time.monotonic() - started < 3
+
+    def test_the_end_of_the_run_is_the_end_of_all_attempts(self, stub: StubModel) -> None:
+        stub.says(HANG)
+        started = time.monotonic()
+        failed = failure(question(stub, timeout_seconds=1, max_retries=10, seconds=2))
+        assert isinstance(failed, ModelTimeout)
+        assert time.monotonic() - started < 4
+
+    def test_no_attempt_is_made_when_time_is_up(self, stub: StubModel) -> None:
+        assert isinstance(failure(question(stub, seconds=-1)), ModelTimeout)
+        assert stub.requests == []
+
+    @pytest.mark.parametrize("body", [b"x" * 200, json.dumps(completion()).encode()])
+    def test_a_slow_drip_is_given_up_in_time(self, stub: StubModel, body: bytes) -> None:
+        """Each byte comes in time; all of them would take half a minute."""
+        stub.says(Said(body=body, drip_seconds=0.1))
+        started = time.monotonic()
+        assert isinstance(failure(question(stub, timeout_seconds=1)), ModelTimeout)
+        assert time.monotonic() - started < 3
+
+    def test_an_answer_that_is_cut_off(self, stub: StubModel) -> None:
+        stub.says(CUT)
+        failed = failure(question(stub))
+        assert (type(failed), failed.status, failed.retryable) == (ModelError, None, True)
+
+    def test_an_answer_without_end(self, stub: StubModel) -> None:
+        stub.says(Said(body=b" " * (33 * 1024 * 1024)))
+        failed = failure(question(stub))
+        assert (failed.status, failed.retryable) == (None, True)
+
+    def test_nobody_listens(self) -> None:
+        with silent_port() as url:
+            failed = failure(question(url))
+        assert (type(failed), failed.status, failed.retryable) == (ModelError, None, True)
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            Said(body=b"<html>Welcome</html>", headers={"Content-Type": "text/html"}),
+            Said(body=b"not json"),
+            Said(body=b""),
+            Said(body=b"[]"),
+            Said(body=b"null"),
+            Said(body=b'"text"'),
+            Said(body=b"\xff\xfe"),
+            {},
+            {"choices": []},
+            {"choices": None},
+            {"choices": "text"},
+            {"choices": [{"message": None}]},
+            {"choices": [{"message": {"content": 7}}]},
+            {"choices": [{"message": {"content": None, "tool_calls": [{"id": "a"}]}}]},
+            {"choices": [{"message": {"content": "", "tool_calls": 7}}]},
+        ],
+        ids=str,
+    )
+    def test_garbage_is_an_error_and_no_fault_of_ours(self, stub: StubModel, said: Any) -> None:
+        stub.says(said)
+        failed = failure(question(stub))
+        assert (type(failed), failed.retryable) == (ModelError, False)
+        assert failed.status in {200, None}
+
+    def test_a_credential_that_no_key_opens(self, stub: StubModel) -> None:
+        failed = failure(question(stub, credential_token="gAAAAA-nonsense"))
+        assert (failed.status, failed.retryable) == (None, False)
+        assert "nonsense" not in str(failed)
+        assert stub.requests == []
+
+
+_IMPORTS = """
+import sys, django
+django.setup()
+import map_project.wsgi, executions.views
+from executions.providers import provider
+provider("mock")
+print(sorted({"openai", "httpx2", "pydantic"} & sys.modules.keys()))
+"""
+
+
+def test_the_sdk_is_not_imported_before_a_row_uses_it() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", _IMPORTS], capture_output=True, check=True, text=True
+    )
+    assert found.stdout.strip() == "[]"
