@@ -1,6 +1,8 @@
 """gunicorn's configuration, in production and under `make run` alike."""
 
 import os
+import socket
+import struct
 import sys
 from typing import Any
 
@@ -18,6 +20,10 @@ except ImproperlyConfigured as error:
 configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
 
 
+# How long a client may send nothing in the middle of a request, or take nothing of its answer.
+STALLED_CLIENT_SECONDS = 10
+
+
 class CommonLog(Logger):
     """gunicorn's messages go where all others go, in the same form."""
 
@@ -32,6 +38,15 @@ class DrainingWorker(ThreadWorker):
     """A worker that is told to stop, or whose parent is gone, takes who has connected by then, and
     closes the door: gunicorn's own would leave newcomers waiting for an answer that never comes.
     """
+
+    def init_process(self) -> None:
+        # What is accepted inherits it. gunicorn would let a client that stops in the middle of its
+        # request hold a thread for ever.
+        patience = struct.pack("ll", STALLED_CLIENT_SECONDS, 0)
+        for listener in self.sockets:
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                listener.setsockopt(socket.SOL_SOCKET, option, patience)
+        super().init_process()
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
