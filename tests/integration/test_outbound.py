@@ -1,0 +1,518 @@
+"""The one door to the outside: where no call may lead, and what no server may do to a call.
+
+The servers are real and in another process; names are answered by a resolver of the test's own.
+"""
+
+import gc
+import ipaddress
+import json
+import re
+import resource
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from tests.tool_server import tool_server
+from tools import outbound
+from tools.invokers import CallableTool, ConfigError, ToolResult, call, http_config
+
+# In each, PORT is that of a server on loopback, which must not be reached.
+HOSTILE = [
+    # Loopback, written as it is and as a C library reads it.
+    "http://127.0.0.1:PORT/",
+    "http://127.1:PORT/",
+    "http://127.0.1:PORT/",
+    "http://2130706433:PORT/",
+    "http://0x7f000001:PORT/",
+    "http://0x7f.0.0.1:PORT/",
+    "http://0x7F.1:PORT/",
+    "http://017700000001:PORT/",
+    "http://0177.0.0.1:PORT/",
+    "http://0177.0.0.01:PORT/",
+    "http://127.0.0.1.:PORT/",
+    "http://127.000.000.001:PORT/",
+    "http://0:PORT/",
+    "http://0.0.0.0:PORT/",
+    "http://127.255.255.254:PORT/",
+    "http://localhost:PORT/",
+    "http://LOCALHOST:PORT/",
+    "http://localhost.:PORT/",
+    # In other scripts: full-width digits, circled ones, ideographic stops.
+    "http://\uff11\uff12\uff17.\uff10.\uff10.\uff11:PORT/",
+    "http://①②⑦.⓪.⓪.①:PORT/",
+    "http://127。0。0。1:PORT/",
+    "http://ⓛocalhost:PORT/",
+    "http://\u0661\u0662\u0667.\u0660.\u0660.\u0661:PORT/",
+    # IPv6, and IPv4 inside of it.
+    "http://[::1]:PORT/",
+    "http://[0:0:0:0:0:0:0:1]:PORT/",
+    "http://[::]:PORT/",
+    "http://[::ffff:127.0.0.1]:PORT/",
+    "http://[::ffff:7f00:1]:PORT/",
+    "http://[::ffff:0:127.0.0.1]:PORT/",
+    "http://[::127.0.0.1]:PORT/",
+    "http://[64:ff9b::127.0.0.1]:PORT/",
+    "http://[64:ff9b::7f00:1]:PORT/",
+    "http://[64:ff9b:1::7f00:1]:PORT/",
+    "http://[2002:7f00:1::]:PORT/",
+    "http://[2001:0:7f00:1::]:PORT/",
+    "http://[fe80::1]:PORT/",
+    "http://[fe80::1%25lo]:PORT/",
+    "http://[::1%25lo]:PORT/",
+    "http://[fc00::1]:PORT/",
+    "http://[fd00:ec2::254]/latest/meta-data",
+    "http://[ff02::1]:PORT/",
+    "http://[2001:db8::1]:PORT/",
+    "http://[100::1]:PORT/",
+    "http://[fec0::1]:PORT/",
+    "http://[::1]evil.example:PORT/",
+    "http://::1:PORT/",
+    # Private, metadata, and whatever is not of the internet.
+    "http://10.0.0.1/",
+    "http://172.16.0.1/",
+    "http://172.31.255.255/",
+    "http://192.168.1.1/",
+    "http://169.254.169.254/latest/meta-data/iam",
+    "http://169.254.170.2/",
+    "http://100.100.100.200/",
+    "http://168.63.129.16/",
+    "http://192.0.0.192/",
+    "http://100.64.0.1/",
+    "http://198.18.0.1/",
+    "http://192.0.2.1/",
+    "http://203.0.113.5/",
+    "http://224.0.0.1/",
+    "http://240.0.0.1/",
+    "http://255.255.255.255/",
+    "https://10.0.0.1/",
+    # What one parser takes for the host, and another for something else.
+    "http://user@127.0.0.1:PORT/",
+    "http://user:password@public.test:PORT/",
+    "http://public.test@127.0.0.1:PORT/",
+    "http://public.test%40127.0.0.1:PORT/",
+    "http://public.test:80@127.0.0.1:PORT/",
+    "http://public.test:80:PORT/",
+    "http://127.0.0.1:PORT\\@public.test/",
+    "http://public.test\\.127.0.0.1:PORT/",
+    "http://127.0.0.1:PORT#@public.test/",
+    "http://127.0.0.1:PORT?@public.test/",
+    "http:///127.0.0.1:PORT/",
+    "http:127.0.0.1:PORT/",
+    "//127.0.0.1:PORT/",
+    "http://127.0.0.1%00.public.test:PORT/",
+    "http://127.0.0.1\x00.public.test:PORT/",
+    "http://127.0.0.1:PORT\r\nHost: public.test/",
+    "http://127.0.0.1\t:PORT/",
+    " http://127.0.0.1:PORT/",
+    "http://public.test:0/",
+    "http://public.test:65536/",
+    "http://public.test:-1/",
+    "http://public.test:8e1/",
+    "http://public.test:/",
+    "http://:PORT/",
+    "http://.public.test/",
+    "http://a..test/",
+    "http://-/",
+    "http://" + "a" * 64 + ".test/",
+    "http://" + "a." * 127 + "test/",
+    "http://{host}:PORT/",
+    "http://{{secret.host}}:PORT/",
+    "http://public.test:{port}/",
+    "{scheme}://public.test/",
+    # Other schemes.
+    "file:///etc/passwd",
+    "ftp://public.test/",
+    "gopher://127.0.0.1:PORT/_GET",
+    "dict://127.0.0.1:PORT/",
+    "unix:/run/docker.sock",
+    "http+unix://%2Frun%2Fdocker.sock/",
+    "javascript:alert(1)",
+    "data:text/plain,hello",
+    "HTTPS\x0b://public.test/",
+    # Names whose addresses are not of the internet; see `RESOLVED`.
+    "http://private.test:PORT/",
+    "http://mixed.test:PORT/",
+    "http://mapped.test:PORT/",
+    "http://nat64.test:PORT/",
+    "http://zone.test:PORT/",
+    "http://metadata.test/",
+    "http://empty.test/",
+    "http://bad.test/",
+]
+RESOLVED = {
+    "public.test": ["93.184.215.14"],
+    "private.test": ["10.1.2.3"],
+    "mixed.test": ["93.184.215.14", "127.0.0.1"],
+    "mapped.test": ["::ffff:127.0.0.1"],
+    "nat64.test": ["64:ff9b::a00:1"],
+    "zone.test": ["fe80::1%lo"],
+    "metadata.test": ["169.254.169.254"],
+    "localhost": ["127.0.0.1"],
+    "localhost.": ["127.0.0.1"],
+    "empty.test": [],
+    "bad.test": ["not an address"],
+}
+
+Resolver = Callable[..., list[Any]]
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with tool_server() as found:
+        yield found
+
+
+@pytest.fixture
+def loopback(settings: LazySettings) -> None:
+    """The operator lets tools reach this machine."""
+    settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names are those of `RESOLVED`; gives those that were asked for."""
+    asked: list[str] = []
+
+    def look_up(host: str, port: int, **_: object) -> list[Any]:
+        asked.append(host)
+        try:
+            return [(2, 1, 6, "", (text, port)) for text in RESOLVED[host]]
+        except KeyError:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown") from None
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return asked
+
+
+def tool(url: str, **config: Any) -> CallableTool:
+    """A tool as it would be saved. Raises ConfigError where it would not."""
+    config = http_config.checked({"method": "GET", "timeout_seconds": 5, **config, "url": url})
+    parameters = {"type": "object", "properties": {}}
+    return CallableTool(uuid.uuid4(), "t", "d", parameters, "http", config, "")
+
+
+def get(url: str, arguments: str = "{}", seconds: float = 5, **config: Any) -> ToolResult:
+    return call(tool(url, **config), arguments, deadline=time.monotonic() + seconds)
+
+
+@pytest.mark.parametrize("url", HOSTILE)
+def test_a_call_never_leads_there(
+    url: str, port: int, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[object] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: reached.append(address))
+    url = url.replace("PORT", str(port))
+    try:
+        result = get(url)
+    except ConfigError:
+        pass  # it is not even saved
+    else:
+        assert result.error in {"refused", "unreachable"}, result
+        assert "127.0.0.1" not in result.text
+    assert reached == []
+
+
+def test_the_table_is_long_and_most_of_it_would_arrive_without_the_guard() -> None:
+    assert len(HOSTILE) == len(set(HOSTILE)) >= 40
+
+
+def test_a_public_address_is_connected_to_as_it_was_resolved(
+    names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[object] = []
+
+    def connect(_: object, address: object) -> None:
+        reached.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    assert get("http://public.test:8080/").error == "unreachable"
+    assert (reached, names) == ([("93.184.215.14", 8080)], ["public.test"])
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_name_is_looked_up_once(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second answer leads elsewhere: nobody asks for it."""
+    answers = [["127.0.0.1"], ["127.0.0.2"], ["10.0.0.1"]]
+
+    def look_up(host: str, port: int, **_: object) -> list[Any]:
+        return [(2, 1, 6, "", (text, port)) for text in answers.pop(0)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    result = get(f"http://rebinding.test:{port}/echo")
+    assert result.error is None, result
+    assert json.loads(result.text)["headers"]["host"] == f"rebinding.test:{port}"
+    assert len(answers) == 2
+
+
+@pytest.mark.usefixtures("loopback")
+def test_every_address_of_a_name_must_be_allowed(
+    port: int, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RESOLVED, "both.test", ["127.0.0.1", "127.0.0.2"])
+    assert get(f"http://both.test:{port}/").error == "refused"
+    monkeypatch.setitem(RESOLVED, "both.test", ["127.0.0.1"])
+    assert get(f"http://both.test:{port}/").error is None
+
+
+@pytest.mark.usefixtures("loopback")
+def test_the_next_address_is_tried_where_the_first_is_dead(
+    port: int, names: list[str], settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.0/8"),)
+    monkeypatch.setitem(RESOLVED, "two.test", ["127.0.0.9", "127.0.0.1"])
+    assert get(f"http://two.test:{port}/").error is None
+
+
+def test_what_the_operator_allows_is_reached(port: int, settings: LazySettings) -> None:
+    url = f"http://127.0.0.1:{port}/"
+    assert get(url).error == "refused"
+    settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.2/32"),)
+    assert get(url).error == "refused"
+    settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.0/8"),)
+    assert get(url).error is None
+    # Which says nothing of the same address in another network's clothes, but of the address itself.
+    assert get(f"http://[2002:7f00:1::]:{port}/").error == "refused"
+
+
+@pytest.mark.usefixtures("loopback")
+@pytest.mark.parametrize("to", ["http://127.0.0.1:PORT/echo", "/echo", "http://10.0.0.1/"])
+def test_redirects_are_not_followed(port: int, to: str) -> None:
+    result = get(f"http://127.0.0.1:{port}/redirect?to={to.replace('PORT', str(port))}")
+    assert result.error == "http_302"
+    assert "not followed" in result.text
+
+
+@pytest.mark.usefixtures("loopback")
+def test_the_environments_proxy_and_netrc_are_not_used(
+    port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in (
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ):
+        monkeypatch.setenv(name, "http://127.0.0.1:1/")
+    (tmp_path / ".netrc").write_text("default login somebody password something")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    result = get(f"http://127.0.0.1:{port}/echo")
+    assert result.error is None
+    assert "authorization" not in json.loads(result.text)["headers"]
+
+
+@pytest.mark.usefixtures("loopback")
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("slow?seconds=20", "timeout"),
+        ("drip", "timeout"),
+        ("drip_headers", "timeout"),
+        ("headers", "bad_answer"),
+        ("line", "bad_answer"),
+        ("continue", "bad_answer"),
+        ("chunks", "bad_answer"),
+        ("gzip", "bad_answer"),
+        ("garbage", "bad_answer"),
+        ("truncated", "bad_answer"),
+        ("nothing", "bad_answer"),
+        ("image", "not_text"),
+    ],
+)
+def test_a_hostile_server_costs_little(port: int, path: str, error: str) -> None:
+    started, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = get(f"http://127.0.0.1:{port}/{path}", timeout_seconds=1)
+    assert result.error == error, result
+    assert time.monotonic() - started < 3
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 20_000  # KiB
+
+
+@pytest.mark.usefixtures("loopback")
+def test_of_ten_gigabytes_the_beginning_is_read(port: int) -> None:
+    started, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = get(f"http://127.0.0.1:{port}/big")
+    assert result.error is None
+    assert result.text.startswith("x" * 65536 + "\n[cut here")
+    assert time.monotonic() - started < 3
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 20_000
+
+
+@pytest.mark.usefixtures("loopback")
+def test_the_callers_deadline_goes_before_the_tools_timeout(port: int) -> None:
+    started = time.monotonic()
+    assert get(f"http://127.0.0.1:{port}/drip", seconds=0.5, timeout_seconds=60).error == "timeout"
+    assert time.monotonic() - started < 2
+    assert get(f"http://127.0.0.1:{port}/echo", seconds=-1).error == "timeout"
+
+
+def test_a_look_up_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(20) and [])
+    started = time.monotonic()
+    assert get("http://hanging.test/", seconds=0.5).error == "timeout"
+    assert time.monotonic() - started < 2
+    released.set()
+
+
+def test_look_ups_that_hang_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(outbound, "_lookups", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(20) and [])
+    before = threading.active_count()
+    for _ in range(5):
+        assert get("http://hanging.test/", seconds=0.2).error == "timeout"
+    assert threading.active_count() - before <= 2
+    released.set()
+    # Before the semaphore is another one again.
+    while threading.active_count() > before:
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_server_that_does_not_read_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        started = time.monotonic()
+        result = get(
+            f"http://127.0.0.1:{deaf.getsockname()[1]}/",
+            json.dumps({"text": "x" * 60_000}),
+            method="POST",
+            timeout_seconds=1,
+        )
+    assert result.error == "timeout"
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_refused_connection_is_unreachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert get(f"http://127.0.0.1:{port}/").error == "unreachable"
+
+
+@pytest.mark.usefixtures("loopback")
+def test_no_connection_is_left_open(port: int) -> None:
+    gc.collect()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for path in ("echo", "drip", "garbage", "big", "gzip"):
+        get(f"http://127.0.0.1:{port}/{path}", seconds=0.5)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ['{"a": "1\\r\\nX-Evil: 1"}', '{"a": "x HTTP/1.1\\r\\nHost: evil"}', '{"a": "\\u0000#?&=/"}'],
+)
+@pytest.mark.parametrize("path", ["{a}", "?b={a}", "", "x?b=c"])
+@pytest.mark.usefixtures("loopback")
+def test_no_argument_breaks_out_of_its_place(port: int, arguments: str, path: str) -> None:
+    result = get(f"http://127.0.0.1:{port}/echo/{path}", arguments)
+    if result.error == "bad_arguments":
+        assert "\\u0000" in arguments
+        return
+    told = json.loads(result.text)
+    assert set(told["headers"]) == {
+        *("host", "connection", "accept-encoding", "user-agent", "accept"),
+    }
+    assert told["headers"]["host"] == f"127.0.0.1:{port}"
+    assert not set(told["path"].partition("echo")[2]) & set("\r\n\0# ")
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for `tool.test`, signed by itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-keyout", folder / "key.pem", "-out", folder / "cert.pem"),
+            *("-subj", "/CN=tool.test", "-addext", "subjectAltName=DNS:tool.test"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return folder
+
+
+class TestTls:
+    """With an authority of the test's own, which the door is told to trust."""
+
+    @pytest.fixture
+    def tls_port(self, certificates: Path) -> Iterator[int]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+        named: list[str | None] = []
+        context.sni_callback = lambda _, name, __: named.append(name)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def serve() -> None:
+                connection, _ = server.accept()
+                try:
+                    with context.wrap_socket(connection, server_side=True) as stream:
+                        stream.recv(65536)
+                        text = f"{named}".encode()
+                        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text)
+                        stream.sendall(head + text)
+                except OSError:
+                    connection.close()
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            yield server.getsockname()[1]
+
+    @pytest.fixture(autouse=True)
+    def _resolved(
+        self, loopback: None, names: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        for name in ("tool.test", "other.test"):
+            monkeypatch.setitem(RESOLVED, name, ["127.0.0.1"])
+        outbound._tls.cache_clear()
+        yield
+        outbound._tls.cache_clear()
+
+    def test_the_name_is_told_and_checked(self, tls_port: int, certificates: Path) -> None:
+        outbound._tls().load_verify_locations(certificates / "cert.pem")
+        result = get(f"https://tool.test:{tls_port}/")
+        assert (result.error, result.text) == (None, "['tool.test']")
+
+    def test_another_name_is_refused(self, tls_port: int, certificates: Path) -> None:
+        outbound._tls().load_verify_locations(certificates / "cert.pem")
+        result = get(f"https://other.test:{tls_port}/")
+        assert result.error == "tls_failed"
+        assert "certificate" in result.text
+
+    def test_an_authority_nobody_knows_is_refused(self, tls_port: int) -> None:
+        assert get(f"https://tool.test:{tls_port}/").error == "tls_failed"
+
+    def test_a_server_without_tls_is_told_of(self, port: int) -> None:
+        assert get(f"https://tool.test:{port}/").error == "tls_failed"
+
+    def test_a_handshake_that_hangs_ends_in_time(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            started = time.monotonic()
+            url = f"https://tool.test:{server.getsockname()[1]}/"
+            assert get(url, timeout_seconds=1).error == "timeout"
+            assert time.monotonic() - started < 3
+
+
+def test_the_door_is_the_only_one() -> None:
+    """Nothing else of tools opens connections."""
+    openers = ("socket", "urllib.request", "httpx", "requests", "http.client", "urllib3", "ssl")
+    pattern = re.compile(
+        rf"^\s*(import|from) ({'|'.join(map(re.escape, openers))})\b", re.MULTILINE
+    )
+    files = Path(outbound.__file__).parent.rglob("*.py")
+    found = {path.name for path in files if pattern.search(path.read_text())}
+    assert found == {"outbound.py"}
