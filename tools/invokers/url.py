@@ -64,7 +64,7 @@ class Url:
     def filled(self, value: Callable[[Place], str]) -> str:
         """Path and query with their values, ASCII. Raises ValueRefused."""
         path = "".join(_filled(self.path, lambda place: _in_path(place, value(place))))
-        if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
+        if _leads_up(path):
             raise ValueRefused("The values make a path that leads elsewhere.")
         query = "".join(_filled(self.query, value))
         return f"{path}?{query}" if query else path
@@ -76,15 +76,20 @@ def _filled(parts: tuple[str | Place, ...], value: Callable[[Place], str]) -> It
 
 
 def _in_path(place: Place, text: str) -> str:
-    """A server may decode a path before it looks at its segments, or twice."""
     if not text:
         raise ValueRefused(f"{place.name} must not be empty.")
-    decoded = text
-    for _ in range(4):
-        if {".", ".."} & set(re.split(r"[/\\;]", decoded)) or "\0" in decoded:
-            raise ValueRefused(f"{place.name} must not hold . or .. as a part of a path.")
-        decoded = unquote(decoded)
+    if _leads_up(text) or "\0" in text:
+        raise ValueRefused(f"{place.name} must not hold . or .. as a part of a path.")
     return text
+
+
+def _leads_up(path: str) -> bool:
+    """A server may decode a path before it looks at its segments, and more than once."""
+    for _ in range(4):
+        if {".", ".."} & set(re.split(r"[/\\;]", path)):
+            return True
+        path = unquote(path)
+    return False
 
 
 @lru_cache(1_000)
@@ -145,7 +150,7 @@ def _parts(text: str, *, in_path: bool) -> tuple[str | Place, ...]:
         at = place.end()
     found.append(_literal(text[at:]))
     shape = "".join(part if isinstance(part, str) else "-" for part in found)
-    if in_path and any(unquote(segment) in {".", ".."} for segment in shape.split("/")):
+    if in_path and _leads_up(shape):
         raise UrlError("The path must not have . or .. in it.")
     return tuple(part for part in found if part)
 
