@@ -1,42 +1,115 @@
-"""Agents in the admin."""
+"""Agents in the admin; they are written by the functions that the API calls."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.sites import AdminSite
+from django.contrib.admin.widgets import AutocompleteSelectMultiple
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
-from agents.models import Agent, AgentTool
+from agents import services
+from agents.models import Agent
+from map_project.tenants.admin import TenantOwnedAdmin, TenantOwnedForm
 from tools.models import Tool
 
 
-class OwnTools(forms.BaseInlineFormSet[AgentTool, Agent, forms.ModelForm[AgentTool]]):
-    """The tools of an agent; one of another tenant is refused."""
+class OwnToolsWidget(AutocompleteSelectMultiple):
+    """Offers the tools of one tenant."""
 
-    def clean(self) -> None:
-        super().clean()
-        for form in self.forms:
-            tool: Tool | None = getattr(form, "cleaned_data", {}).get("tool")
-            if tool and tool.tenant_id != self.instance.tenant_id:
-                form.add_error("tool", "This tool belongs to another tenant.")
+    def __init__(self, tenant_id: object, site: AdminSite) -> None:
+        super().__init__(Agent._meta.get_field("tools"), site)
+        self._tenant_id = tenant_id
+
+    def get_url(self) -> str:
+        return f"{super().get_url()}?tenant={self._tenant_id}"
 
 
-class AgentToolInline(admin.TabularInline[AgentTool, Agent]):
-    """The tools of the agent."""
+class AgentForm(TenantOwnedForm):
+    """An agent that exists, with its tools; those of other tenants are no choices."""
 
-    model = AgentTool
-    formset = OwnTools
-    extra = 0
-    autocomplete_fields = ("tool",)
+    uses = forms.ModelMultipleChoiceField(
+        Tool.objects.none(), required=False, label="Tools", help_text="Tools of the same tenant."
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        agent = self.instance
+        if "uses" in self.fields:
+            field: Any = self.fields["uses"]
+            field.queryset = Tool.objects.filter(tenant_id=agent.tenant_id).order_by("name")
+            field.widget = OwnToolsWidget(agent.tenant_id, admin.site)
+            field.widget.choices = field.choices
+            field.initial = list(Tool.objects.filter(agents=agent.pk).values_list("pk", flat=True))
 
 
 @admin.register(Agent)
-class AgentAdmin(admin.ModelAdmin[Agent]):
-    """An agent with its tools; it cannot move to another tenant."""
+class AgentAdmin(TenantOwnedAdmin):
+    """An agent with its tools; it cannot move to another tenant.
 
-    list_display = ("name", "tenant", "role", "created_at", "updated_at")
-    list_filter = ("tenant",)
-    list_select_related = ("tenant",)
+    A new one has no tools yet: which there are depends on its tenant, which is chosen first.
+    """
+
+    list_display = ("name", "tenant", "role", "number_of_tools", "created_at", "updated_at")
     search_fields = ("name", "role", "description")
-    readonly_fields = ("id", "created_at", "updated_at")
-    inlines = (AgentToolInline,)
+    kept_texts = ("role", "description")
+    readonly_fields = ("id", "tool_names", "created_at", "updated_at")
 
-    def get_readonly_fields(self, request: object, obj: Agent | None = None) -> tuple[str, ...]:
-        return (*self.readonly_fields, "tenant") if obj else self.readonly_fields
+    def get_form(
+        self, request: HttpRequest, obj: Agent | None = None, change: bool = False, **options: Any
+    ) -> Any:
+        editable = obj and self.has_change_permission(request, obj)
+        options["form"] = AgentForm if editable else TenantOwnedForm
+        return super().get_form(request, obj, change, **options)
+
+    def get_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
+        tools = "uses" if self.has_change_permission(request, obj) else "tool_names"
+        texts = ("tenant", "name", "role", "description")
+        return (*texts, tools, "id", "created_at", "updated_at") if obj else texts
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
+        agents: QuerySet[Agent] = super().get_queryset(request)
+        if request.resolver_match and request.resolver_match.url_name == "agents_agent_changelist":
+            return agents.annotate(tool_count=Count("tools"))
+        return agents
+
+    @admin.display(description="tools", ordering="tool_count")
+    def number_of_tools(self, agent: Any) -> int:
+        """How many tools it has."""
+        count: int = agent.tool_count
+        return count
+
+    @admin.display(description="tools")
+    def tool_names(self, agent: Agent) -> str:
+        """Its tools, for whoever may only look."""
+        return ", ".join(tool.name for tool in agent.tools_by_name()) or "-"
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        fields = {name: form.cleaned_data[name] for name in ("name", "role", "description")}
+        made = services.create_agent(tenant_id=obj.tenant_id, tool_ids=(), **fields)
+        obj.pk, obj.created_at, obj.updated_at = made.pk, made.created_at, made.updated_at
+
+    def write_changes(self, obj: Any, fields: Mapping[str, Any]) -> None:
+        tools = fields.get("uses")
+        services.change_agent(
+            agent=obj,
+            fields={name: value for name, value in fields.items() if name != "uses"},
+            tool_ids=None if tools is None else [tool.pk for tool in tools],
+        )
+
+    def response_add(
+        self, request: HttpRequest, obj: Agent, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """On to the tools, unless something else was asked for."""
+        answer = super().response_add(request, obj, post_url_continue)
+        if "_save" in request.POST and not self.has_change_permission(request, obj):
+            return answer
+        if "_save" in request.POST:
+            return HttpResponseRedirect(reverse("admin:agents_agent_change", args=(obj.pk,)))
+        return answer

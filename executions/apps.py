@@ -5,3 +5,4 @@ class ExecutionsConfig(AppConfig):
     """Runs of agents, and their history."""
 
     name = "executions"
+    verbose_name = "History"

@@ -36,7 +36,16 @@ class Execution(models.Model):
 
     class Meta:
         ordering = ("-created_at", "-id")
-        indexes = [models.Index(fields=("tenant", "-created_at", "-id"), name="execution_by_age")]
+        indexes = [
+            models.Index(fields=("tenant", "-created_at", "-id"), name="execution_by_age"),
+            # What the desk counts over all tenants, read from the index alone. An insert pays 3 us for
+            # it; BRIN would be free, but reads prompts and responses to get at a status.
+            models.Index(
+                fields=("created_at",),
+                include=("tenant", "status", "error_code", "latency_ms"),
+                name="execution_by_time",
+            ),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

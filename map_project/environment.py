@@ -73,6 +73,17 @@ def env_hosts(name: str, default: str) -> list[str]:
     return hosts
 
 
+def env_origins(name: str) -> list[str]:
+    """Origins such as `https://desk.example.com`, separated by commas."""
+    origins = [part.strip() for part in env_text(name).split(",") if part.strip()]
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise ImproperlyConfigured(
+                f"{name} must be origins such as https://desk.example.com, not {origin!r}."
+            )
+    return origins
+
+
 def env_url(name: str, schemes: tuple[str, ...], default: Callable[[], str]) -> str:
     """A URL of one of the schemes; `default` is asked only where the variable is unset.
 

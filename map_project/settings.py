@@ -1,5 +1,6 @@
 """Every value from the environment, parsed once, failing loudly. No other file reads the environment."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import django_stubs_ext
@@ -15,6 +16,7 @@ from map_project.environment import (
     env_int,
     env_keys,
     env_networks,
+    env_origins,
     env_text,
     env_url,
     kept_secret,
@@ -97,7 +99,13 @@ MODEL_PROVIDERS = {
 }
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # First, since its templates, and commands, come before those that it extends.
+    "map_project.desk.apps.DeskConfig",
+    # Before the admin, whose templates it replaces, and without its start, which imports all of it.
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
+    "map_project.desk.apps.DeskAdminConfig",
+    "axes",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -199,13 +207,96 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+
+# The desk's sessions. The API knows no cookies, and gets none to see.
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin"
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "map_session", "map_csrf"
+CSRF_COOKIE_HTTPONLY = True
+
+# An address that fails to sign in so often has to wait. A success forgets its failures.
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "map_project.desk.signin.client_address"
+AXES_ENABLE_ADMIN = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+# In the log; what was typed as a name may have been a password.
+AXES_SENSITIVE_PARAMETERS = ["username"]
+
+# Behind a proxy that ends TLS: it must set X-Forwarded-Proto itself, whatever a client sent.
+HTTPS = env_bool("HTTPS", False)
+TRUSTED_PROXIES = env_int("TRUSTED_PROXIES", 1 if HTTPS else 0, minimum=0, maximum=10)
+CSRF_TRUSTED_ORIGINS = env_origins("CSRF_TRUSTED_ORIGINS")
+if HTTPS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    # Probes come from within, past the proxy.
+    SECURE_REDIRECT_EXEMPT = ["^(live|ready|health)$"]
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+
+SILENCED_SYSTEM_CHECKS = [
+    # axes' middleware would stand in the way of every API call; the sign-in page looks itself.
+    "axes.W002",
+    # The preload list binds a whole domain, which is not for one of its services to say.
+    "security.W021",
+]
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+FORMAT_MODULE_PATH = "map_project.desk.formats"
 
 STATIC_URL = "/static/"
+UNFOLD = {
+    "SITE_TITLE": "Mini Agent Platform",
+    "SITE_HEADER": "Mini Agent Platform",
+    "SITE_SUBHEADER": "Operator's desk",
+    "SITE_URL": "/docs",
+    "SITE_ICON": lambda _request: f"{STATIC_URL}desk/logo.svg",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda _request: f"{STATIC_URL}desk/logo.svg",
+        }
+    ],
+    "STYLES": [lambda _request: f"{STATIC_URL}desk/desk.css"],
+    "SCRIPTS": [lambda _request: f"{STATIC_URL}desk/desk.js"],
+    "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "7px",
+    "COLORS": {
+        "primary": {
+            "50": "#eef2ff",
+            "100": "#e0e7ff",
+            "200": "#c7d2fe",
+            "300": "#a5b4fc",
+            "400": "#818cf8",
+            "500": "#6366f1",
+            "600": "#4f46e5",
+            "700": "#4338ca",
+            "800": "#3730a3",
+            "900": "#312e81",
+            "950": "#1e1b4b",
+        }
+    },
+    "SIDEBAR": {
+        "show_search": True,
+        "command_search": True,
+        "navigation": "map_project.desk.navigation.sidebar",
+    },
+}
 # The image makes this folder and collects into it; without it (a source checkout) the files are
 # found where they are, in the packages.
 _COLLECTED = BASE_DIR / "static"
@@ -257,6 +348,7 @@ LOGGING = {
         # Django would repeat, with less, what the request log says.
         "django.request": {"level": "CRITICAL"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "axes": {"level": "WARNING"},
         "psycopg.pool": {"level": "ERROR"},
         # It warns at every HEAD request.
         "gunicorn.http.wsgi": {"level": "ERROR"},

@@ -57,3 +57,31 @@ def keep_key(
 def revoke_key(*, key: ApiKey) -> None:
     """Ends a key at once and for good; a second time changes nothing."""
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+
+
+def rotate_key(*, key: ApiKey, grace: timedelta) -> tuple[ApiKey, str]:
+    """A new key in the place of one that is valid: its row, and the key, which nobody can read again.
+
+    The old key stays valid for `grace`, at most until its own end; with no grace it is revoked. The
+    new one has its name, and as long a life from now on as the old one was given.
+
+    Raises ValueError for a key that is revoked or expired.
+    """
+    with transaction.atomic():
+        key = ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)
+        now = timezone.now()
+        if not is_valid(key, at=now):
+            raise ValueError("This key is not valid any more; issue a new one.")
+        life = key.expires_at - key.created_at if key.expires_at else None
+        made = issue_key(tenant=key.tenant, name=key.name, expires_in=life)
+        if grace:
+            key.expires_at = min(key.expires_at or now + grace, now + grace)
+        else:
+            key.revoked_at = now
+        key.save(update_fields=["expires_at", "revoked_at"])
+        return made
+
+
+def is_valid(key: ApiKey, *, at: datetime) -> bool:
+    """Whether the key opens anything then, its tenant's state aside."""
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > at)

@@ -1,0 +1,53 @@
+"""Finding anything by what an operator has at hand: a name, an id, a key's prefix, a request id."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+
+from agents.models import Agent
+from executions.models import Execution
+from map_project.api.fields import parse_uuid
+from map_project.tenants.models import ApiKey, Tenant
+from tools.models import Tool
+
+EACH = 5
+
+
+def found(request: HttpRequest, text: str) -> list[dict[str, str]]:
+    """What the text names, of what the person may see. Every look-up is by an index, or bounded."""
+    text = text.strip()
+    if not text or "\0" in text:
+        return []
+    return [
+        {
+            "title": str(row.agent_name if isinstance(row, Execution) else row),
+            "description": f"{kind}: {row.tenant}" if hasattr(row, "tenant") else kind,
+            "link": reverse(
+                f"admin:{row._meta.label_lower.replace('.', '_')}_change", args=(row.pk,)
+            ),
+            "icon": icon,
+        }
+        for kind, icon, rows in _look_ups(text)
+        if request.user.has_perm(f"{rows.model._meta.app_label}.view_{rows.model._meta.model_name}")
+        for row in rows[:EACH]
+    ]
+
+
+def _look_ups(text: str) -> Iterator[tuple[str, str, QuerySet[Any]]]:
+    pk = parse_uuid(text.lower())
+    owned = Agent.objects.select_related("tenant"), Tool.objects.select_related("tenant")
+    agents, tools = owned
+    if pk:
+        yield "Tenant", "apartment", Tenant.objects.filter(pk=pk)
+        yield "Agent", "smart_toy", agents.filter(pk=pk)
+        yield "Tool", "build", tools.filter(pk=pk)
+        yield "Execution", "history", Execution.objects.select_related("tenant").filter(pk=pk)
+        return
+    keys = ApiKey.objects.select_related("tenant")
+    yield "Tenant", "apartment", Tenant.objects.filter(name__icontains=text)
+    yield "API key", "key", keys.filter(prefix__startswith=text[:12])
+    yield "Agent", "smart_toy", agents.filter(name__icontains=text)
+    yield "Tool", "build", tools.filter(name__icontains=text)

@@ -1,0 +1,98 @@
+"""Accounts, groups, the change log and sign-in failures."""
+
+from typing import Any
+
+from axes.models import AccessAttempt
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from map_project.tenants.admin import ReadOnly, Undeletable
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class AccountAdmin(UserAdmin[User], Undeletable):
+    """Staff. Deactivated rather than deleted: what they did stays in the log."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("username", "email", "kind", "is_active", "last_login")
+    list_filter = ("is_active", "is_superuser", "groups")
+
+    @admin.display(description="kind")
+    def kind(self, user: User) -> str:
+        """What the account may do, in a word."""
+        if user.is_superuser:
+            return "superuser"
+        return ", ".join(group.name for group in user.groups.all()) or "no group"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("groups")
+
+
+@admin.register(Group)
+class StaffGroupAdmin(GroupAdmin, ModelAdmin):
+    """Kinds of staff, and what each may do."""
+
+
+@admin.register(LogEntry)
+class ChangeLogAdmin(ReadOnly):
+    """What staff changed; nobody edits it."""
+
+    list_display = ("action_time", "user", "kind", "content_type", "object_repr", "said")
+    list_display_links = None
+    list_filter = ("action_flag", "content_type")
+    list_select_related = ("user", "content_type")
+    list_per_page = 50
+    search_fields = ("object_repr", "user__username", "object_id")
+    show_full_result_count = False
+    date_hierarchy = None
+    ordering = ("-action_time", "-id")
+
+    @admin.display(description="change")
+    def kind(self, entry: LogEntry) -> str:
+        """Added, changed or deleted."""
+        tones = {1: "good", 2: "busy", 3: "bad"}
+        return format_html(
+            '<span class="desk-badge desk-{}">{}</span>',
+            tones.get(entry.action_flag, "plain"),
+            entry.get_action_flag_display(),
+        )
+
+    @admin.display(description="what")
+    def said(self, entry: LogEntry) -> str:
+        """The change in words."""
+        return entry.get_change_message()
+
+
+@admin.register(AccessAttempt)
+class SignInFailureAdmin(ModelAdmin):
+    """Who failed to sign in, and from where; deleting an entry lets that address try again."""
+
+    list_display = ("attempt_time", "ip_address", "username", "failures_since_start", "user_agent")
+    list_filter = ("attempt_time",)
+    search_fields = ("ip_address", "username")
+    fields = (
+        "attempt_time",
+        "ip_address",
+        "username",
+        "failures_since_start",
+        "user_agent",
+        "path_info",
+    )
+    ordering = ("-attempt_time",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,187 @@
+// Draws the charts of the desk's pages out of the JSON beside them, and copies what has a copy button.
+"use strict";
+
+(() => {
+  const tones = { good: "--desk-good", bad: "--desk-bad", warn: "--desk-warn", busy: "--desk-busy" };
+  const others = ["#8b5cf6", "#14b8a6", "#ec4899", "#84cc16", "#94a3b8"];
+  const ramp = ["#ef4444", "#f97316", "#f59e0b", "#a855f7", "#ec4899", "#94a3b8"];
+  const drawn = [];
+
+  const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const colour = (series, at) => (tones[series.tone] ? style(tones[series.tone]) : others[at % others.length]);
+  const spell = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${+(ms / 1000).toFixed(1)} s`);
+  const two = (number) => String(number).padStart(2, "0");
+
+  // All times are UTC, as everywhere on the desk.
+  function moment(text, width, long) {
+    const time = new Date(text);
+    const day = `${time.getUTCDate()} ${time.toLocaleString("en", { month: "short", timeZone: "UTC" })}`;
+    const hour = `${two(time.getUTCHours())}:${two(time.getUTCMinutes())}`;
+    if (width >= 86400) return day;
+    return long || width >= 21600 ? `${day} ${hour}` : hour;
+  }
+
+  function base(extra) {
+    return {
+      responsive: true,
+      maintainAspectRatio: false,
+      animation: false,
+      interaction: { mode: "index", intersect: false },
+      ...extra,
+      plugins: {
+        legend: {
+          position: "bottom",
+          align: "start",
+          labels: { color: style("--desk-text"), usePointStyle: true, pointStyle: "circle", boxWidth: 7, boxHeight: 7, padding: 14 },
+        },
+        tooltip: { padding: 10, boxPadding: 5, usePointStyle: true },
+        ...extra.plugins,
+      },
+    };
+  }
+
+  function axis(extra) {
+    return {
+      grid: { color: style("--desk-grid"), drawTicks: false },
+      border: { display: false },
+      ...extra,
+      ticks: { color: style("--desk-faint"), padding: 6, maxRotation: 0, autoSkipPadding: 18, precision: 0, ...extra.ticks },
+    };
+  }
+
+  const count = (number) => number.toLocaleString("en");
+
+  function overTime(data, spelled) {
+    return {
+      scales: {
+        x: axis({
+          stacked: true,
+          grid: { display: false },
+          ticks: { callback: (_, at) => moment(data.labels[at], data.width) },
+        }),
+        y: axis({ stacked: spelled === count, beginAtZero: true, ticks: { callback: (value) => spelled(value) } }),
+      },
+      plugins: {
+        tooltip: {
+          padding: 10,
+          usePointStyle: true,
+          filter: (item) => item.raw !== null && item.raw !== 0,
+          callbacks: {
+            title: (items) => (items.length ? moment(data.labels[items[0].dataIndex], data.width, true) + " UTC" : ""),
+            label: (item) => ` ${item.dataset.label}: ${spelled(item.raw)}`,
+          },
+        },
+      },
+    };
+  }
+
+  const stacked = (data) =>
+    data.series.map((series, at) => ({
+      label: series.label,
+      data: series.values,
+      backgroundColor: colour(series, at),
+      borderRadius: 2,
+      maxBarThickness: 34,
+    }));
+
+  const kinds = {
+    runs: (data) => ({
+      type: "bar",
+      data: { labels: data.labels, datasets: stacked(data) },
+      options: base({ datasets: { bar: { categoryPercentage: 0.92, barPercentage: 0.92 } }, ...overTime(data, count) }),
+    }),
+    latency: (data) => {
+      const line = (label, values, hue, fill) => ({
+        label, data: values, borderColor: hue, backgroundColor: fill, pointRadius: 0, pointHoverRadius: 4,
+        borderWidth: 2, tension: 0.3, spanGaps: true, fill: fill !== hue,
+      });
+      const primary = style("--color-primary-500");
+      const options = overTime(data, spell);
+      // A time-out is a thousand times a fast answer: both are to be seen.
+      options.scales.y = axis({
+        type: "logarithmic",
+        ticks: { callback: (value) => (/^[125]/.test(String(value)) ? spell(value) : null) },
+      });
+      return {
+        type: "line",
+        data: { labels: data.labels, datasets: [line("p95", data.p95, "#f59e0b", "#f59e0b"), line("p50", data.p50, primary, primary)] },
+        options: base(options),
+      };
+    },
+    tenants: (data) => ({
+      type: "bar",
+      data: { labels: data.labels, datasets: stacked(data) },
+      options: base({
+        indexAxis: "y",
+        onClick: (_, items) => items.length && location.assign(data.urls[items[0].index]),
+        onHover: (event, items) => (event.native.target.style.cursor = items.length ? "pointer" : ""),
+        scales: {
+          x: axis({ stacked: true, ticks: { callback: (value) => value.toLocaleString("en") } }),
+          y: axis({
+            stacked: true,
+            grid: { display: false },
+            ticks: {
+              autoSkip: false,
+              color: style("--desk-text"),
+              callback: (_, at) => (data.labels[at].length > 22 ? data.labels[at].slice(0, 21) + "…" : data.labels[at]),
+            },
+          }),
+        },
+      }),
+    }),
+    failures: (data) => ({
+      type: "doughnut",
+      data: {
+        labels: data.labels,
+        datasets: [{ data: data.values, backgroundColor: ramp, borderWidth: 2, borderColor: style("--desk-card"), hoverOffset: 4 }],
+      },
+      options: base({ cutout: "68%", interaction: { mode: "nearest", intersect: true } }),
+    }),
+  };
+
+  function draw() {
+    const source = document.getElementById("desk-charts");
+    if (!source || !window.Chart) return;
+    const charts = JSON.parse(source.textContent);
+    drawn.splice(0).forEach((chart) => chart.destroy());
+    Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
+    for (const canvas of document.querySelectorAll("canvas[data-chart]")) {
+      const data = charts[canvas.dataset.chart];
+      if (data) drawn.push(new Chart(canvas, kinds[canvas.dataset.chart](data)));
+    }
+  }
+
+  async function copy(button) {
+    const text = document.querySelector(button.dataset.copy).textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // Over plain HTTP there is no clipboard but for the selection.
+      const field = document.createElement("textarea");
+      field.value = text;
+      document.body.append(field);
+      field.select();
+      document.execCommand("copy");
+      field.remove();
+    }
+    const before = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = before), 1500);
+  }
+
+  window.addEventListener("load", () => {
+    draw();
+    let dark = document.documentElement.classList.contains("dark");
+    new MutationObserver(() => {
+      const now = document.documentElement.classList.contains("dark");
+      if (now !== dark) {
+        dark = now;
+        draw();
+      }
+    }).observe(document.documentElement, { attributeFilter: ["class"] });
+  });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (button) copy(button);
+  });
+})();
