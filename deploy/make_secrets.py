@@ -4,12 +4,29 @@ Runs before everything else. The services read the files, so no secret stands in
 that `docker inspect` shows.
 """
 
+import base64
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-NAMES = ("SECRET_KEY", "POSTGRES_PASSWORD")
+
+def random_text() -> str:
+    return secrets.token_urlsafe(48)
+
+
+def fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+# What makes each where it is missing; None: nothing does, it is there only while it is given.
+MAKERS = {
+    "SECRET_KEY": random_text,
+    "SECRET_KEY_FALLBACKS": None,
+    "SECRETS_KEYS": fernet_key,
+    "POSTGRES_PASSWORD": random_text,
+}
 
 
 def write(path: Path, text: str) -> None:
@@ -19,25 +36,27 @@ def write(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def keep(directory: Path, name: str) -> str:
-    """See to the secret of this name; tells what was done with it."""
-    path = directory / name
-    given = os.environ.get(name, "").strip()
+def keep(path: Path, make: Callable[[], str] | None) -> str:
+    """See to the secret of this file's name; tells what was done."""
+    given = os.environ.get(path.name, "").strip()
     if given:
         changed = not path.exists() or path.read_text() != given
         write(path, given)
         return "taken from the environment" if changed else "unchanged"
+    if make is None:
+        path.unlink(missing_ok=True)
+        return "none"
     if path.exists():
         return "kept"
-    write(path, secrets.token_urlsafe(48))
+    write(path, make())
     return "made"
 
 
 def main() -> None:
     os.umask(0o077)  # for this user alone
     directory = Path(sys.argv[1])
-    for name in NAMES:
-        print(f"{name}: {keep(directory, name)}")
+    for name, make in MAKERS.items():
+        print(f"{name}: {keep(directory / name, make)}")
 
 
 if __name__ == "__main__":

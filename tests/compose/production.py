@@ -6,7 +6,12 @@ from tests.compose.stack import SERVERS, Stack, check, say
 
 HOST = "api.example.com"
 # Characters that a shell, a URL or an .env file could stumble over.
-SECRETS = {"SECRET_KEY": "k" * 60, "POSTGRES_PASSWORD": "p@ss:w/rd %41?#&"}
+SECRETS = {
+    "SECRET_KEY": "k" * 60,
+    "SECRET_KEY_FALLBACKS": "f" * 60,
+    "SECRETS_KEYS": "A" * 43 + "=",
+    "POSTGRES_PASSWORD": "p@ss:w/rd %41?#&",
+}
 
 
 def prove_production(stack: Stack) -> None:
@@ -19,11 +24,14 @@ def prove_production(stack: Stack) -> None:
     tenant = stack.execute("manage", "create_tenant", "First")
     key = stack.execute("manage", "create_api_key", tenant)
     tools = "/api/v1/tools"
-    stack.call("GET", tools, key="tenant-a-key", host=HOST).of(401, "the demo key")
-    stack.call("GET", tools, key=key, host=HOST).of(200, "an operator's key")
-    stack.call("GET", tools, key=key, host="localhost").of(400, "another Host")
-    seen = "given secrets in use, demo key 401, an operator's key 200, another Host 400"
-    say("production (.env)", f"healthy; {seen}")
+    over_tls = {"Host": HOST, "X-Forwarded-Proto": "https"}
+    stack.call("GET", tools, key="tenant-a-key", headers=over_tls).of(401, "the demo key")
+    stack.call("GET", tools, key=key, headers=over_tls).of(200, "an operator's key")
+    elsewhere = over_tls | {"Host": "localhost"}
+    stack.call("GET", tools, key=key, headers=elsewhere).of(400, "another Host")
+    stack.call("GET", tools, key=key, headers={"Host": HOST}).of(301, "a call without TLS")
+    answers = "an operator's key 200, the demo key 401, another Host 400, without TLS 301"
+    say("production (.env)", f"healthy; the given secrets in use; {answers}")
 
 
 def _write_env(stack: Stack) -> None:

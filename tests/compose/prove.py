@@ -54,6 +54,7 @@ def prove(compose: tuple[str, ...], address: str, work: Path, *, skip_tests: boo
         running.prove_confined(stack)
         running.prove_secrets(stack)
         running.prove_readme(stack, work / "readme")
+        running.prove_backup(stack)
         client = breaking.Client(stack, running.prove_manage(stack))
         breaking.prove_redis_lost(client)
         breaking.prove_postgres_lost(client)

@@ -1,11 +1,11 @@
 """A Compose project under proof: what is asked of it, of the engine, and of the API over HTTP."""
 
+import http.client
 import json
 import os
+import shlex
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +99,11 @@ class Stack:
         command = (*self.compose, "-p", self.project, *arguments)
         return run(*command, cwd=self.folder, extra={"PUBLISH": self.address})
 
+    def shell(self, lines: str) -> str:
+        """Run lines of a page that say `docker compose`, in the checkout."""
+        script = lines.replace("docker compose", f"{shlex.join(self.compose)} -p {self.project}")
+        return run("bash", "-euc", script, cwd=self.folder, extra={"PUBLISH": self.address})
+
     def execute(self, *command: str) -> str:
         """Run a command in the running api container."""
         return self("exec", "-T", "api", *command)
@@ -146,24 +151,19 @@ class Stack:
         body: dict[str, Any] | None = None,
         *,
         key: str = "tenant-a-key",
-        host: str = "localhost",
+        headers: dict[str, str] | None = None,
     ) -> Answer:
         """One request, JSON both ways."""
-        request = urllib.request.Request(
-            f"http://{self.address}{path}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"X-API-KEY": key, "Content-Type": "application/json", "Host": host},
-        )
+        sent = {"X-API-KEY": key, "Content-Type": "application/json", **(headers or {})}
+        content = None if body is None else json.dumps(body).encode()
+        connection = http.client.HTTPConnection(self.address, timeout=10)
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
-                return _answer(response)
-        except urllib.error.HTTPError as error:
-            return _answer(error)
-        except OSError as error:
+            connection.request(method, path, content, sent)
+            response = connection.getresponse()
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
             return Answer(0, str(error))
-
-
-def _answer(response: Any) -> Answer:
-    text = response.read()
-    return Answer(response.status, json.loads(text) if text else None)
+        finally:
+            connection.close()
+        is_json = response.headers.get_content_type() == "application/json"
+        return Answer(response.status, json.loads(text) if is_json else text)

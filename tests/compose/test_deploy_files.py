@@ -13,6 +13,7 @@ from threading import Thread
 
 import pytest
 
+from map_project.environment import env_keys
 from tests.compose.readme import Reply, promised, replies, shell_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,9 +71,9 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     made = contents(tmp_path)
     python("make_secrets.py", str(tmp_path)).check_returncode()
     assert contents(tmp_path) == made
-    assert made.keys() == {"SECRET_KEY", "POSTGRES_PASSWORD"}
-    assert len(set(made.values())) == 2
-    assert all(len(text) >= 50 for text in made.values())
+    assert made.keys() == {"SECRET_KEY", "SECRETS_KEYS", "POSTGRES_PASSWORD"}
+    assert len(set(made.values())) == 3
+    assert all(len(text) >= 44 for text in made.values())
     assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.iterdir())
 
 
@@ -83,6 +84,21 @@ def test_a_given_secret_is_written_and_stays(tmp_path: Path) -> None:
     python("make_secrets.py", str(tmp_path)).check_returncode()
     assert contents(tmp_path) == made | {"SECRET_KEY": "given"}
     assert not any(text in given.stdout for text in contents(tmp_path).values())
+
+
+def test_a_key_that_is_made_is_one_that_settings_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python("make_secrets.py", str(tmp_path)).check_returncode()
+    monkeypatch.setenv("SECRETS_KEYS", contents(tmp_path)["SECRETS_KEYS"])
+    assert env_keys("SECRETS_KEYS") == [contents(tmp_path)["SECRETS_KEYS"]]
+
+
+def test_fallbacks_are_there_while_they_are_given(tmp_path: Path) -> None:
+    python("make_secrets.py", str(tmp_path), SECRET_KEY_FALLBACKS="a b").check_returncode()
+    assert contents(tmp_path)["SECRET_KEY_FALLBACKS"] == "a b"
+    python("make_secrets.py", str(tmp_path)).check_returncode()
+    assert "SECRET_KEY_FALLBACKS" not in contents(tmp_path)
 
 
 # --- entrypoint.sh
