@@ -1,0 +1,457 @@
+"""Calls of tools, as a run makes them, at a real server in another process; and what becomes of
+their secrets.
+"""
+
+import base64
+import dataclasses
+import io
+import ipaddress
+import json
+import logging
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.conf import LazySettings
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from map_project.api import secrets
+from map_project.api.checks import check_secrets
+from map_project.tenants.models import Tenant
+from tests.api import Api
+from tests.factories import AgentFactory, ToolFactory
+from tests.live import serving
+from tests.tool_server import tool_server
+from tools import invokers, queries, views
+from tools.invokers import CallableTool, ToolResult, call, http, http_config
+from tools.models import Tool
+from tools.services import create_tool
+
+SECRET = "correct-horse/battery+staple"
+ANY = {"type": "object", "properties": {}}
+OLD_KEY = "b2xkIGtleSBvZiBhIHRlc3QsIDMyIGJ5dGVzIGxvbmc="
+NEW_KEY = "bmV3IGtleSBvZiBhIHRlc3QsIDMyIGJ5dGVzIGxvbmc="
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with tool_server() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def base(port: int, settings: LazySettings) -> str:
+    """The address of the server, which tools may reach."""
+    settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
+    return f"http://127.0.0.1:{port}"
+
+
+def callable_tool(
+    url: str, *, parameters: Any = ANY, opened: dict[str, str] | None = None, **config: Any
+) -> CallableTool:
+    whole = http_config.checked({"method": "GET", "timeout_seconds": 5, **config, "url": url})
+    token = secrets.encrypt(json.dumps(opened)) if opened else ""
+    return CallableTool(uuid.uuid4(), "t", "d", parameters, "http", whole, token)
+
+
+def called(tool: CallableTool, arguments: Any = None) -> ToolResult:
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
+    return call(tool, text, deadline=time.monotonic() + 10)
+
+
+def echoed(tool: CallableTool, arguments: Any = None) -> Any:
+    """The request, as the server saw it."""
+    result = called(tool, arguments)
+    assert result.error is None, result
+    return json.loads(result.text)
+
+
+class TestTheRequest:
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+    def test_arguments_in_a_body(self, base: str, method: str) -> None:
+        arguments = {"a": "ü", "b": [1, {"c": None}], "d": 1.5}
+        told = echoed(callable_tool(f"{base}/echo", method=method), arguments)
+        assert (told["method"], told["path"]) == (method, "/echo")
+        assert json.loads(told["body"]) == arguments
+        assert told["headers"]["content-type"] == "application/json"
+
+    @pytest.mark.parametrize("method", ["GET", "DELETE"])
+    def test_arguments_in_the_query(self, base: str, method: str) -> None:
+        arguments = {"a b": "ü&=", "l": [1, "x", None], "n": None, "t": True, "o": {"k": [1]}}
+        told = echoed(callable_tool(f"{base}/echo", method=method), arguments)
+        query = "a%20b=%C3%BC%26%3D&l=1&l=x&t=true&o=%7B%22k%22%3A%5B1%5D%7D"
+        assert (told["method"], told["path"], told["body"]) == (method, f"/echo?{query}", "")
+        assert "content-type" not in told["headers"]
+
+    def test_arguments_in_places_are_nowhere_else(self, base: str) -> None:
+        url = f"{base}/echo/{{id}}?fixed=1&q={{q}}"
+        arguments = {"id": 7, "q": False, "rest": "r"}
+        assert echoed(callable_tool(url), arguments)["path"] == "/echo/7?fixed=1&q=false&rest=r"
+        told = echoed(callable_tool(url, method="POST"), arguments)
+        assert (told["path"], json.loads(told["body"])) == (
+            "/echo/7?fixed=1&q=false",
+            {"rest": "r"},
+        )
+
+    @pytest.mark.parametrize(
+        "arguments", [{}, {"id": None}, {"id": []}, {"id": {}}, {"id": ""}, {"id": "../x"}]
+    )
+    def test_a_place_must_have_its_argument(self, base: str, arguments: Any) -> None:
+        result = called(callable_tool(f"{base}/echo/{{id}}"), arguments)
+        assert result.error == "bad_arguments"
+        assert "id" in result.text
+
+    @pytest.mark.parametrize("name", ["fixed", "key", "a b"])
+    def test_what_the_url_itself_sets_cannot_be_set_again(self, base: str, name: str) -> None:
+        url = f"{base}/echo?fixed=1&key={{{{secret.key}}}}&a+b=2"
+        result = called(callable_tool(url, opened={"key": SECRET}), {name: "mine"})
+        assert result.error == "bad_arguments"
+
+    def test_headers_and_secrets(self, base: str) -> None:
+        headers = {"Authorization": "Bearer {{secret.a}}", "X-Two": "{{secret.a}}:{{secret.b}}"}
+        headers |= {"accept": "text/csv", "User-Agent": "mine", "X-Braces": "{a} {b"}
+        tool = callable_tool(
+            f"{base}/gossip", headers=headers, opened={"a": "alpha1", "b": "beta22"}
+        )
+        assert "[secret]" in called(tool).text
+        # To see them, a server that is not gossiping about secrets but about their lengths.
+        told = echoed(dataclasses.replace(tool, config={**tool.config, "url": f"{base}/echo"}))
+        assert told["headers"]["authorization"] == "Bearer [secret]"
+        assert told["headers"]["x-two"] == "[secret]:[secret]"
+        assert told["headers"]["accept"] == "text/csv"
+        assert told["headers"]["user-agent"] == "mine"
+        assert told["headers"]["x-braces"] == "{a} {b"
+
+    def test_arguments_too_long_for_a_url(self, base: str) -> None:
+        assert called(callable_tool(f"{base}/echo"), {"a": "x" * 20_000}).error == "bad_arguments"
+
+    @pytest.mark.parametrize(
+        "text",
+        ["[]", "1", "null", '"x"', "{", "{'a': 1}", '{"a": NaN}', '{"a": "\\ud800"}', "x" * 70_000],
+    )
+    def test_what_is_no_object_is_told(self, base: str, text: str) -> None:
+        result = called(callable_tool(f"{base}/echo"), text)
+        assert result.error == "bad_arguments"
+        assert len(result.text) < 300
+
+    @pytest.mark.parametrize("text", ["", "  ", "{}"])
+    def test_nothing_is_no_arguments(self, base: str, text: str) -> None:
+        assert echoed(callable_tool(f"{base}/echo"), text)["path"] == "/echo"
+
+    def test_arguments_are_held_against_the_schema(self, base: str) -> None:
+        parameters = {**ANY, "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+        tool = callable_tool(f"{base}/echo", parameters=parameters)
+        assert called(tool, {"n": "1"}).error == "bad_arguments"
+        assert echoed(tool, {"n": 1})["path"] == "/echo?n=1"
+
+
+class TestTheResult:
+    @pytest.mark.parametrize("code", [400, 401, 404, 418, 429, 500, 503])
+    def test_a_status_that_is_no_success(self, base: str, code: int) -> None:
+        result = called(callable_tool(f"{base}/status?code={code}"))
+        assert (result.error, result.text) == (f"http_{code}", f"HTTP {code}: so it is")
+
+    @pytest.mark.parametrize(
+        ("path", "text"),
+        [
+            ("empty", "(The answer is empty: HTTP 204.)"),
+            ("small_chunks", "0,1,2,"),
+            ("until_closed", "until it closes"),
+            ("latin", "süß"),
+            ("odd", "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b"),
+        ],
+    )
+    def test_what_a_server_says_is_text(self, base: str, path: str, text: str) -> None:
+        result = called(callable_tool(f"{base}/{path}"))
+        assert (result.error, result.text) == (None, text)
+
+    def test_it_is_cut_between_two_characters(self, base: str) -> None:
+        whole = called(callable_tool(f"{base}/sized?times=32768"))
+        assert whole.text == "é" * 32768
+        longer = called(callable_tool(f"{base}/sized?times=32769"))
+        text, _, note = longer.text.partition("\n")
+        assert text == "é" * 32768
+        assert "65536 bytes" in note
+        odd = called(callable_tool(f"{base}/sized?times=40000&text=a%C3%A9"))
+        assert odd.text.partition("\n")[0] == "aé" * 21845 + "a"
+
+    def test_the_time_is_told(self, base: str) -> None:
+        assert 300 <= called(callable_tool(f"{base}/slow?seconds=0.3")).latency_ms < 5_000
+
+    def test_a_declared_tool_is_not_called(self, base: str) -> None:
+        tool = dataclasses.replace(callable_tool(f"{base}/echo"), kind="declared", config={})
+        assert called(tool).error == "not_callable"
+
+    def test_a_fault_of_ours_is_a_result_without_its_message(
+        self, base: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise RuntimeError(f"it was {SECRET}")
+
+        monkeypatch.setattr(http, "send", broken)
+        with caplog.at_level(logging.ERROR):
+            result = called(callable_tool(f"{base}/echo"))
+        assert result.error == "internal"
+        assert "RuntimeError" in caplog.text
+        assert SECRET not in caplog.text + result.text
+
+
+class TestSecrets:
+    """Of a tool, wherever it may go."""
+
+    @pytest.mark.parametrize("code", [200, 500])
+    def test_they_are_blotted_out_of_what_a_server_says(self, base: str, code: int) -> None:
+        tool = callable_tool(
+            f"{base}/gossip/{{{{secret.token}}}}?code={code}&k={{{{secret.token}}}}",
+            headers={"X-Secret": "{{secret.token}}", "Authorization": "Basic {{secret.basic}}"},
+            opened={
+                "token": SECRET,
+                "basic": base64.b64encode(f"user:{SECRET}".encode()).decode(),
+            },
+        )
+        result = called(tool)
+        assert result.error == (None if code == 200 else "http_500")
+        assert result.text.count("[secret]") >= 8
+        for form in (SECRET, quote(SECRET, safe=""), "correct", "battery", "staple"):
+            assert form not in result.text
+        for before in range(3):
+            encoded = base64.b64encode(b"x" * before + SECRET.encode()).decode()
+            assert encoded[4:-4] not in result.text
+
+    def test_none_is_cut_in_two(self, base: str) -> None:
+        tool = callable_tool(
+            f"{base}/gossip_at_the_edge",
+            headers={"X-Secret": "{{secret.token}}"},
+            opened={"token": SECRET},
+        )
+        text = called(tool).text
+        assert text.count("[secret]") == 1
+        assert not [n for n in range(4, len(SECRET)) if SECRET[:n] in text]
+
+    def test_they_are_plain_nowhere(
+        self, api: Api, tenant: Tenant, base: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        value = f"never-seen-{uuid.uuid4()}"
+        http = {"method": "GET", "url": f"{base}/echo", "headers": {"X": "{{secret.token}}"}}
+        body = {"name": "n", "description": "d", "kind": "http", "http": http}
+        created = api.post("tools", {**body, "secrets": {"token": value}})
+        path = f"tools/{created.json['id']}"
+        answers = [
+            created,
+            api.post(f"{path}/test", {"arguments": {}}),
+            api.patch(path, {"http": {**http, "url": f"{base}/status?code=500"}}),
+            api.post(f"{path}/test", {"arguments": {}}),
+            api.patch(path, {"http": {**http, "url": "http://127.0.0.2:1/"}}),
+            api.post(f"{path}/test", {"arguments": {}}),
+            api.post("tools", {**body, "secrets": {"token": value}}),
+            api.get(path),
+        ]
+        assert [answer.status for answer in answers] == [201, 200, 200, 200, 200, 200, 400, 200]
+        row = list(Tool.objects.filter(tenant=tenant).values_list())
+        texts = [answer.content.decode() for answer in answers]
+        texts += [str(row), *capfd.readouterr(), repr(Tool.objects.get(tenant=tenant))]
+        texts.append(repr(CallableTool.of(_row(tenant, created.json["id"]))))
+        assert not [text for text in texts if value in text]
+
+    def test_those_that_no_key_opens_are_told_of(
+        self, base: str, settings: LazySettings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        tool = callable_tool(f"{base}/echo", opened={"a": SECRET})
+        for keys in ([NEW_KEY], []):
+            settings.SECRETS_KEYS = keys
+            result = called(tool)
+            assert result.error == "secrets_unreadable"
+        assert str(tool.id) in caplog.text
+
+    def test_a_tenant_reaches_neither_tool_nor_secret_of_another(
+        self, api: Api, other_api: Api, tenant: Tenant, other_tenant: Tenant, base: str
+    ) -> None:
+        config = {"method": "GET", "url": f"{base}/gossip", "headers": {"X-Secret": "{{secret.t}}"}}
+        body = {"name": "n", "description": "d", "kind": "http", "http": config}
+        theirs = other_api.post("tools", {**body, "secrets": {"t": SECRET}}).json["id"]
+        path = f"tools/{theirs}"
+        before = Tool.objects.filter(pk=theirs).values().get()
+        for answer in (
+            api.post(f"{path}/test", {"arguments": {}}),
+            api.get(path),
+            api.patch(path, {"secrets": {"t": "mine"}}),
+            api.patch(path, {"http": {**config, "url": "https://example.com/"}}),
+            api.put(path, {**body, "secrets": {"t": None}}),
+            api.delete(path),
+        ):
+            assert (answer.status, answer.error_code) == (403, "TENANT_ISOLATION_VIOLATION")
+            assert SECRET not in answer.content.decode()
+        assert Tool.objects.filter(pk=theirs).values().get() == before
+        # The same name means the tenant's own, and where there is none, nothing.
+        assert api.post("tools", body).fields == {
+            "http": ["There is no secret t: give it in `secrets`."]
+        }
+        mine = api.post("tools", {**body, "secrets": {"t": "my-own-one"}}).json["id"]
+        assert _row(tenant, mine)["secrets_token"] != _row(other_tenant, theirs)["secrets_token"]
+        agent = AgentFactory.create(tenant=tenant)
+        answer = api.patch(f"agents/{agent.pk}", {"tool_ids": [theirs]})
+        assert (answer.status, answer.error_code) == (403, "CROSS_TENANT_TOOL")
+
+
+def _row(tenant: Tenant, pk: object) -> dict[str, Any]:
+    row = queries.CALLABLE(tenant_id=tenant.pk, pk=uuid.UUID(str(pk))).first()
+    assert row is not None
+    return row
+
+
+def test_no_connection_is_held_while_a_tool_is_waited_for(
+    api: Api, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[object] = []
+
+    def watched(*args: Any, **kwargs: Any) -> ToolResult:
+        held.append(connection.connection)
+        result = call(*args, **kwargs)
+        held.append(connection.connection)
+        return result
+
+    monkeypatch.setattr(views, "call", watched)
+    http = {"method": "GET", "url": f"{base}/echo"}
+    body = {"name": "n", "description": "d", "kind": "http", "http": http}
+    path = f"tools/{api.post('tools', body).json['id']}/test"
+    assert api.post(path, {"arguments": {}}).json["ok"] is True
+    assert held == [None, None]
+
+
+def test_a_live_server_calls_what_its_operator_allows(tenant: Tenant, api: Api, port: int) -> None:
+    from tests.api import LiveApi
+
+    http = {"method": "GET", "url": f"http://127.0.0.1:{port}/echo"}
+    tool = create_tool(tenant_id=tenant.pk, name="n", description="d", kind="http", http=http)
+    with serving(TOOL_ALLOWED_NETWORKS="127.0.0.1/32, fd00::/8", WEB_CONCURRENCY="1") as live_port:
+        answer = LiveApi(live_port, api.key).post(f"tools/{tool.pk}/test", {"arguments": {}})
+    assert (answer.status, answer.json["ok"]) == (200, True), answer.content
+
+
+def test_a_row_is_all_a_call_needs(tenant: Tenant, base: str) -> None:
+    http = {"method": "GET", "url": f"{base}/echo", "headers": {"X": "{{secret.a}}"}}
+    tool = create_tool(
+        tenant_id=tenant.pk,
+        name="n",
+        description="d",
+        kind="http",
+        parameters=ANY,
+        http=http,
+        secrets={"a": SECRET},
+    )
+    found = CallableTool.of(_row(tenant, tool.pk))
+    assert (found.id, found.kind, found.parameters) == (tool.pk, "http", ANY)
+    assert found.config["url"] == f"{base}/echo"
+    assert echoed(found)["headers"]["x"] == "[secret]"
+    declared = CallableTool.of(_row(tenant, ToolFactory.create(tenant=tenant).pk))
+    assert (declared.kind, declared.config, declared.secrets_token) == ("declared", {}, "")
+
+
+def test_every_kind_has_a_file_but_the_declared_one() -> None:
+    assert {"declared", *invokers.INVOKERS} == set(Tool.Kind.values)
+    for kind in invokers.INVOKERS:
+        assert callable(invokers.invoker(kind).invoke)
+
+
+def test_the_start_imports_nothing_of_all_this() -> None:
+    """Who calls no tool does not pay for it."""
+    code = (
+        "import sys, django; django.setup(); import map_project.urls, map_project.wsgi;"
+        "print([name for name in ('h11', 'jsonschema', 'cryptography.fernet', 'regex') "
+        "if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+class TestRotation:
+    """`rotate_secrets`, and the check of what no key opens. All rows of the database take part."""
+
+    @pytest.fixture
+    def keys(self, settings: LazySettings) -> Iterator[list[str]]:
+        """The keys of all other tests; in the end everything is under them again."""
+        before = settings.SECRETS_KEYS
+        yield before
+        settings.SECRETS_KEYS = [*before, OLD_KEY, NEW_KEY]
+        call_command("rotate_secrets", stdout=io.StringIO())
+
+    def made(self, tenant: Tenant, value: str = SECRET) -> Tool:
+        http = {"method": "GET", "url": "http://127.0.0.1:1/"}
+        name = str(uuid.uuid4())
+        return create_tool(
+            tenant_id=tenant.pk,
+            name=name,
+            description="d",
+            kind="http",
+            http=http,
+            secrets={"a": value},
+        )
+
+    def rotate(self) -> str:
+        out = io.StringIO()
+        call_command("rotate_secrets", stdout=out, stderr=out)
+        return out.getvalue()
+
+    def test_everything_gets_under_the_first_key(
+        self, tenant: Tenant, settings: LazySettings, keys: list[str]
+    ) -> None:
+        tools = [self.made(tenant, f"value {n}") for n in range(3)]
+        settings.SECRETS_KEYS = [NEW_KEY, *keys]
+        assert "secrets.W002" in {message.id for message in check_secrets(None)}
+        assert "tools.Tool.secrets_token: " in self.rotate()
+        settings.SECRETS_KEYS = [NEW_KEY]
+        for n, tool in enumerate(tools):
+            tool.refresh_from_db()
+            assert json.loads(secrets.decrypt(tool.secrets_token)) == {"a": f"value {n}"}
+        assert check_secrets(None) == []
+        assert " 0 of them" in self.rotate()
+
+    def test_a_row_that_no_key_opens_is_told_and_left_alone(
+        self, tenant: Tenant, settings: LazySettings, keys: list[str]
+    ) -> None:
+        fine, lost = self.made(tenant), self.made(tenant)
+        settings.SECRETS_KEYS = [OLD_KEY]
+        token = secrets.encrypt('{"a": "b"}')
+        Tool.objects.filter(pk=lost.pk).update(secrets_token=token)
+        settings.SECRETS_KEYS = [NEW_KEY, *keys]
+        (error,) = [found for found in check_secrets(None) if found.id == "secrets.E001"]
+        assert str(lost.pk) in error.msg
+        with pytest.raises(CommandError, match="1 rows"):
+            self.rotate()
+        lost.refresh_from_db()
+        fine.refresh_from_db()
+        assert lost.secrets_token == token
+        assert secrets.is_current(fine.secrets_token)
+
+    def test_what_is_written_meanwhile_is_not_lost(
+        self,
+        tenant: Tenant,
+        settings: LazySettings,
+        keys: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        tool = self.made(tenant)
+        settings.SECRETS_KEYS = [NEW_KEY, *keys]
+        newer, rotated = secrets.encrypt('{"a": "newer"}'), secrets.rotated
+
+        def slow(token: str) -> str:
+            Tool.objects.filter(pk=tool.pk).update(secrets_token=newer)
+            return rotated(token)
+
+        monkeypatch.setattr(secrets, "rotated", slow)
+        self.rotate()
+        tool.refresh_from_db()
+        assert tool.secrets_token == newer
+
+    def test_without_keys(self, settings: LazySettings, keys: list[str], tenant: Tenant) -> None:
+        self.made(tenant)
+        settings.SECRETS_KEYS = []
+        assert [message.id for message in check_secrets(None)] == ["secrets.E001"]
+        with pytest.raises(CommandError, match="SECRETS_KEYS"):
+            self.rotate()
