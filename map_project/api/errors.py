@@ -142,9 +142,11 @@ def _foreseen(error: BaseException) -> ApiError | None:  # noqa: PLR0911  a tabl
 
 
 def _lost_connection(error: DatabaseError) -> bool:
-    """Whether the server said good-bye in a class of its own: SQLSTATE 08, 53, 57 and 58."""
+    """Whether the server said good-bye in a class of its own, SQLSTATE 08, 53, 57 and 58, or that it
+    is a standby now, 25006.
+    """
     state = getattr(error.__cause__, "sqlstate", None) or ""
-    return state[:2] in {"08", "53", "57", "58"}
+    return state[:2] in {"08", "53", "57", "58"} or state == "25006"
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
