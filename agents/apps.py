@@ -1,6 +1,8 @@
 from django.apps import AppConfig
 from django.db.models.signals import post_delete, post_save
 
+from map_project.api import secrets
+
 
 class AgentsConfig(AppConfig):
     """Agents, composed of tools."""
@@ -13,3 +15,4 @@ class AgentsConfig(AppConfig):
 
         for signal in (post_save, post_delete):
             signal.connect(language_models.forget, LanguageModel, dispatch_uid="agents.forget")
+        secrets.keep("agents.LanguageModel", "credential_token")

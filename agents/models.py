@@ -7,6 +7,8 @@ from django.db import models
 from map_project.tenants.models import TenantOwned
 from tools.models import Tool
 
+MAX_STEPS = 50
+
 
 class Agent(TenantOwned):
     """An agent of one tenant; its name is unique there, by code point."""
@@ -14,6 +16,21 @@ class Agent(TenantOwned):
     name = models.CharField(max_length=100)
     role = models.CharField(max_length=100)
     description = models.CharField(max_length=1000)
+    # A name, and no foreign key: it may lead elsewhere tomorrow, or nowhere.
+    model = models.CharField(  # noqa: DJ001  "" is a name, if nobody's; null is none
+        max_length=100,
+        null=True,
+        blank=True,
+        help_text="What it is run on where the call names no model.",
+    )
+    max_steps = models.PositiveSmallIntegerField(
+        default=8,
+        db_default=8,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_STEPS)],
+        help_text="How many times the model is asked in one run, at most.",
+    )
+    # `temperature`, `max_output_tokens`; what is left out is left to the model.
+    settings = models.JSONField(default=dict, db_default={}, blank=True)
     # Counted up by triggers of the database (agents/migrations/0002) at every change of the agent, of
     # its tools, and of which they are, whoever makes it: what was read at a version still holds
     # while the version does.
@@ -22,7 +39,12 @@ class Agent(TenantOwned):
 
     class Meta:
         ordering = ("created_at", "id")
-        constraints = [models.UniqueConstraint(fields=("tenant", "name"), name="agent_name_unique")]
+        constraints = [
+            models.UniqueConstraint(fields=("tenant", "name"), name="agent_name_unique"),
+            models.CheckConstraint(
+                condition=models.Q(max_steps__range=(1, MAX_STEPS)), name="agent_max_steps_in_range"
+            ),
+        ]
         indexes = [models.Index(fields=("tenant", "created_at", "id"), name="agent_by_age")]
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from map_project.api.schema import operation
 
 _TOOL_ID = "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11"
 _FIELDS = {"name": "Researcher", "role": "research analyst", "description": "Finds and sums up."}
-_BODY = {**_FIELDS, "tool_ids": [_TOOL_ID]}
+_BODY = {**_FIELDS, "tool_ids": [_TOOL_ID], "model": "gpt-4o", "settings": {"temperature": 0.2}}
 EXAMPLE = {
     "id": "0197a3c1-0c55-7d0e-8a41-6a1f7c8e2b90",
     **_FIELDS,
@@ -18,6 +18,9 @@ EXAMPLE = {
             "description": "Searches the web and returns the first ten results.",
         }
     ],
+    "model": "gpt-4o",
+    "max_steps": 8,
+    "settings": {"temperature": 0.2},
     "created_at": "2026-11-22T10:00:00.123456Z",
     "updated_at": "2026-11-22T10:00:00.123456Z",
 }
@@ -40,7 +43,7 @@ documented = extend_schema_view(
         "Create an agent",
         request=AgentBody,
         responses={201: AgentSerializer},
-        errors=["DUPLICATE_AGENT_NAME", "CROSS_TENANT_TOOL"],
+        errors=["INVALID_MODEL", "DUPLICATE_AGENT_NAME", "CROSS_TENANT_TOOL"],
         body={"An agent": _BODY},
         example=EXAMPLE,
     ),
@@ -52,7 +55,7 @@ documented = extend_schema_view(
         description="`tool_ids` left out leaves the tools alone; `[]` clears them.",
         request=AgentBody,
         responses={200: AgentSerializer},
-        errors=[*_ONE, "DUPLICATE_AGENT_NAME", "CROSS_TENANT_TOOL"],
+        errors=[*_ONE, "INVALID_MODEL", "DUPLICATE_AGENT_NAME", "CROSS_TENANT_TOOL"],
         body={"An agent": _BODY},
         example=EXAMPLE,
     ),
@@ -61,7 +64,7 @@ documented = extend_schema_view(
         description="Only what is sent changes; `{}` changes nothing.",
         request=AgentBody(partial=True),
         responses={200: AgentSerializer},
-        errors=[*_ONE, "DUPLICATE_AGENT_NAME", "CROSS_TENANT_TOOL"],
+        errors=[*_ONE, "INVALID_MODEL", "DUPLICATE_AGENT_NAME", "CROSS_TENANT_TOOL"],
         body={"A new description": {"description": "Finds, compares and sums up."}},
         example=EXAMPLE,
     ),

@@ -17,6 +17,9 @@ _TOOL = JSONObject(id="id", name="name", description="description")
 _TOOLS = Tool.objects.filter(agents=OuterRef("pk")).order_by().values(tool=_TOOL)
 
 
+_BEHIND_TOOLS = ("model", "max_steps", "settings", "created_at", "updated_at")
+
+
 def _answered(agents: QuerySet[Agent]) -> QuerySet[Agent, Any]:
     """As `AgentSerializer` would answer them, but for the tools."""
     return agents.values(
@@ -24,6 +27,9 @@ def _answered(agents: QuerySet[Agent]) -> QuerySet[Agent, Any]:
         "name",
         "role",
         "description",
+        "model",
+        "max_steps",
+        "settings",
         "created_at",
         "updated_at",
         tool_rows=ArraySubquery(_TOOLS),
@@ -33,8 +39,9 @@ def _answered(agents: QuerySet[Agent]) -> QuerySet[Agent, Any]:
 def _with_tools_by_name(row: dict[str, Any]) -> dict[str, Any]:
     """Ordered by the code points of their names, whatever the database's collation."""
     tools = map(orjson.loads, row.pop("tool_rows"))
-    times = {name: row.pop(name) for name in ("created_at", "updated_at")}
-    return {**row, "tools": sorted(tools, key=itemgetter("name")), **times}
+    rest = {name: row.pop(name) for name in _BEHIND_TOOLS}
+    rest["settings"] = orjson.loads(rest["settings"])
+    return {**row, "tools": sorted(tools, key=itemgetter("name")), **rest}
 
 
 ONE = Compiled(

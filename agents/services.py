@@ -13,7 +13,7 @@ from tools.models import Tool
 
 
 @transaction.atomic
-def create_agent(*, tenant_id: uuid.UUID, tool_ids: Sequence[uuid.UUID], **fields: str) -> Agent:
+def create_agent(*, tenant_id: uuid.UUID, tool_ids: Sequence[uuid.UUID], **fields: Any) -> Agent:
     """A new agent with its tools. Raises ApiError `CROSS_TENANT_TOOL`, and IntegrityError where the
     name is taken.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import IntegrityError
 from rest_framework.request import Request
@@ -32,7 +33,7 @@ class AgentViewSet(TenantViewSet[Agent]):
         return self.page(queries.ALL)
 
     def create(self, request: Request) -> Response:
-        fields = {"tool_ids": [], **self.validated_body()}
+        fields = {"tool_ids": [], **self._checked()}
         agent = services.create_agent(tenant_id=self.caller.tenant_id, **fields)
         return Response(AgentSerializer(agent).data, status=201)
 
@@ -41,7 +42,7 @@ class AgentViewSet(TenantViewSet[Agent]):
 
     def update(self, request: Request, pk: str, *, partial: bool = False) -> Response:
         agent = self.get_object()
-        if fields := self.validated_body(partial=partial):
+        if fields := self._checked(partial=partial):
             tool_ids = fields.pop("tool_ids", None)
             services.change_agent(agent=agent, fields=fields, tool_ids=tool_ids)
         return Response(self.row())
@@ -52,6 +53,13 @@ class AgentViewSet(TenantViewSet[Agent]):
     def destroy(self, request: Request, pk: str) -> Response:
         services.delete_agent(agent=self.get_object())
         return Response(status=204)
+
+    def _checked(self, *, partial: bool = False) -> dict[str, Any]:
+        """The body, valid, and its model one that the tenant may use. Raises ApiError."""
+        fields = self.validated_body(partial=partial)
+        if fields.get("model") is not None:
+            language_models.find(fields["model"], self.caller.allowed_models)
+        return fields
 
     def conflict(self, constraint: str, error: IntegrityError) -> ApiError | None:
         if constraint == "agent_name_unique":

@@ -1,6 +1,7 @@
 """The history of a tenant at any length and any depth, exactly.
 
-It only grows, and only at its end: an execution gets its time from the database as it is inserted.
+It only grows, and only at its end: an execution gets its time from the database as it is inserted, be
+it once the run is over or, where it leaves the process, as it begins.
 Two things follow, and make the usual costs of a long list small:
 
 - What is older than any insert can still be under way is closed, and its count never changes. It is
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, DateTimeField, ExpressionWrapper, F, Q, QuerySet
-from django.db.models.functions import Now
+import orjson
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Count, DateTimeField, ExpressionWrapper, F, OuterRef, Q, QuerySet
+from django.db.models.functions import JSONObject, Now
 
-from executions.models import Execution
+from executions.models import Execution, Step
 from map_project.postgresql.compiled import Compiled, Row, Rows
 
 # Longer than a statement may take: an insert that began before is committed by now, or never will be.
@@ -32,19 +35,81 @@ _BELIEVED_TENANTS = 10_000
 _SHALLOW_ROWS = 500
 
 
+_ANSWERED = (
+    "id",
+    "agent_id",
+    "agent_name",
+    "prompt",
+    "model",
+    "response",
+    "status",
+    "created_at",
+)
+
+
 def answered(executions: QuerySet[Execution]) -> QuerySet[Execution, Any]:
     """As `ExecutionSerializer` would answer them."""
-    return executions.values(
-        "id", "agent_id", "agent_name", "prompt", "model", "response", "status", "created_at"
-    )
+    found: QuerySet[Execution, Any] = executions.values(*_ANSWERED)
+    return found
 
 
 def _of(tenant_id: uuid.UUID) -> QuerySet[Execution]:
     return Execution.objects.filter(tenant_id=tenant_id)
 
 
+_STEP = (
+    "kind",
+    "name",
+    "input",
+    "output",
+    "input_tokens",
+    "output_tokens",
+    "latency_ms",
+    "error",
+)
+_STEPS = (
+    Step.objects.filter(execution=OuterRef("pk"))
+    .order_by("position")
+    .values(step=JSONObject(**{column: column for column in _STEP}))
+)
+
+
+def _whole(executions: QuerySet[Execution]) -> QuerySet[Execution, Any]:
+    """As `WholeExecutionSerializer` would answer them, but for what `_presented` does."""
+    found: QuerySet[Execution, Any] = executions.values(
+        *_ANSWERED,
+        "stop_reason",
+        "error_code",
+        "provider",
+        "input_tokens",
+        "output_tokens",
+        "cost_usd",
+        "latency_ms",
+        "system_prompt",
+        step_rows=ArraySubquery(_STEPS),
+    )
+    return found
+
+
+def _presented(row: Row) -> Row:
+    steps = [orjson.loads(step) for step in row.pop("step_rows")]
+    cost = row["cost_usd"]
+    return {
+        **row,
+        "stop_reason": row["stop_reason"] or None,
+        "error_code": row["error_code"] or None,
+        "cost_usd": None if cost is None else f"{cost.normalize():f}",
+        # PostgreSQL orders the keys of an object its own way.
+        "steps": [
+            {column: step[column] for column in _STEP} | {"error": step["error"] or None}
+            for step in steps
+        ],
+    }
+
+
 ONE = Compiled(
-    lambda tenant_id, pk: answered(_of(tenant_id).filter(pk=pk).order_by()),
+    lambda tenant_id, pk: _whole(_of(tenant_id).filter(pk=pk).order_by()),
+    _presented,
     tenant_id=uuid.UUID,
     pk=uuid.UUID,
 )

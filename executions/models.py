@@ -1,4 +1,4 @@
-"""An execution: the record of one run."""
+"""An execution: the record of one run, and the steps it took."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -15,9 +15,12 @@ class Execution(models.Model):
     """
 
     class Status(models.TextChoices):
-        """How a run ended."""
+        """Whether a run goes on, or how it ended."""
 
+        RUNNING = "running"  # it waits for a model or a tool, or its process is gone
         SUCCEEDED = "succeeded"
+        INCOMPLETE = "incomplete"  # it ended at a bound, before the model was done
+        FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(
@@ -29,10 +32,22 @@ class Execution(models.Model):
     model = models.CharField(max_length=100)
     response = models.TextField()
     status = models.CharField(max_length=20, choices=Status)
+    # Why it ended; empty while it runs.
+    stop_reason = models.CharField(
+        max_length=50, blank=True, default="completed", db_default="completed"
+    )
     error_code = models.CharField(max_length=50, blank=True)
+    provider = models.CharField(max_length=50, default="mock", db_default="mock")
+    # Null where it is not known.
+    input_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    cost_usd = models.DecimalField(max_digits=20, decimal_places=9, null=True, blank=True)
+    system_prompt = models.TextField(blank=True, default="", db_default="")
     latency_ms = models.PositiveIntegerField(help_text="Of the run, without the network.")
     request_id = models.CharField(max_length=128)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    # When a run that left the process must be over; null for one that never left it.
+    finish_by = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering = ("-created_at", "-id")
@@ -45,7 +60,45 @@ class Execution(models.Model):
                 include=("tenant", "status", "error_code", "latency_ms"),
                 name="execution_by_time",
             ),
+            models.Index(
+                fields=("finish_by",),
+                condition=models.Q(status="running"),
+                name="execution_running",
+            ),
         ]
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class Step(models.Model):
+    """One call of a run that left the process, of the model or of a tool, written as it happened."""
+
+    class Kind(models.TextChoices):
+        """What was called."""
+
+        MODEL = "model"
+        TOOL = "tool"
+
+    execution = models.ForeignKey(
+        Execution, on_delete=models.CASCADE, related_name="steps", db_index=False
+    )
+    position = models.PositiveSmallIntegerField()
+    kind = models.CharField(max_length=10, choices=Kind)
+    name = models.TextField()
+    input = models.TextField(blank=True)
+    output = models.TextField(blank=True)
+    input_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    latency_ms = models.PositiveIntegerField()
+    error = models.CharField(max_length=100, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("execution", "position")
+        constraints = [
+            models.UniqueConstraint(fields=("execution", "position"), name="step_position_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.execution_id} {self.position}"

@@ -2,7 +2,12 @@
 
 from drf_spectacular.utils import extend_schema_view
 
-from executions.serializers import ExecutionSerializer, RunBody, RunSerializer
+from executions.serializers import (
+    ExecutionSerializer,
+    RunBody,
+    RunSerializer,
+    WholeExecutionSerializer,
+)
 from map_project.api.schema import RATE_LIMIT_HEADERS, operation
 
 _BODY = {"prompt": "What changed in the third quarter?", "model": "gpt-4o"}
@@ -16,6 +21,50 @@ _RECORD = {
 _TIME = "2026-11-22T10:00:00.123456Z"
 _ID = "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004"
 _EXECUTION = {"id": _ID, **_RECORD, "status": "succeeded", "created_at": _TIME}
+_WHOLE = {
+    **_EXECUTION,
+    "response": "Sales grew by 4 %.",
+    "stop_reason": "completed",
+    "error_code": None,
+    "provider": "openai",
+    "input_tokens": 412,
+    "output_tokens": 58,
+    "cost_usd": "0.00161",
+    "latency_ms": 2840,
+    "system_prompt": "You are Researcher, research analyst.\n\nFinds and sums up.",
+    "steps": [
+        {
+            "kind": "model",
+            "name": "gpt-4o",
+            "input": '[{"role":"user","content":"What changed in the third quarter?"}]',
+            "output": "",
+            "input_tokens": 180,
+            "output_tokens": 21,
+            "latency_ms": 1120,
+            "error": None,
+        },
+        {
+            "kind": "tool",
+            "name": "web_search",
+            "input": '{"q":"third quarter"}',
+            "output": "Sales: +4 %",
+            "input_tokens": None,
+            "output_tokens": None,
+            "latency_ms": 310,
+            "error": None,
+        },
+        {
+            "kind": "model",
+            "name": "gpt-4o",
+            "input": '[{"role":"tool","content":"Sales: +4 %","tool_call_id":"call_1"}]',
+            "output": "Sales grew by 4 %.",
+            "input_tokens": 232,
+            "output_tokens": 37,
+            "latency_ms": 1390,
+            "error": None,
+        },
+    ],
+}
 _ANSWER = {
     "execution_id": _ID,
     **_RECORD,
@@ -40,6 +89,8 @@ run_documented = extend_schema_view(
             "PROMPT_TOO_LONG",
             "INVALID_MODEL",
             "RATE_LIMIT_EXCEEDED",
+            "MODEL_ERROR",
+            "MODEL_TIMEOUT",
         ],
         body={"A run": _BODY},
         example=_ANSWER,
@@ -55,9 +106,9 @@ history_documented = extend_schema_view(
         example=_EXECUTION,
     ),
     retrieve=operation(
-        "Read an execution",
-        responses={200: ExecutionSerializer},
+        "Read an execution, with its steps",
+        responses={200: WholeExecutionSerializer},
         errors=["EXECUTION_NOT_FOUND", "TENANT_ISOLATION_VIOLATION"],
-        example=_EXECUTION,
+        example=_WHOLE,
     ),
 )

@@ -4,7 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from executions.models import Execution
+from agents.serializers import PriceField
+from executions.models import Execution, Step
 from map_project.api.fields import StrictSerializer, TextField
 
 
@@ -21,11 +22,44 @@ class ExecutionSerializer(serializers.Serializer[Execution]):
     created_at = serializers.DateTimeField()
 
 
+class StepSerializer(serializers.Serializer[Any]):
+    """A call of the model or of a tool."""
+
+    kind = serializers.ChoiceField(choices=Step.Kind.choices)
+    name = serializers.CharField(help_text="Of the model or of the tool.")
+    input = serializers.CharField(
+        help_text="What the model was newly told, as JSON; the arguments that it wrote for the tool."
+    )
+    output = serializers.CharField(help_text="What the model wrote; what it was told of the call.")
+    input_tokens = serializers.IntegerField(allow_null=True)
+    output_tokens = serializers.IntegerField(allow_null=True)
+    latency_ms = serializers.IntegerField()
+    error = serializers.CharField(allow_null=True, help_text="A code of what went wrong.")
+
+
+class WholeExecutionSerializer(ExecutionSerializer):
+    """An execution with all that is known of it. What is null is not known."""
+
+    stop_reason = serializers.CharField(allow_null=True, help_text="Null while it is running.")
+    error_code = serializers.CharField(allow_null=True, help_text="Of a run that failed.")
+    provider = serializers.CharField()
+    input_tokens = serializers.IntegerField(allow_null=True, help_text="Of all its model calls.")
+    output_tokens = serializers.IntegerField(allow_null=True, help_text="Of all its model calls.")
+    cost_usd = PriceField(help_text="A decimal number in a string, at the prices of the run.")
+    latency_ms = serializers.IntegerField()
+    system_prompt = serializers.CharField(help_text="What the model was told it is.")
+    steps = StepSerializer(many=True, help_text="None where the run stayed in the process.")
+
+
 class ModelField(TextField):
     """Any text, here: one that names no model is told so by its own error."""
 
     def __init__(self) -> None:
-        super().__init__(allow_blank=True, help_text="One of `GET /models`.")
+        super().__init__(
+            allow_blank=True,
+            required=False,
+            help_text="One of `GET /models`; left out, it is the agent's own.",
+        )
 
 
 class RunBody(StrictSerializer):
@@ -48,4 +82,13 @@ class RunSerializer(serializers.Serializer[Any]):
     response = serializers.CharField()
     tools_available = serializers.ListField(child=serializers.CharField(), help_text="By name.")
     executed_at = serializers.DateTimeField(help_text="The record's `created_at`.")
-    warning = serializers.CharField(required=False, help_text="Only where the agent has no tools.")
+    status = serializers.CharField(
+        required=False, help_text="`incomplete`, only where a bound ended the run."
+    )
+    stop_reason = serializers.CharField(
+        required=False,
+        help_text="Which it was: `max_steps`, `run_timeout`, `max_output_tokens`, `content_filter`.",
+    )
+    warning = serializers.CharField(
+        required=False, help_text="Only where a bound ended the run, or the agent has no tools."
+    )

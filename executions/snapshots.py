@@ -6,25 +6,80 @@ nothing where the agent's version is another by now (`queries.RECORD`), and then
 
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
+
+import orjson
 
 from agents.models import Agent
 from executions import queries
+from executions.aliases import aliases
+from executions.prompts import system_prompt
+from executions.providers import Asker, ToolDefinition
+from tools.invokers import INVOKERS, CallableTool
 
 CAPACITY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An agent at one version. `tools` are the names of its tools, ordered by code point."""
+    """An agent at one version, and what a model is told of it.
+
+    `tools` are the names of all its tools, ordered by code point; `callable_tools` those that can be
+    called, by what models call them, and `definitions` what models are told of these.
+    """
 
     tenant_id: uuid.UUID
     agent_id: uuid.UUID
     name: str
     role: str
     version: int
+    model: str | None
+    max_steps: int
+    temperature: float | None
+    max_output_tokens: int | None
     tools: tuple[str, ...]
+    callable_tools: Mapping[str, CallableTool] = field(repr=False)
+    definitions: tuple[ToolDefinition, ...]
+    system_prompt: str
+    asker: Asker
+
+    @classmethod
+    def of(cls, tenant_id: uuid.UUID, agent_id: uuid.UUID, row: Mapping[str, Any]) -> "Snapshot":
+        """Of a row of `queries.AGENT`."""
+        rows = map(orjson.loads, row["tool_rows"])
+        tools = sorted((CallableTool.of(tool) for tool in rows), key=lambda tool: tool.name)
+        callable_tools = [tool for tool in tools if tool.kind in INVOKERS]
+        functions = aliases(tool.name for tool in callable_tools)
+        settings = orjson.loads(row["settings"])
+        names = tuple(tool.name for tool in tools)
+        return cls(
+            tenant_id=tenant_id,
+            agent_id=agent_id,
+            name=row["name"],
+            role=row["role"],
+            version=row["version"],
+            model=row["model"],
+            max_steps=row["max_steps"],
+            temperature=settings.get("temperature"),
+            max_output_tokens=settings.get("max_output_tokens"),
+            tools=names,
+            callable_tools={functions[tool.name]: tool for tool in callable_tools},
+            definitions=tuple(
+                ToolDefinition(functions[tool.name], tool.name, tool.description, tool.parameters)
+                for tool in callable_tools
+            ),
+            system_prompt=system_prompt(
+                name=row["name"],
+                role=row["role"],
+                description=row["description"],
+                tools=tools,
+                functions=functions,
+            ),
+            asker=Asker(agent_id, row["name"], row["role"], names),
+        )
 
 
 _kept: OrderedDict[tuple[uuid.UUID, uuid.UUID], Snapshot] = OrderedDict()
@@ -53,5 +108,4 @@ def read(tenant_id: uuid.UUID, agent_id: uuid.UUID) -> Snapshot:
     row = queries.AGENT(tenant_id=tenant_id, pk=agent_id).first()
     if row is None:
         raise Agent.DoesNotExist
-    tools = tuple(sorted(row.pop("tool_names")))
-    return Snapshot(tenant_id, agent_id, tools=tools, **row)
+    return Snapshot.of(tenant_id, agent_id, row)

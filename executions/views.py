@@ -15,6 +15,12 @@ from map_project.api import request_id
 from map_project.tenants.viewsets import TenantViewSet
 
 _NO_TOOLS = "This agent has no tools; the model answered from the prompt alone."
+_INCOMPLETE = {
+    "max_steps": "The run ended at the agent's max_steps, while the model still asked for calls.",
+    "run_timeout": "The run ended when its time was up, before the model was done.",
+    "max_output_tokens": "The answer ends where the model had no tokens left.",
+    "content_filter": "The model's provider held the answer back, or a part of it.",
+}
 
 
 @openapi.run_documented
@@ -27,32 +33,37 @@ class RunViewSet(TenantViewSet[Agent]):
 
     def create(self, request: Request, pk: str) -> Response:
         try:
-            run = run_agent(
-                caller=self.caller,
-                agent_id=self.named(),
-                **self.validated_body(),
-                request_id=request_id.current(),
-            )
-        except APIException as error:
-            if error.status_code == 400:
-                # What is wrong with the agent is told before what is wrong with the body.
-                self.get_object()
+            body = self.validated_body()
+        except APIException:
+            # What is wrong with the agent is told before what is wrong with the body.
+            self.get_object()
             raise
+        run = run_agent(
+            caller=self.caller,
+            agent_id=self.named(),
+            prompt=body["prompt"],
+            model=body.get("model"),
+            request_id=request_id.current(),
+        )
         return Response(_answer(run))
 
 
 def _answer(run: Run) -> dict[str, Any]:
+    agent = run.asked.agent
     answer = {
         "execution_id": run.id,
-        "agent_id": run.agent.agent_id,
-        "agent_name": run.agent.name,
-        "model": run.model,
-        "prompt": run.prompt,
+        "agent_id": agent.agent_id,
+        "agent_name": agent.name,
+        "model": run.asked.model.name,
+        "prompt": run.asked.prompt,
         "response": run.response,
-        "tools_available": run.agent.tools,
+        "tools_available": agent.tools,
         "executed_at": run.created_at,
     }
-    return answer if run.agent.tools else {**answer, "warning": _NO_TOOLS}
+    if run.status != Execution.Status.SUCCEEDED:
+        ended = {"status": run.status, "stop_reason": run.stop_reason}
+        return {**answer, **ended, "warning": _INCOMPLETE[run.stop_reason]}
+    return answer if agent.tools else {**answer, "warning": _NO_TOOLS}
 
 
 @openapi.history_documented

@@ -90,6 +90,8 @@ RATE_LIMIT_WINDOW_SECONDS = env_int("RATE_LIMIT_WINDOW_SECONDS", 60, minimum=1, 
 RATE_LIMIT_TIMEOUT_MS = env_int("RATE_LIMIT_TIMEOUT_MS", 250, minimum=10, maximum=10_000)
 MAX_PROMPT_LENGTH = env_int("MAX_PROMPT_LENGTH", 10_000, minimum=1, maximum=1_000_000)
 MAX_BODY_BYTES = 1024 * 1024
+# A run's bound, whatever its model and its tools do.
+RUN_TIMEOUT_SECONDS = env_int("RUN_TIMEOUT_SECONDS", 120, minimum=1, maximum=3_600)
 
 # What serves models: each provider of `agents.LanguageModel`, and the class that is imported once a row
 # uses it (`executions.providers`).
@@ -167,6 +169,11 @@ DATABASES = {
         "OPTIONS": {
             **_parameters,
             "connect_timeout": 2,
+            # A host that vanished without a word is noticed, on idle connections as well.
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 2_000,
             "prepare_threshold": 1,
             "server_side_binding": True,
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}",

@@ -128,12 +128,23 @@ class Provider(Protocol):
 
 @cache
 def provider(name: str) -> Provider:
-    """The provider of this name in `MODEL_PROVIDERS`; imports it the first time. Raises ModelError where
-    what it needs is not installed.
-    """
+    """The provider of this name in `MODEL_PROVIDERS`; imports it the first time."""
     try:
         made: Provider = import_string(settings.MODEL_PROVIDERS[name])()
     except ImportError as error:
-        text = f"{error.name or name} is not installed"
-        raise ModelError(text, provider=name, status=None, retryable=False) from error
+        return _Missing(name, f"{error.name or name} is not installed")
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """Stands in for a provider of which something is not installed here."""
+
+    name: str
+    text: str
+
+    def stays_here(self, question: Question) -> bool:
+        return False
+
+    def ask(self, question: Question) -> Reply:
+        raise ModelError(self.text, provider=self.name, status=None, retryable=False)

@@ -84,6 +84,16 @@ _ERRORS: dict[str, tuple[int, str, dict[str, Any]]] = {
         "The quota of 100 requests in 60 seconds is used up.",
         {"limit": 100, "window_seconds": 60, "retry_after_seconds": 12},
     ),
+    "MODEL_ERROR": (
+        502,
+        "The model's provider failed.",
+        {"provider": "openai", "status": 429, "retryable": True},
+    ),
+    "MODEL_TIMEOUT": (
+        504,
+        "The model gave no answer in time.",
+        {"provider": "openai", "status": None, "retryable": True},
+    ),
     "INTERNAL_ERROR": (
         500,
         "Something went wrong on our side; quote the request id when you report it.",
@@ -104,7 +114,9 @@ _TITLES = {
     415: "The body is not JSON",
     429: "The quota is used up",
     500: "A fault on our side",
+    502: "The model's provider failed",
     503: "The database or Redis cannot be reached",
+    504: "The model gave no answer in time",
 }
 ALWAYS = (
     "MISSING_API_KEY",
@@ -182,7 +194,7 @@ def _header(name: str, kind: type, description: str, *statuses: int) -> OpenApiP
         kind,
         OpenApiParameter.HEADER,
         description=description,
-        response=list(statuses) or [200, 400, 403, 404, 415, 429],
+        response=list(statuses) or [200, 400, 403, 404, 415, 429, 502, 504],
     )
 
 

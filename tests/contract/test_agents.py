@@ -15,7 +15,18 @@ from tests.contract.writes import AGENT
 from tests.factories import AgentFactory, ToolFactory
 from tools.models import Tool
 
-FIELDS = ["id", "name", "role", "description", "tools", "created_at", "updated_at"]
+FIELDS = [
+    "id",
+    "name",
+    "role",
+    "description",
+    "tools",
+    "model",
+    "max_steps",
+    "settings",
+    "created_at",
+    "updated_at",
+]
 
 
 @pytest.fixture
@@ -47,6 +58,9 @@ def test_an_agent_is_created_and_read_back(api: Api, tenant: Tenant) -> None:
         "role": " r ",
         "description": " d ",
         "tools": [{"id": str(tool.pk), "name": "web", "description": tool.description}],
+        "model": None,
+        "max_steps": 8,
+        "settings": {},
         "created_at": created.json["created_at"],
         "updated_at": created.json["created_at"],
     }

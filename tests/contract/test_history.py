@@ -23,6 +23,19 @@ FIELDS = [
     "created_at",
 ]
 
+# What is told of one execution beside these.
+MORE_OF_ONE = [
+    "stop_reason",
+    "error_code",
+    "provider",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "latency_ms",
+    "system_prompt",
+    "steps",
+]
+
 
 @pytest.fixture
 def agent(tenant: Tenant) -> Agent:
@@ -33,8 +46,8 @@ def test_a_run_is_read_back_whole(api: Api, agent: Agent) -> None:
     run = api.run(agent.pk, prompt=" p\n", model="gpt-4").json
     found = api.get(f"history/{run['execution_id']}")
     assert found.status == 200
-    assert list(found.json) == FIELDS
-    assert found.json == {
+    assert list(found.json) == [*FIELDS, *MORE_OF_ONE]
+    assert found.json | {"latency_ms": 0} == {
         "id": run["execution_id"],
         "agent_id": str(agent.pk),
         "agent_name": agent.name,
@@ -43,10 +56,19 @@ def test_a_run_is_read_back_whole(api: Api, agent: Agent) -> None:
         "response": run["response"],
         "status": "succeeded",
         "created_at": run["executed_at"],
+        "stop_reason": "completed",
+        "error_code": None,
+        "provider": "mock",
+        "input_tokens": None,
+        "output_tokens": None,
+        "cost_usd": None,
+        "latency_ms": 0,
+        "system_prompt": f"You are {agent.name}, analyst.\n\nLooks into things.",
+        "steps": [],
     }
     assert is_time(found.json["created_at"])
     listed = api.get("history").json
-    assert listed["items"] == [found.json]
+    assert listed["items"] == [{name: found.json[name] for name in FIELDS}]
     assert list(listed["items"][0]) == FIELDS
 
 

@@ -1,0 +1,674 @@
+"""Agents that act: a run on a real model (a stub on loopback) with real tools (a server in another
+process), and what is on record of it.
+"""
+
+import ipaddress
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from agents import language_models
+from agents.models import LanguageModel
+from executions import records, services
+from executions.models import Execution, Step
+from map_project.api import secrets
+from map_project.tenants.models import Tenant
+from tests.api import Answer, Api
+from tests.conftest import api_of
+from tests.factories import AgentFactory, TenantFactory
+from tests.stub_model import HANG, StubModel, completion, error, stub_model
+from tests.tool_server import tool_server
+
+CONTRACT = [
+    "execution_id",
+    "agent_id",
+    "agent_name",
+    "model",
+    "prompt",
+    "response",
+    "tools_available",
+    "executed_at",
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[StubModel]:
+    with stub_model() as stub:
+        yield stub
+
+
+@pytest.fixture(scope="module")
+def tool_port() -> Iterator[int]:
+    with tool_server() as port:
+        yield port
+
+
+@pytest.fixture(autouse=True)
+def _loopback_is_allowed(settings: Any) -> None:
+    settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.0/8"),)
+
+
+@pytest.fixture
+def real(server: StubModel) -> Iterator[LanguageModel]:
+    """A model `real`, which the stub serves."""
+    server.says(completion("It is sunny."))
+    yield LanguageModel.objects.create(
+        name="real",
+        provider="openai",
+        base_url=server.url,
+        credential_token=secrets.encrypt("sk-of-the-operator"),
+        input_price_per_million=Decimal("2.5"),
+        output_price_per_million=Decimal(10),
+        timeout_seconds=1,
+        max_retries=0,
+    )
+    LanguageModel.objects.filter(name="real").delete()
+
+
+@pytest.fixture
+def stub(server: StubModel, real: LanguageModel) -> StubModel:
+    return server
+
+
+def tool(api: Api, port: int, name: str = "weather now", **more: Any) -> str:
+    """An http tool that calls the echo of the tool server; its id."""
+    body = {
+        "name": name,
+        "description": "Tells the weather.",
+        "kind": "http",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+        "http": {
+            "method": "GET",
+            "url": f"http://127.0.0.1:{port}/echo",
+            "headers": {"Authorization": "Bearer {{secret.token}}"},
+        },
+        "secrets": {"token": "hunter2-of-the-tenant"},
+        **more,
+    }
+    answer = api.post("tools", body)
+    assert answer.status == 201, answer.content
+    identifier: str = answer.json["id"]
+    return identifier
+
+
+def agent(api: Api, *tools: str, **more: Any) -> str:
+    body = {"name": "Ada", "role": "analyst", "description": "Looks.", "tool_ids": [*tools], **more}
+    answer = api.post("agents", body)
+    assert answer.status == 201, answer.content
+    identifier: str = answer.json["id"]
+    return identifier
+
+
+def whole(api: Api, run: Answer) -> Any:
+    return api.get(f"history/{run.json['execution_id']}").json
+
+
+def pool() -> Any:
+    """The pool of this process."""
+    database: Any = connection
+    return database.pool
+
+
+def only_execution(tenant: Tenant) -> Execution:
+    return Execution.objects.get(tenant=tenant)
+
+
+class TestRealModel:
+    def test_a_plain_answer(self, api: Api, stub: StubModel) -> None:
+        run = api.run(agent(api), model="real", prompt="What is the weather?")
+        assert run.status == 200
+        assert list(run.json) == [*CONTRACT, "warning"]
+        assert (run.json["model"], run.json["response"]) == ("real", "It is sunny.")
+        found = whole(api, run)
+        assert found["status"] == "succeeded"
+        assert found["stop_reason"] == "completed"
+        assert (found["provider"], found["error_code"]) == ("openai", None)
+        assert (found["input_tokens"], found["output_tokens"]) == (12, 3)
+        assert Decimal(found["cost_usd"]) == Decimal("0.00006")
+        assert found["created_at"] == run.json["executed_at"]
+        (step,) = found["steps"]
+        assert list(step) == [
+            "kind",
+            "name",
+            "input",
+            "output",
+            "input_tokens",
+            "output_tokens",
+            "latency_ms",
+            "error",
+        ]
+        assert json.loads(step.pop("input")) == [
+            {"role": "user", "content": "What is the weather?"}
+        ]
+        assert step.pop("latency_ms") >= 0
+        assert step == {
+            "kind": "model",
+            "name": "real",
+            "output": "It is sunny.",
+            "input_tokens": 12,
+            "output_tokens": 3,
+            "error": None,
+        }
+        assert stub.requests[0].body["messages"][0] == {
+            "role": "system",
+            "content": found["system_prompt"],
+        }
+
+    def test_an_answer_with_tools_has_the_contracts_fields_and_no_more(
+        self, api: Api, stub: StubModel, tool_port: int
+    ) -> None:
+        run = api.run(agent(api, tool(api, tool_port)), model="real")
+        assert list(run.json) == CONTRACT
+
+    def test_tools_are_called_and_every_step_is_on_record(
+        self, api: Api, stub: StubModel, tool_port: int
+    ) -> None:
+        declared = api.post("tools", {"name": "crystal ball", "description": "Tells all."}).json
+        identifier = agent(api, tool(api, tool_port), declared["id"])
+
+        def first(body: dict[str, Any]) -> Any:
+            (function,) = [offered["function"] for offered in body["tools"]]
+            assert function["description"] == "Tells the weather."
+            assert function["parameters"]["properties"] == {"city": {"type": "string"}}
+            name = function["name"]
+            assert name != "weather now"
+            assert name in body["messages"][0]["content"]
+            assert "crystal ball: Tells all." in body["messages"][0]["content"]
+            return completion(
+                "Let me see.",
+                calls=[
+                    (name, '{"city": "Oslo"}'),
+                    (name, '{"city": 7}'),
+                    (name, "nonsense"),
+                    ("invented", "{}"),
+                ],
+            )
+
+        stub.says(first, completion("It is sunny in Oslo."))
+        run = api.run(identifier, model="real")
+        assert (run.status, run.json["response"]) == (200, "It is sunny in Oslo.")
+        found = whole(api, run)
+        assert [step["kind"] for step in found["steps"]] == ["model", *["tool"] * 4, "model"]
+        assert [step["name"] for step in found["steps"]] == [
+            "real",
+            *["weather now"] * 3,
+            "invented",
+            "real",
+        ]
+        assert [step["error"] for step in found["steps"]] == [
+            None,
+            None,
+            "bad_arguments",
+            "bad_arguments",
+            "unknown_tool",
+            None,
+        ]
+        called = json.loads(found["steps"][1]["output"])
+        assert called["path"] == "/echo?city=Oslo"
+        assert (found["input_tokens"], found["output_tokens"]) == (24, 6)
+        # What the model was told is what is on record: each call once, in order.
+        told = stub.requests[1].body["messages"]
+        assert [message["role"] for message in told] == [
+            "system",
+            "user",
+            "assistant",
+            *["tool"] * 4,
+        ]
+        asked = [call["id"] for call in told[2]["tool_calls"]]
+        assert [message["tool_call_id"] for message in told[3:]] == asked
+        assert [message["content"] for message in told[3:]] == [
+            step["output"] for step in found["steps"][1:5]
+        ]
+
+    def test_no_secret_is_told_to_anybody(
+        self, api: Api, stub: StubModel, tool_port: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The tool's server echoes what it is sent, the secret with it."""
+        identifier = agent(api, tool(api, tool_port, name="weather"))
+        stub.says(completion(None, calls=[("weather", '{"city": "Oslo"}')]), completion("Done."))
+        run = api.run(identifier, model="real")
+        told = json.dumps([request.body for request in stub.requests])
+        seen = [run.content, api.get(f"history/{run.json['execution_id']}").content, told.encode()]
+        seen.append(api.get("history").content)
+        seen.append(str(list(Step.objects.values())).encode() + caplog.text.encode())
+        for text in seen:
+            assert b"hunter2" not in text
+            assert b"sk-of-the-operator" not in text
+            assert stub.url.encode() not in text
+
+    def test_a_models_own_name_and_the_agents_settings_go_out(
+        self, api: Api, stub: StubModel, real: LanguageModel
+    ) -> None:
+        real.upstream_name, real.max_output_tokens = "llama", 500
+        real.save()
+        identifier = agent(api, settings={"temperature": 0.5, "max_output_tokens": 900})
+        assert api.run(identifier, model="real").status == 200
+        body = stub.requests[0].body
+        assert (body["model"], body["temperature"], body["max_tokens"]) == ("llama", 0.5, 500)
+
+    def test_what_is_not_known_is_null(
+        self, api: Api, stub: StubModel, real: LanguageModel
+    ) -> None:
+        real.output_price_per_million = None
+        real.save()
+        found = whole(api, api.run(agent(api), model="real"))
+        assert (found["input_tokens"], found["cost_usd"]) == (12, None)
+        stub.says({**completion(), "usage": None})
+        found = whole(api, api.run(agent(api, name="Bo"), model="real"))
+        assert (found["input_tokens"], found["output_tokens"], found["cost_usd"]) == (None,) * 3
+
+    def test_text_that_the_database_cannot_hold(self, api: Api, stub: StubModel) -> None:
+        stub.says(
+            completion("a\0b\ud800", calls=[("no\0", '{"\0": "\ud800"}')]), completion("\0end")
+        )
+        run = api.run(agent(api), model="real")
+        assert (run.status, run.json["response"]) == (200, "\ufffdend")
+        assert whole(api, run)["response"] == "\ufffdend"
+
+
+class TestBounds:
+    def test_max_steps_ends_a_run_that_would_not(
+        self, api: Api, stub: StubModel, tool_port: int
+    ) -> None:
+        stub.says(completion("Again.", calls=[("weather", "{}")]))
+        identifier = agent(api, tool(api, tool_port, name="weather"), max_steps=3)
+        run = api.run(identifier, model="real")
+        assert run.status == 200
+        assert list(run.json) == [*CONTRACT, "status", "stop_reason", "warning"]
+        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_steps")
+        assert run.json["response"] == "Again."
+        assert len(stub.requests) == 3
+        found = whole(api, run)
+        assert found["status"] == "incomplete"
+        assert [step["error"] for step in found["steps"]] == [None] * 5 + ["not_called"]
+
+    def test_the_time_of_a_run_ends_it(
+        self, api: Api, stub: StubModel, tool_port: int, settings: Any
+    ) -> None:
+        settings.RUN_TIMEOUT_SECONDS = 1
+        http = {"method": "GET", "url": f"http://127.0.0.1:{tool_port}/slow?seconds=5"}
+        identifier = agent(api, tool(api, tool_port, name="slow", http=http, secrets={}))
+        stub.says(completion("Wait.", calls=[("slow", "{}"), ("slow", "{}")]))
+        run = api.run(identifier, model="real")
+        assert run.status == 200
+        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "run_timeout")
+        found = whole(api, run)
+        assert [step["error"] for step in found["steps"]] == [None, "timeout", "not_called"]
+        assert found["latency_ms"] < 3000
+
+    @pytest.mark.parametrize(
+        ("reason", "told"), [("length", "max_output_tokens"), ("content_filter", "content_filter")]
+    )
+    def test_an_answer_that_is_not_whole(
+        self, api: Api, stub: StubModel, reason: str, told: str
+    ) -> None:
+        stub.says(completion("It is", finish_reason=reason))
+        run = api.run(agent(api), model="real")
+        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", told)
+        assert run.json["response"] == "It is"
+
+
+class TestFailures:
+    def test_a_providers_failure_is_502_and_on_record(
+        self, api: Api, stub: StubModel, tenant: Tenant, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stub.says(error(429, "words of the provider", Retry_After="7"))
+        run = api.run(agent(api), model="real")
+        assert (run.status, run.error_code) == (502, "MODEL_ERROR")
+        assert run.details == {"provider": "openai", "status": 429, "retryable": True}
+        assert run.headers["x-ratelimit-remaining"] == "99"
+        execution = only_execution(tenant)
+        found = api.get(f"history/{execution.pk}").json
+        assert (found["status"], found["error_code"]) == ("failed", "MODEL_ERROR")
+        assert (found["stop_reason"], found["response"]) == ("model_error", "")
+        assert (found["input_tokens"], found["cost_usd"]) == (None, None)
+        assert [step["error"] for step in found["steps"]] == ["model_error"]
+        for text in (run.content.decode(), json.dumps(found), caplog.text):
+            assert "words of" not in text
+            assert stub.url not in text
+
+    def test_a_model_that_hangs_is_504_and_on_record(
+        self, api: Api, stub: StubModel, tenant: Tenant
+    ) -> None:
+        stub.says(HANG)
+        run = api.run(agent(api), model="real")
+        assert (run.status, run.error_code) == (504, "MODEL_TIMEOUT")
+        assert run.details == {"provider": "openai", "status": None, "retryable": True}
+        execution = only_execution(tenant)
+        assert (execution.status, execution.error_code) == ("failed", "MODEL_TIMEOUT")
+        assert execution.stop_reason == "model_timeout"
+
+    def test_what_was_paid_for_before_a_failure_is_told(
+        self, api: Api, stub: StubModel, tenant: Tenant
+    ) -> None:
+        stub.says(completion(None, calls=[("invented", "{}")]), error(500))
+        assert api.run(agent(api), model="real").status == 502
+        execution = only_execution(tenant)
+        assert (execution.input_tokens, execution.output_tokens) == (12, 3)
+        assert execution.cost_usd == Decimal("0.00006")
+
+    def test_a_fault_of_ours_leaves_no_run_running(
+        self, api: Api, stub: StubModel, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: Any) -> None:
+            raise RuntimeError
+
+        monkeypatch.setattr(services, "_looped", broken)
+        assert api.run(agent(api), model="real").status == 500
+        execution = only_execution(tenant)
+        assert (execution.status, execution.error_code) == ("failed", "INTERNAL_ERROR")
+
+    def test_an_sdk_that_is_not_installed_is_told_so(
+        self, api: Api, settings: Any, tenant: Tenant
+    ) -> None:
+        settings.MODEL_PROVIDERS = {**settings.MODEL_PROVIDERS, "x": "executions.nowhere.Nobody"}
+        LanguageModel.objects.create(name="missing", provider="x")
+        try:
+            run = api.run(agent(api), model="missing")
+        finally:
+            LanguageModel.objects.filter(name="missing").delete()
+        assert (run.status, run.error_code) == (502, "MODEL_ERROR")
+        assert run.details == {"provider": "x", "status": None, "retryable": False}
+        assert only_execution(tenant).status == "failed"
+
+
+class TestOnRecord:
+    def test_a_run_is_running_while_its_model_is_waited_for_and_holds_no_connection(
+        self, api: Api, stub: StubModel, tenant: Tenant
+    ) -> None:
+        seen: list[Any] = []
+
+        def look(_: dict[str, Any]) -> Any:
+            # In the server's thread: the run's own thread waits, without a connection.
+            try:
+                free = pool().get_stats()
+                seen.append((free["pool_size"], free["pool_available"]))
+                seen.append(Execution.objects.filter(tenant=tenant).values().get())
+                seen.append(api.get("history").json["items"][0])
+            finally:
+                connection.close()
+            return completion("Done.")
+
+        stub.says(look)
+        connection.close()
+        run = api.run(agent(api), model="real")
+        (size, available), row, item = seen
+        assert size == available
+        assert (row["status"], row["response"], row["stop_reason"]) == ("running", "", "")
+        assert row["finish_by"] > row["created_at"]
+        assert item["status"] == "running"
+        assert item["created_at"] == run.json["executed_at"]
+        assert whole(api, run)["status"] == "succeeded"
+
+    def test_steps_are_written_as_they_happen(
+        self, api: Api, stub: StubModel, tenant: Tenant
+    ) -> None:
+        seen: list[int] = []
+
+        def look(_: dict[str, Any]) -> Any:
+            seen.append(Step.objects.filter(execution__tenant=tenant).count())
+            connection.close()
+            return completion("Done." if len(seen) == 3 else None, calls=by_turn[len(seen)])
+
+        calls = [("invented", "{}")]
+        by_turn: list[Any] = [None, calls, calls, None]
+        stub.says(look)
+        assert api.run(agent(api), model="real").status == 200
+        assert seen == [0, 2, 4]
+
+    def test_an_agent_that_changes_before_a_run_begins_is_run_as_it_is(
+        self, api: Api, stub: StubModel
+    ) -> None:
+        identifier = agent(api)
+        api.run(identifier, model="real")
+        api.patch(f"agents/{identifier}", {"name": "Eve"})
+        stub.requests.clear()
+        run = api.run(identifier, model="real")
+        assert run.json["agent_name"] == "Eve"
+        assert len(stub.requests) == 1
+        assert whole(api, run)["system_prompt"].startswith("You are Eve")
+
+    def test_a_run_taken_for_lost_is_not_answered_with_200(
+        self, api: Api, stub: StubModel, tenant: Tenant
+    ) -> None:
+        def lose(_: dict[str, Any]) -> Any:
+            Execution.objects.filter(tenant=tenant).update(status="failed", error_code="LOST")
+            connection.close()
+            return completion()
+
+        stub.says(lose)
+        assert api.run(agent(api), model="real").status == 504
+        assert only_execution(tenant).error_code == "LOST"
+
+
+class TestMock:
+    def test_it_calls_what_the_prompt_asks_for_in_order_and_quotes_the_results(
+        self, api: Api, tool_port: int
+    ) -> None:
+        http = {"method": "GET", "url": f"http://127.0.0.1:{tool_port}/empty"}
+        one = tool(api, tool_port)
+        two = tool(api, tool_port, name="weather", http=http, secrets={})
+        prompt = (
+            'Please look.\n@weather now {"city": "Oslo"}\n  @weather {}  \n@unknown {}\n'
+            '@weather {broken\n@weather now {"city": "Rome"}\nThanks.'
+        )
+        run = api.run(agent(api, one, two), prompt=prompt)
+        assert list(run.json) == CONTRACT
+        found = whole(api, run)
+        assert [(step["kind"], step["name"]) for step in found["steps"]] == [
+            ("model", "gpt-4o"),
+            ("tool", "weather now"),
+            ("tool", "weather"),
+            ("tool", "weather now"),
+            ("model", "gpt-4o"),
+        ]
+        assert found["status"] == "succeeded"
+        response = run.json["response"]
+        assert response.startswith("[Mock Response] Agent Ada (analyst), with the tools weather")
+        assert response.index("city=Oslo") < response.index("city=Rome")
+        assert response.endswith("]")
+        assert "hunter2" not in json.dumps(found)
+        assert (found["provider"], found["input_tokens"], found["cost_usd"]) == ("mock", None, None)
+
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            "Hello @weather {}",
+            "@weather",
+            "@weather []",
+            "@weather {broken",
+            "@weatherx {}",
+            "weather {}",
+        ],
+    )
+    def test_other_prompts_get_the_contracts_mock(
+        self, api: Api, tool_port: int, prompt: str
+    ) -> None:
+        run = api.run(agent(api, tool(api, tool_port, name="weather")), prompt=prompt)
+        found = whole(api, run)
+        assert found["steps"] == []
+        assert f'was asked on gpt-4o: "{prompt}" [digest ' in run.json["response"]
+
+    def test_a_declared_tool_is_not_called(self, api: Api) -> None:
+        made = api.post("tools", {"name": "weather", "description": "x"}).json
+        run = api.run(agent(api, made["id"]), prompt="@weather {}")
+        assert whole(api, run)["steps"] == []
+
+    def test_one_step_is_not_enough_for_a_call(self, api: Api, tool_port: int) -> None:
+        identifier = agent(api, tool(api, tool_port, name="weather"), max_steps=1)
+        run = api.run(identifier, prompt="@weather {}")
+        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_steps")
+
+
+class TestTheAgentsModel:
+    def test_a_run_may_leave_the_model_out_when_the_agent_has_one(self, api: Api) -> None:
+        identifier = agent(api, model="gpt-4")
+        assert api.get(f"agents/{identifier}").json["model"] == "gpt-4"
+        run = api.post(f"agents/{identifier}/run", {"prompt": "p"})
+        assert (run.status, run.json["model"]) == (200, "gpt-4")
+        named = api.post(f"agents/{identifier}/run", {"prompt": "p", "model": "gpt-4o"})
+        assert named.json["model"] == "gpt-4o"
+
+    def test_without_one_the_call_has_to_name_it(self, api: Api) -> None:
+        identifier = agent(api)
+        run = api.post(f"agents/{identifier}/run", {"prompt": "p"})
+        assert run.status == 400
+        assert list(run.fields) == ["model"]
+        api.patch(f"agents/{identifier}", {"model": "gpt-4"})
+        assert api.post(f"agents/{identifier}/run", {"prompt": "p"}).status == 200
+        api.patch(f"agents/{identifier}", {"model": None})
+        assert api.post(f"agents/{identifier}/run", {"prompt": "p"}).status == 400
+
+    def test_null_is_no_model(self, api: Api) -> None:
+        run = api.post(f"agents/{agent(api)}/run", {"prompt": "p", "model": None})
+        assert list(run.fields) == ["model"]
+
+    def test_one_that_is_gone_is_told_like_any_other(self, api: Api, real: LanguageModel) -> None:
+        identifier = agent(api, model="real")
+        real.delete()
+        language_models.forget()
+        run = api.post(f"agents/{identifier}/run", {"prompt": "p"})
+        assert (run.status, run.error_code) == (400, "INVALID_MODEL")
+        assert run.details["provided_model"] == "real"
+
+    def test_an_agent_can_only_be_given_what_its_tenant_may_use(self) -> None:
+        api = api_of(TenantFactory.create(allowed_models=["gpt-4"]))
+        body = {"name": "a", "role": "r", "description": "d"}
+        refused = api.post("agents", {**body, "model": "gpt-4o"})
+        assert (refused.status, refused.error_code) == (400, "INVALID_MODEL")
+        assert refused.details == {"provided_model": "gpt-4o", "allowed_models": ["gpt-4"]}
+        made = api.post("agents", {**body, "model": "gpt-4"})
+        assert made.status == 201
+        patched = api.patch(f"agents/{made.json['id']}", {"model": "gpt-4o"})
+        assert patched.error_code == "INVALID_MODEL"
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("max_steps", 0),
+            ("max_steps", 51),
+            ("max_steps", "8"),
+            ("max_steps", 8.0),
+            ("max_steps", True),
+            ("max_steps", None),
+            ("model", 7),
+            ("settings", None),
+            ("settings", []),
+            ("settings", {"top_p": 1}),
+            ("settings", {"temperature": "1"}),
+            ("settings", {"temperature": True}),
+            ("settings", {"temperature": 2.1}),
+            ("settings", {"temperature": -0.1}),
+            ("settings", {"max_output_tokens": 0}),
+            ("settings", {"max_output_tokens": 1.5}),
+            ("settings", {"max_output_tokens": None}),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused_by_its_name(
+        self, api: Api, field: str, value: Any
+    ) -> None:
+        body = {"name": "a", "role": "r", "description": "d", field: value}
+        assert list(api.post("agents", body).fields) == [field]
+
+    def test_what_is_left_out_stays(self, api: Api) -> None:
+        given = {"model": "gpt-4", "max_steps": 3, "settings": {"temperature": 1}}
+        identifier = agent(api, **given)
+        body = {"name": "new", "role": "r", "description": "d"}
+        for method in ("PUT", "PATCH"):
+            found = api.call(method, f"agents/{identifier}", body).json
+            assert {name: found[name] for name in given} == given
+        assert api.get("agents").json["items"] == [found]
+        cleared = api.patch(f"agents/{identifier}", {"settings": {}}).json
+        assert cleared["settings"] == {}
+
+
+class TestTenants:
+    def test_nothing_of_a_run_is_reachable_by_another_tenant(
+        self, api: Api, other_api: Api, stub: StubModel, tool_port: int
+    ) -> None:
+        identifier = agent(api, tool(api, tool_port, name="weather"))
+        stub.says(
+            completion(None, calls=[("weather", '{"city": "Geheim"}')]), completion("Geheim.")
+        )
+        run = api.run(identifier, model="real", prompt="Geheim?")
+        foreign = other_api.get(f"history/{run.json['execution_id']}")
+        assert (foreign.status, foreign.error_code) == (403, "TENANT_ISOLATION_VIOLATION")
+        assert b"Geheim" not in foreign.content
+        assert other_api.get("history").json["items"] == []
+        assert other_api.run(identifier, model="real").status == 403
+        own = [row.pk for row in Step.objects.filter(execution=run.json["execution_id"])]
+        assert len(own) == 3
+
+    def test_two_tenants_tools_of_one_name_are_two_tools(
+        self, api: Api, other_api: Api, stub: StubModel, tool_port: int
+    ) -> None:
+        mine = agent(api, tool(api, tool_port, name="weather"))
+        theirs = agent(
+            other_api,
+            tool(other_api, tool_port, name="weather", secrets={"token": "token-of-the-other"}),
+        )
+        for caller, identifier in ((api, mine), (other_api, theirs)):
+            stub.says(completion(None, calls=[("weather", "{}")]), completion("Done."))
+            run = caller.run(identifier, model="real")
+            steps = whole(caller, run)["steps"]
+            assert json.loads(steps[1]["output"])["path"] == "/echo"
+
+    def test_the_allow_list_holds_for_real_models(self, stub: StubModel) -> None:
+        tenant = TenantFactory.create(allowed_models=["gpt-4o"])
+        api = api_of(tenant)
+        run = api.run(AgentFactory.create(tenant=tenant).pk, model="real")
+        assert run.error_code == "INVALID_MODEL"
+        assert stub.requests == []
+
+
+def test_costs_are_exact() -> None:
+    model = language_models.KnownModel(
+        "m",
+        "openai",
+        input_price_per_million=Decimal("0.15"),
+        output_price_per_million=Decimal("0.6"),
+    )
+    assert records.cost_usd(model, 1, 1) == Decimal("0.00000075")
+    assert records.cost_usd(model, 0, 0) == 0
+    assert records.cost_usd(model, None, 1) is None
+    assert records.cost_usd(language_models.KnownModel("m", "openai"), 1, 1) is None
+
+
+def test_many_runs_at_once_need_few_connections(api: Api, stub: StubModel, tenant: Tenant) -> None:
+    """More threads wait for the model at once than the pool has connections."""
+    connection.ensure_connection()
+    connection.close()
+    runs = pool().max_size * 2
+    together = threading.Barrier(runs)
+
+    def wait(_: dict[str, Any]) -> Any:
+        together.wait(30)
+        return completion()
+
+    stub.says(wait)
+    LanguageModel.objects.filter(name="real").update(timeout_seconds=30)
+    language_models.forget()
+    identifier = agent(api)
+    answers: list[Answer] = []
+
+    def one() -> None:
+        try:
+            answers.append(api.run(identifier, model="real"))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=one) for _ in range(runs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answer.status for answer in answers] == [200] * runs
+    executions = Execution.objects.filter(tenant=tenant)
+    assert {execution.status for execution in executions} == {"succeeded"}
+    assert len({uuid.UUID(answer.json["execution_id"]) for answer in answers}) == runs
