@@ -25,6 +25,10 @@ RUN mkdir static \
     && SECRET_KEY=unused DATABASE_URL=postgres://unused/unused REDIS_URL=redis://unused \
         python manage.py collectstatic --noinput --verbosity 0 \
     && python -m compileall -q manage.py map_project tools agents executions ratelimit
+# Collected, they need not be there twice; nobody reads a script's map or a translation's source here.
+RUN find /opt/venv -path '*/static/*' -type f ! -name '*.py*' -delete \
+    && find /opt/venv -name '*.po' -delete \
+    && find static -name '*.map' -delete
 
 
 FROM base AS app
