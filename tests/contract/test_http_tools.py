@@ -319,7 +319,8 @@ class TestCalledAlone:
 
     def test_arguments_are_checked(self, api: Api) -> None:
         path = f"tools/{made(api)['id']}/test"
-        for body in ({}, {"arguments": {}}, {"arguments": {"city": 5}}):
+        bodies: list[Any] = [{}, {"arguments": {}}, {"arguments": {"city": 5}}]
+        for body in bodies:
             answer = api.post(path, body)
             assert (answer.status, answer.json["error"]) == (200, "bad_arguments")
             assert "city" in answer.json["result"]
