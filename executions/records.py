@@ -8,19 +8,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models.functions import Now
 
 from agents.language_models import KnownModel
 from executions.loop import Outcome
 from executions.loop import Step as LoopStep
 from executions.models import Execution, Step
 
-# A run's last words may take a moment longer than the run.
-GRACE = timedelta(seconds=10)
 _MAX_ERROR = 100
 _MILLION = 1_000_000
 
@@ -88,16 +84,6 @@ class Record:
     def _close(self, **values: object) -> bool:
         running = Execution.objects.filter(pk=self.execution_id, status=Execution.Status.RUNNING)
         return running.update(**values) == 1
-
-
-def fail_lost_runs() -> int:
-    """Closes the runs whose process is gone: they go on, says the record, and their bound has passed.
-    Gives how many they were. Raises django.db.DatabaseError.
-    """
-    running = Execution.objects.filter(status=Execution.Status.RUNNING)
-    return running.filter(finish_by__lt=Now() - GRACE).update(
-        status=Execution.Status.FAILED, stop_reason="lost", error_code="LOST"
-    )
 
 
 def cost_usd(
