@@ -1,7 +1,6 @@
 """Fills the secrets' volume: a given value is written, a missing one is made, once.
 
-Runs before everything else. The services read the files, so no secret stands in the environment
-that `docker inspect` shows.
+Runs before everything else. The servers read the files, so `docker inspect` shows no secret of theirs.
 """
 
 import base64
