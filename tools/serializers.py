@@ -18,7 +18,7 @@ else:
 _OBJECT = {"type": "object", "additionalProperties": True}
 
 
-class HttpSerializer(serializers.Serializer[Any]):
+class HttpSerializer(StrictSerializer):
     """How a tool of the kind `http` is called."""
 
     method = serializers.ChoiceField(choices=["GET", "POST", "PUT", "PATCH", "DELETE"])

@@ -44,7 +44,10 @@ CODES = {
     "DUPLICATE_TOOL_NAME",
     "DUPLICATE_AGENT_NAME",
     "TOOL_IN_USE",
+    "TOOL_NOT_CALLABLE",
     "INVALID_MODEL",
+    "MODEL_ERROR",
+    "MODEL_TIMEOUT",
     "PROMPT_TOO_LONG",
     "MISSING_API_KEY",
     "INVALID_API_KEY",
@@ -143,7 +146,8 @@ def test_every_operation_of_the_api_has_its_errors_and_needs_a_key(name: str) ->
     assert ({"VALIDATION_ERROR", "MALFORMED_JSON"} <= codes) == ("requestBody" in operation)
     assert ({"403", "404"} <= responses) == ("{id}" in name)
     assert ("INVALID_PAGINATION" in codes) == (operation["operationId"].endswith("_list"))
-    assert ("RATE_LIMIT_EXCEEDED" in codes) == ("429" in responses) == name.endswith("/run")
+    limited = name.endswith(("/run", "/test"))
+    assert ("RATE_LIMIT_EXCEEDED" in codes) == ("429" in responses) == limited
 
 
 def test_every_error_code_of_the_contract_is_in_it() -> None:
@@ -160,16 +164,18 @@ def test_bodies_take_no_other_fields() -> None:
 
 
 def test_the_runs_headers_are_on_each_answer_that_has_them() -> None:
-    (run,) = (operation for name, operation in API.items() if name.endswith("/run"))
-    for status in ("200", "400", "403", "404", "415", "429"):
-        assert set(run["responses"][status]["headers"]) >= {
-            "X-RateLimit-Limit",
-            "X-RateLimit-Remaining",
-            "X-RateLimit-Reset",
-            "RateLimit-Policy",
-            "RateLimit",
-        }
-    assert "Retry-After" in run["responses"]["429"]["headers"]
+    limited = [found for name, found in API.items() if name.endswith(("/run", "/test"))]
+    assert len(limited) == 2
+    for operation in limited:
+        for status in ("200", "400", "403", "404", "415", "429"):
+            assert set(operation["responses"][status]["headers"]) >= {
+                "X-RateLimit-Limit",
+                "X-RateLimit-Remaining",
+                "X-RateLimit-Reset",
+                "RateLimit-Policy",
+                "RateLimit",
+            }
+        assert "Retry-After" in operation["responses"]["429"]["headers"]
 
 
 def test_the_committed_file_is_written_as_the_command_writes_it() -> None:
