@@ -6,7 +6,7 @@ from tests.factories import TenantFactory
 
 
 def test_a_database_that_became_a_standby_is_unavailable_and_no_fault_of_ours() -> None:
-    with pytest.raises(DatabaseError) as caught, transaction.atomic():
+    with pytest.raises(DatabaseError) as caught, transaction.atomic():  # noqa: PT012
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION READ ONLY")
         TenantFactory.create()
