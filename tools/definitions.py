@@ -40,27 +40,30 @@ def _is_secret(value: object) -> bool:
 
 def problems_of(tool: Tool) -> Problems:
     """All that is wrong with a tool as it would be saved; its `config` is made whole."""
-    problems = _fields_problems(tool)
-    if not problems and tool.kind in INVOKERS:
-        found = invoker(tool.kind).crossed(tool.config, tool.parameters, tool.secret_names)
-        return {"config": found} if found else {}
-    return problems
-
-
-def _fields_problems(tool: Tool) -> Problems:
-    problems: Problems = {}
     if found := schemas.problems(tool.parameters):
-        problems["parameters"] = found
-    if tool.kind in INVOKERS:
-        try:
-            tool.config = checked_config(tool.kind, tool.config)
-        except ConfigError as error:
-            problems["config"] = error.problems
-    elif tool.config is not None or tool.secret_names:
-        problems["config"] = ["A declared tool is not called, and has no configuration or secrets."]
+        return {"parameters": found}
+    return misfits(tool)
+
+
+def misfits(tool: Tool) -> Problems:
+    """The same of a tool whose `parameters` were looked at before."""
+    problems: Problems = {}
     if len(tool.secret_names) > MAX_SECRETS:
         problems["secrets"] = [f"A tool has at most {MAX_SECRETS} secrets."]
+    if found := _config_problems(tool):
+        problems["config"] = found
     return problems
+
+
+def _config_problems(tool: Tool) -> list[str]:
+    if tool.kind not in INVOKERS:
+        has_any = tool.config is not None or tool.secret_names
+        return ["A declared tool has no configuration and no secrets."] if has_any else []
+    try:
+        tool.config = checked_config(tool.kind, tool.config)
+    except ConfigError as error:
+        return error.problems
+    return invoker(tool.kind).crossed(tool.config, tool.parameters, tool.secret_names)
 
 
 def checked_config(kind: str, config: Any) -> dict[str, Any]:

@@ -74,5 +74,8 @@ class Tool(TenantOwned):
         from tools.definitions import problems_of
 
         super().clean()
-        if problems := problems_of(self):
-            raise ValidationError(dict(problems))
+        problems = problems_of(self)
+        if problems:
+            # Not by field: a form need not have them all.
+            told = [f"{name}: {text}" for name, texts in problems.items() for text in texts]
+            raise ValidationError(told)

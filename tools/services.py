@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from map_project.api import secrets
 from map_project.api.errors import validation_error
-from tools.definitions import problems_of
+from tools.definitions import misfits
 from tools.invokers import INVOKERS
 from tools.models import Tool
 
@@ -23,6 +23,7 @@ def create_tool(*, tenant_id: uuid.UUID, **fields: Any) -> Tool:
     """A new tool. Raises ApiError `VALIDATION_ERROR`, and IntegrityError where the name is taken.
 
     `http` is the configuration of the kind `http`; `secrets` maps names to values, or to None.
+    Each field by itself has been looked at (`tools.serializers`, or `Tool.clean`).
     """
     if fields.keys() <= _TEXTS:
         return Tool.objects.create(tenant_id=tenant_id, **fields)
@@ -73,7 +74,7 @@ def _apply(tool: Tool, fields: Mapping[str, Any]) -> None:
     if sent := fields.get("secrets"):
         problems |= _keep_secrets(tool, sent)
     # In the API the configuration bears the name of its kind.
-    found = problems_of(tool)
+    found = misfits(tool)
     problems |= {tool.kind if name == "config" else name: found[name] for name in found}
     if problems:
         raise validation_error(problems)

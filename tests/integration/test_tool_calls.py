@@ -13,18 +13,21 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from django.conf import LazySettings
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import connection
 
 from map_project.api import secrets
 from map_project.api.checks import check_secrets
 from map_project.tenants.models import Tenant
-from tests.api import Api
+from tests.api import Api, LiveApi
+from tests.at_once import at_once
 from tests.factories import AgentFactory, ToolFactory
 from tests.live import serving
 from tests.tool_server import tool_server
@@ -325,13 +328,41 @@ def test_no_connection_is_held_while_a_tool_is_waited_for(
 
 
 def test_a_live_server_calls_what_its_operator_allows(tenant: Tenant, api: Api, port: int) -> None:
-    from tests.api import LiveApi
-
     http = {"method": "GET", "url": f"http://127.0.0.1:{port}/echo"}
     tool = create_tool(tenant_id=tenant.pk, name="n", description="d", kind="http", http=http)
     with serving(TOOL_ALLOWED_NETWORKS="127.0.0.1/32, fd00::/8", WEB_CONCURRENCY="1") as live_port:
         answer = LiveApi(live_port, api.key).post(f"tools/{tool.pk}/test", {"arguments": {}})
     assert (answer.status, answer.json["ok"]) == (200, True), answer.content
+
+
+def test_secrets_that_are_set_at_once_are_all_kept(
+    live_api: LiveApi, tenant: Tenant, base: str
+) -> None:
+    http = {"method": "GET", "url": f"{base}/echo"}
+    tool = create_tool(tenant_id=tenant.pk, name="n", description="d", kind="http", http=http)
+    names = [f"s{number}" for number in range(12)]
+    answers = at_once(
+        [partial(live_api.patch, f"tools/{tool.pk}", {"secrets": {name: name}}) for name in names]
+    )
+    assert {answer.status for answer in answers} == {200}
+    opened = secrets.decrypt(_row(tenant, tool.pk)["secrets_token"])
+    assert json.loads(opened) == {name: name for name in names}
+
+
+def test_the_admins_form_checks_what_the_api_does(tenant: Tenant) -> None:
+    tool = ToolFactory.build(tenant=tenant)
+    tool.full_clean()
+    tool.kind, tool.config = "http", {"method": "GET", "url": "http://example.com/"}
+    tool.full_clean()
+    assert tool.config["timeout_seconds"] == 10
+    wrong: list[Any] = [None, [], {"method": "GET"}, {"method": "GET", "url": "http://a.test/{a}"}]
+    for config in wrong:
+        tool.config = config
+        with pytest.raises(ValidationError, match="config: "):
+            tool.clean()
+    tool.kind, tool.config, tool.parameters = "declared", None, {"type": "string"}
+    with pytest.raises(ValidationError, match="parameters: "):
+        tool.clean()
 
 
 def test_a_row_is_all_a_call_needs(tenant: Tenant, base: str) -> None:

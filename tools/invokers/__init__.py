@@ -121,6 +121,8 @@ def call(tool: CallableTool, arguments_json: str, *, deadline: float) -> ToolRes
         text = _called(tool, arguments_json, deadline)
     except ToolFailed as failed:
         error, text = failed.code, failed.text
+        if error == "refused":
+            logger.warning("the tool %s leads where no tool may", tool.id)
     except Exception as unforeseen:
         # Where, but not its message, in which a secret may stand.
         logger.error(
