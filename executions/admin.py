@@ -7,7 +7,7 @@ and nothing is counted. What filters and search have to look through is bounded 
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,7 +25,7 @@ from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
     DropdownFilter,
-    RangeDateTimeFilter,
+    RangeDateFilter,
     TextFilter,
 )
 from unfold.paginator import InfinitePaginator
@@ -140,9 +140,21 @@ class PeriodFilter(DropdownFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         span = PERIODS[self.value()][1]
-        if span is None or has_dates(request):
+        if span is None or any(dates(request)):
             return queryset
         return queryset.filter(created_at__gte=timezone.now() - span)
+
+
+class DatesFilter(RangeDateFilter):
+    """From the begin of a day (UTC) to the end of one; what is no date is left out."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        first, last = dates(request)
+        if first:
+            queryset = queryset.filter(created_at__gte=first)
+        if last:
+            queryset = queryset.filter(created_at__lt=last + timedelta(days=1))
+        return queryset
 
 
 class AgentFilter(TextFilter):
@@ -178,9 +190,16 @@ def period(text: Any) -> str:
     return name if name in PERIODS else DEFAULT_PERIOD
 
 
-def has_dates(request: HttpRequest) -> bool:
-    """Whether a first or a last day is asked for."""
-    return any(request.GET.get(f"created_at_{end}_0") for end in ("from", "to"))
+def dates(request: HttpRequest) -> tuple[datetime | None, datetime | None]:
+    """The first and the last day asked for, as they begin; None for what is none."""
+    return _day(request.GET.get("created_at_from")), _day(request.GET.get("created_at_to"))
+
+
+def _day(text: str | None) -> datetime | None:
+    try:
+        return datetime.strptime(text or "", "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 @admin.register(Execution)
@@ -195,7 +214,7 @@ class ExecutionAdmin(ReadOnly):
         AgentFilter,
         ModelFilter,
         ("status", ChoicesDropdownFilter),
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", DatesFilter),
     )
     list_filter_submit = True
     list_select_related = ("tenant",)
@@ -222,7 +241,8 @@ class ExecutionAdmin(ReadOnly):
         """Within a tenant and a stretch of time, since every text in it has to be read."""
         if not search_term:
             return queryset, False
-        bounded = has_dates(request) or period(request.GET.get("period")) != "all"
+        first, last = dates(request)
+        bounded = first if first or last else period(request.GET.get("period")) != "all"
         if not (bounded and request.GET.get("tenant__id__exact")):
             messages.warning(request, "To search, choose a tenant and a period (see Filters).")
             return queryset.none(), False

@@ -45,9 +45,12 @@ class DeskSite(UnfoldAdminSite):
     ) -> HttpResponse:
         from map_project.desk.dashboard import dashboard
 
-        context = {**self.each_context(request), **dashboard(request), **(extra_context or {})}
+        sees = request.user.has_perm("executions.view_execution")
+        shown = dashboard(request) if sees else {"title": self.index_title}
+        context = {**self.each_context(request), **shown, **(extra_context or {})}
         request.current_app = self.name
-        return TemplateResponse(request, "desk/dashboard.html", context)
+        template = "desk/dashboard.html" if sees else "desk/no_group.html"
+        return TemplateResponse(request, template, context)
 
     def search(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -302,7 +302,7 @@ def ask(  # a page with a question on it
 
 
 def show_key(page: Any, request: HttpRequest, key: ApiKey, text: str) -> HttpResponse:
-    """The key, which nobody can read again: the page is kept nowhere."""
+    """The key, which nobody can read again; like every page of the admin it is `no-store`."""
     context = {
         **page.admin_site.each_context(request),
         "title": "The new key",
@@ -311,8 +311,7 @@ def show_key(page: Any, request: HttpRequest, key: ApiKey, text: str) -> HttpRes
         "text": text,
         "back": tenant_url(key.tenant_id),
     }
-    headers = {"Cache-Control": "no-store"}
-    return TemplateResponse(request, "desk/new_key.html", context, headers=headers)
+    return TemplateResponse(request, "desk/new_key.html", context)
 
 
 def log(request: HttpRequest, changed: Tenant | ApiKey, text: str, *, flag: int = CHANGE) -> None:

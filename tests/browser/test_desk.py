@@ -1,0 +1,196 @@
+"""The desk as people use it: in a browser, against a live server, with the API beside it."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from executions.models import Execution
+from map_project.tenants.models import Tenant
+from tests.api import LiveApi
+from tests.browser.chromium import PHONE, Visit
+from tests.browser.conftest import PASSWORD, account
+from tests.checkouts import eventually
+from tests.factories import AgentFactory, ExecutionFactory
+
+pytestmark = pytest.mark.slow
+
+Visitor = Callable[..., Visit]
+
+
+@pytest.fixture
+def execution(tenant: Tenant) -> Execution:
+    """One that failed, and some that did not."""
+    agent = AgentFactory.create(tenant=tenant, name="Researcher")
+    ExecutionFactory.create_batch(3, agent=agent)
+    return ExecutionFactory.create(
+        agent=agent,
+        prompt="What <b>changed</b> in the third quarter?\nBriefly.",
+        response="Prices did.",
+        status="failed",
+        error_code="MODEL_TIMEOUT",
+    )
+
+
+def test_the_dashboard_shows_what_was_run(visit: Visitor, execution: Execution) -> None:
+    desk = visit("operator")
+    for name in ("1 hour", "24 hours", "7 days", "30 days"):
+        desk.page.get_by_role("link", name=name, exact=True).click()
+        desk.page.wait_for_load_state("networkidle")
+        expect(desk.page.get_by_role("img", name="Runs by time and status")).to_be_visible()
+        expect(desk.page.get_by_role("img", name="Failures by error code")).to_be_visible()
+    expect(desk.page.get_by_label("Quota right now")).to_contain_text("of 100 in 60 s")
+    expect(desk.page.get_by_label("Latest runs")).to_contain_text("Researcher")
+    drawn = desk.page.evaluate(
+        "[...document.querySelectorAll('canvas')].map(canvas => Chart.getChart(canvas).config.type)"
+    )
+    assert drawn == ["bar", "doughnut", "bar", "line"]
+
+
+def test_an_execution_is_drawn_whole(visit: Visitor, execution: Execution) -> None:
+    desk = visit("operator")
+    desk.open(f"/admin/executions/execution/?tenant__id__exact={execution.tenant_id}")
+    expect(desk.page.locator("#result_list tbody tr")).to_have_count(4)
+    desk.page.get_by_text("MODEL_TIMEOUT").click()
+    desk.page.get_by_role("link", name=re.compile("What <b>changed")).click()
+    expect(desk.page.locator("#prompt")).to_have_text(execution.prompt)
+    expect(desk.page.locator("#response")).to_have_text("Prices did.")
+    desk.page.get_by_role("button", name="Copy").first.click()
+    assert desk.page.evaluate("navigator.clipboard.readText()") == execution.prompt
+
+
+def test_the_history_is_searched_within_a_tenant(visit: Visitor, execution: Execution) -> None:
+    desk = visit("operator")
+    desk.open("/admin/executions/execution/")
+    desk.page.get_by_placeholder("Prompt and response").fill("third quarter")
+    desk.page.keyboard.press("Enter")
+    expect(desk.page.get_by_text("choose a tenant and a period")).to_be_visible()
+    desk.open(f"/admin/executions/execution/?tenant__id__exact={execution.tenant_id}")
+    desk.page.get_by_placeholder("Prompt and response").fill("third quarter")
+    desk.page.keyboard.press("Enter")
+    expect(desk.page.locator("#result_list tbody tr")).to_have_count(1)
+
+
+def test_a_key_is_issued_used_rotated_and_revoked(
+    visit: Visitor, tenant: Tenant, desk_port: int
+) -> None:
+    desk = visit("operator")
+    desk.open(f"/admin/tenants/tenant/{tenant.pk}/change/")
+    desk.page.get_by_role("link", name="Issue key").click()
+    desk.page.get_by_label("Name").fill("production")
+    desk.page.get_by_role("button", name="Issue key").click()
+    key = shown_key(desk)
+    assert LiveApi(desk_port, key).get("tools").status == 200
+
+    desk.page.get_by_role("link", name=f"Back to {tenant}").click()
+    assert key not in desk.page.content()
+    desk.page.get_by_role("link", name="Rotate").click()
+    desk.page.get_by_label("The old key stays valid for").select_option("1 hour")
+    desk.page.get_by_role("button", name="Rotate").click()
+    rotated = shown_key(desk)
+    assert rotated != key
+    assert LiveApi(desk_port, key).get("tools").status == 200
+    assert LiveApi(desk_port, rotated).get("tools").status == 200
+
+    desk.page.get_by_role("link", name=f"Back to {tenant}").click()
+    row = desk.page.get_by_role("row").filter(has_text=rotated[:12])
+    row.get_by_role("link", name="Revoke").click()
+    desk.page.get_by_role("button", name="Revoke").click()
+    expect(desk.page.get_by_text("is revoked")).to_be_visible()
+    assert eventually(lambda: LiveApi(desk_port, rotated).get("tools").status == 401, 2)
+    assert LiveApi(desk_port, key).get("tools").status == 200
+
+
+def shown_key(desk: Visit) -> str:
+    """The key on the page, which its button copies."""
+    key = desk.page.locator("#new-key").inner_text()
+    assert re.fullmatch(r"map_[\w-]{43}", key)
+    desk.page.get_by_role("button", name="Copy").click()
+    assert desk.page.evaluate("navigator.clipboard.readText()") == key
+    return key
+
+
+def test_a_quota_is_lowered_and_its_window_reset(
+    visit: Visitor, tenant: Tenant, api: LiveApi, desk_port: int
+) -> None:
+    agent = AgentFactory.create(tenant=tenant)
+    live = LiveApi(desk_port, api.key)
+    assert [live.run(agent.pk).status for _ in range(2)] == [200, 200]
+    desk = visit("operator")
+    desk.open(f"/admin/tenants/tenant/{tenant.pk}/change/")
+    expect(desk.page.get_by_label("Quota right now")).to_contain_text("2 of 100")
+    desk.page.get_by_label("Rate limit requests").fill("2")
+    desk.page.get_by_role("button", name="Save", exact=True).click()
+    desk.page.wait_for_load_state("networkidle")
+    assert eventually(lambda: live.run(agent.pk).status == 429, 2)
+    desk.open(f"/admin/tenants/tenant/{tenant.pk}/change/")
+    desk.page.get_by_role("button", name="Reset window").click()
+    expect(desk.page.get_by_text("is empty again")).to_be_visible()
+    assert live.run(agent.pk).status == 200
+
+
+def test_an_auditor_reads_and_changes_nothing(visit: Visitor, execution: Execution) -> None:
+    desk = visit("auditor")
+    tenant = execution.tenant
+    desk.open(f"/admin/tenants/tenant/{tenant.pk}/change/")
+    expect(desk.page.get_by_label("API keys")).to_be_visible()
+    for name in ("Issue key", "Rotate", "Revoke"):
+        expect(desk.page.get_by_role("link", name=name)).to_have_count(0)
+    for name in ("Save", "Reset window"):
+        expect(desk.page.get_by_role("button", name=name)).to_have_count(0)
+    for kind in ("tools/tool", "agents/agent", "tenants/tenant", "tenants/apikey", "auth/user"):
+        desk.open(f"/admin/{kind}/")
+        assert desk.page.locator("a[href$='/add/']").count() == 0, kind
+
+
+def test_a_wrong_password_ten_times(visit: Visitor) -> None:
+    stranger, name = visit(), account("operator")
+    stranger.open("/admin/")
+    for _ in range(10):
+        stranger.try_password(name, "wrong")
+        stranger.page.wait_for_load_state("networkidle")
+    assert "Wait 15 minutes" in stranger.text
+    # The right one comes too late, for who sits there; not for its owner elsewhere.
+    stranger.open("/admin/")
+    stranger.try_password(name, PASSWORD)
+    expect(stranger.page.get_by_text("Wait 15 minutes")).to_be_visible()
+    assert all("429" in problem for problem in stranger.problems)
+    stranger.problems.clear()
+    owner = visit()
+    owner.sign_in(name, PASSWORD)
+    expect(owner.page.get_by_role("heading", name="Dashboard")).to_be_visible()
+
+
+def test_everything_fits_a_phone(visit: Visitor, execution: Execution) -> None:
+    desk = visit("operator", PHONE)
+    for path in (
+        "/admin/",
+        f"/admin/tenants/tenant/{execution.tenant_id}/change/",
+        f"/admin/executions/execution/{execution.pk}/change/",
+        "/admin/executions/execution/",
+        "/admin/tenants/tenant/",
+    ):
+        desk.open(path)
+        assert desk.page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], path
+
+
+def test_anything_is_found_by_its_name(visit: Visitor, execution: Execution) -> None:
+    desk = visit("operator")
+    desk.page.get_by_role("button", name="Find by name or id").click()
+    field = desk.page.get_by_placeholder("Type to search")
+    field.press_sequentially(str(execution.pk), delay=1)
+    desk.page.locator("#command-results a").click()
+    expect(desk.page.locator("#response")).to_have_text("Prices did.")
+
+
+def test_the_tools_on_offer_are_the_tenants_own(
+    visit: Visitor, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    agent = AgentFactory.create(tenant=tenant, with_tools=1)
+    foreign = AgentFactory.create(tenant=other_tenant, with_tools=1).tools.get()
+    desk = visit("operator")
+    desk.open(f"/admin/agents/agent/{agent.pk}/change/")
+    desk.page.locator(".select2-search__field").click()
+    expect(desk.page.locator(".select2-results__option").first).to_contain_text("tool ")
+    assert foreign.name not in desk.page.locator(".select2-results").inner_text()

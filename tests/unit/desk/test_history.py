@@ -1,0 +1,154 @@
+"""The history at the desk: pages by place, bounded search, nothing counted."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import CharField, Func, QuerySet, Value
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from executions.admin import AgentFilter
+from executions.models import Execution
+from map_project.tenants.models import Tenant
+from tests.factories import AgentFactory, ExecutionFactory
+
+PATH = "/admin/executions/execution/"
+
+
+def listed(client: Client, **parameters: Any) -> Any:
+    """The page's change list."""
+    answer = client.get(PATH, parameters)
+    assert answer.status_code == 200
+    return answer.context["cl"]
+
+
+@pytest.fixture
+def runs(tenant: Tenant) -> list[Execution]:
+    """120 of one tenant, some at the same moment, the newest first."""
+    agent = AgentFactory.create(tenant=tenant)
+    now = timezone.now()
+    made = [
+        Execution(
+            tenant=tenant,
+            agent_id=agent.pk,
+            agent_name=agent.name,
+            prompt=f"number {n}.",
+            status="succeeded",
+            latency_ms=n,
+        )
+        for n in range(120)
+    ]
+    for n, run in enumerate(made):
+        run.created_at = now - timedelta(minutes=n // 7)
+    Execution.objects.bulk_create(made)
+    return list(Execution.objects.filter(tenant=tenant))
+
+
+def test_pages_follow_each_other_without_gap_or_repetition(
+    operator: Client, tenant: Tenant, runs: list[Execution]
+) -> None:
+    seen, url = [], f"{PATH}?tenant__id__exact={tenant.pk}"
+    while url:
+        page = operator.get(url).context["cl"]
+        seen += [run.pk for run in page.result_list]
+        url = f"{PATH}{page.older_url}" if page.older_url else ""
+    assert seen == [run.pk for run in runs]
+
+
+def test_a_page_counts_nothing(operator: Client, tenant: Tenant, runs: list[Execution]) -> None:
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        listed(operator, tenant__id__exact=tenant.pk)
+        listed(operator)
+    statements = [query["sql"] for query in queries if "executions_execution" in query["sql"]]
+    assert len(statements) == 2
+    assert all("COUNT" not in sql and "LIMIT 51" in sql for sql in statements)
+    assert all('"executions_execution"."response"' not in sql for sql in statements)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        "nonsense",
+        "2026-01-01_x",
+        f"x_{uuid.uuid4()}",
+        "9999-99-99T00:00:00_" + str(uuid.uuid4()),
+    ],
+)
+def test_a_place_that_is_none_is_the_first_page(
+    operator: Client, tenant: Tenant, runs: list[Execution], place: str
+) -> None:
+    page = listed(operator, tenant__id__exact=tenant.pk, before=place)
+    assert page.result_list[0].pk == runs[0].pk
+
+
+def test_filters(operator: Client, tenant: Tenant) -> None:
+    agent = AgentFactory.create(tenant=tenant, name="Researcher")
+    failed = ExecutionFactory.create(agent=agent, status="failed", model="gpt-4")
+    old = ExecutionFactory.create(agent=agent, created_at=timezone.now() - timedelta(days=20))
+    other = ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant))
+
+    def found(**parameters: Any) -> set[uuid.UUID]:
+        page = listed(operator, tenant__id__exact=tenant.pk, **parameters)
+        return {run.pk for run in page.result_list}
+
+    assert found() == {failed.pk, other.pk}
+    assert found(period="30d") == {failed.pk, other.pk, old.pk}
+    assert found(period="all", agent="Researcher") == {failed.pk, old.pk}
+    assert found(agent=str(agent.pk)) == {failed.pk}
+    assert found(agent="researcher") == set()
+    assert found(model="gpt-4") == {failed.pk}
+    day = f"{old.created_at:%Y-%m-%d}"
+    assert found(created_at_from=day, created_at_to=day) == {old.pk}
+    assert found(created_at_to="nonsense") == {failed.pk, other.pk}
+
+
+def test_search_reads_one_tenant_and_a_stretch_of_time(
+    operator: Client, tenant: Tenant, runs: list[Execution]
+) -> None:
+    wanted = {"q": "NUMBER 17."}
+    assert len(listed(operator, tenant__id__exact=tenant.pk, **wanted).result_list) == 1
+    assert not listed(operator, **wanted).result_list
+    for unbounded in ({"period": "all"}, {"created_at_to": "2030-01-01"}):
+        page = listed(operator, tenant__id__exact=tenant.pk, **unbounded, **wanted)
+        assert not page.result_list
+
+
+def test_what_takes_too_long_is_said(
+    operator: Client, tenant: Tenant, runs: list[Execution], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(_: object, __: object, executions: QuerySet[Execution]) -> QuerySet[Execution]:
+        return executions.annotate(
+            waited=Func(Value(5.0), function="pg_sleep", output_field=CharField())
+        ).exclude(waited__isnull=True)
+
+    monkeypatch.setattr(AgentFilter, "queryset", slow)
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 50")
+        answer = operator.get(PATH)
+        cursor.execute("RESET statement_timeout")
+    assert answer.status_code == 200
+    assert b"too much to look through" in answer.content
+
+
+def test_an_execution_is_shown_as_it_is(operator: Client, tenant: Tenant) -> None:
+    run = ExecutionFactory.create(
+        agent=AgentFactory.create(tenant=tenant),
+        prompt="<script>alert(1)</script>\n  two",
+        status="odd",
+    )
+    page = operator.get(
+        reverse("admin:executions_execution_change", args=[run.pk])
+    ).content.decode()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\n  two" in page
+    assert "<script>alert" not in page
+    assert "desk-plain" in page
+    missing = reverse("admin:executions_execution_change", args=[uuid.uuid4()])
+    assert operator.get(missing).status_code == 302

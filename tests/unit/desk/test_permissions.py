@@ -1,0 +1,116 @@
+"""Who may do what: operators govern, auditors read, nobody edits the log."""
+
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+
+from map_project.desk import groups
+from map_project.tenants.keys import issue_key
+from map_project.tenants.models import Tenant
+from tests.factories import AgentFactory, ExecutionFactory
+
+KINDS = ["tenants_tenant", "tenants_apikey", "tools_tool", "agents_agent", "executions_execution"]
+READ_BY_ALL = [*KINDS, "admin_logentry", "axes_accessattempt"]
+
+
+@pytest.fixture
+def rows(tenant: Tenant) -> dict[str, Any]:
+    agent = AgentFactory.create(tenant=tenant, with_tools=1)
+    return {
+        "tenants_tenant": tenant,
+        "tenants_apikey": issue_key(tenant=tenant)[0],
+        "tools_tool": agent.tools.get(),
+        "agents_agent": agent,
+        "executions_execution": ExecutionFactory.create(agent=agent),
+    }
+
+
+def page(kind: str, verb: str, *args: object) -> str:
+    return reverse(f"admin:{kind}_{verb}", args=args)
+
+
+@pytest.mark.parametrize("kind", READ_BY_ALL)
+def test_both_kinds_read(operator: Client, auditor: Client, kind: str) -> None:
+    for client in (operator, auditor):
+        assert client.get(page(kind, "changelist")).status_code == 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_auditor_changes_nothing(auditor: Client, rows: dict[str, Any], kind: str) -> None:
+    row = rows[kind]
+    before = type(row).objects.filter(pk=row.pk).values().get()
+    assert auditor.get(page(kind, "change", row.pk)).status_code == 200
+    for path in (
+        page(kind, "change", row.pk),
+        page(kind, "delete", row.pk),
+        page(kind, "add"),
+    ):
+        assert auditor.post(path, {"name": "changed", "post": "yes"}).status_code == 403, path
+    assert type(row).objects.filter(pk=row.pk).values().get() == before
+
+
+def test_an_auditor_issues_rotates_revokes_and_resets_nothing(
+    auditor: Client, rows: dict[str, Any]
+) -> None:
+    tenant, key = rows["tenants_tenant"], rows["tenants_apikey"]
+    for path in (
+        reverse("admin:issue_key", args=[tenant.pk]),
+        reverse("admin:reset_window", args=[tenant.pk]),
+        reverse("admin:rotate_key", args=[key.pk]),
+        reverse("admin:revoke_key", args=[key.pk]),
+    ):
+        assert auditor.get(path).status_code == 403, path
+        assert auditor.post(path, {"grace": "0"}).status_code == 403, path
+    key.refresh_from_db()
+    assert (key.revoked_at, tenant.api_keys.count()) == (None, 1)
+
+
+def test_operators_do_not_manage_staff(operator: Client, auditor: Client) -> None:
+    assert operator.get(page("auth_user", "changelist")).status_code == 403
+    assert auditor.get(page("auth_user", "changelist")).status_code == 200
+    assert auditor.get(page("auth_user", "add")).status_code == 403
+
+
+def test_nobody_edits_the_log_or_deletes_staff(superuser: Client, operator: Client) -> None:
+    operator.post(page("tenants_tenant", "add"), {"name": "logged", "is_active": "on"})
+    entry = LogEntry.objects.latest("pk")
+    assert superuser.get(page("admin_logentry", "changelist")).status_code == 200
+    for path in (
+        page("admin_logentry", "add"),
+        page("admin_logentry", "delete", entry.pk),
+        page("admin_logentry", "change", entry.pk),
+        page("auth_user", "delete", User.objects.latest("pk").pk),
+    ):
+        assert superuser.post(path, {"post": "yes"}).status_code == 403, path
+
+
+def test_the_groups_have_what_the_tables_say_of_every_admin() -> None:
+    known = {f"{model._meta.app_label}.{model._meta.model_name}" for model in admin.site._registry}
+    assert groups.OPERATORS.keys() <= known | {"agents.agenttool"}
+    for name, table in ((groups.OPERATOR, groups.OPERATORS), (groups.AUDITOR, groups.AUDITORS)):
+        granted = Group.objects.get(name=name).permissions.all()
+        assert len(granted) == sum(map(len, table.values()))
+    assert all(verbs == ("view",) for verbs in groups.AUDITORS.values())
+
+
+def test_a_hash_of_a_password_is_shown_to_nobody(auditor: Client) -> None:
+    user = User.objects.create_user("hashed", password="something-long-enough")
+    content = auditor.get(page("auth_user", "change", user.pk)).content.decode()
+    assert user.password.rpartition("$")[2] not in content
+
+
+def test_whoever_has_no_group_sees_nothing() -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("nobody", is_staff=True))
+    index = client.get(reverse("admin:index"))
+    assert index.status_code == 200
+    assert b"in no group" in index.content
+    assert b"Latest runs" not in index.content
+    assert b"execution" not in client.get(reverse("admin:search"), {"s": "a"}).content
+    for kind in READ_BY_ALL:
+        assert client.get(page(kind, "changelist")).status_code == 403

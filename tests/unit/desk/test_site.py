@@ -1,0 +1,106 @@
+"""What holds for every page of the desk."""
+
+import base64
+import subprocess
+import sys
+
+import pytest
+from django.conf import LazySettings, settings
+from django.test import Client
+
+from map_project.desk import quotas
+from map_project.tenants.models import Tenant
+from ratelimit.limiter import LimiterUnavailable
+from tests.factories import AgentFactory, ExecutionFactory
+from tests.live import database_url
+
+
+@pytest.mark.parametrize(
+    "path", ["/admin/", "/admin/login/", "/admin/tenants/tenant/", "/admin/jsi18n/"]
+)
+def test_a_page_loads_from_its_own_origin_only(operator: Client, path: str) -> None:
+    answer = operator.get(path, follow=True)
+    policy = answer["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
+    assert b"http://" not in answer.content.replace(b"http://www.w3.org/", b"")
+    assert b"https://" not in answer.content
+
+
+def test_the_desk_opens_without_redis(
+    operator: Client, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant))
+
+    def lost(_: object) -> None:
+        raise LimiterUnavailable("gone")
+
+    monkeypatch.setattr(quotas, "peek", lost)
+    for path in ("/admin/", f"/admin/tenants/tenant/{tenant.pk}/change/", "/admin/tenants/tenant/"):
+        answer = operator.get(path)
+        assert answer.status_code == 200
+        assert b"Redis does not answer" in answer.content
+
+
+def test_cookies_are_the_desks_alone(operator: Client) -> None:
+    answer = Client().get("/admin/login/")
+    assert answer.cookies["map_csrf"]["path"] == "/admin"
+    assert operator.cookies[settings.SESSION_COOKIE_NAME].value
+
+
+def in_a_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`manage.py`, as production would have it."""
+    base = {"SECRET_KEY": "0123456789" * 5 + "abcdef", "DATABASE_URL": database_url()}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=settings.BASE_DIR,
+        env={"REDIS_URL": settings.REDIS_URL, **base, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_deployment_with_https_has_nothing_to_complain_of() -> None:
+    secure = {"HTTPS": "1", "ALLOWED_HOSTS": "desk.example.com"}
+    secure["SECRETS_KEYS"] = base64.urlsafe_b64encode(b"k" * 32).decode()
+    secure["CSRF_TRUSTED_ORIGINS"] = "https://desk.example.com"
+    found = in_a_process("check", "--deploy", "--fail-level", "WARNING", **secure)
+    assert found.returncode == 0, found.stderr
+    found = in_a_process("check", "--deploy", "--fail-level", "WARNING", ALLOWED_HOSTS="a.example")
+    assert found.returncode == 1
+    assert "security.W008" in found.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CSRF_TRUSTED_ORIGINS", "desk.example.com"), ("TRUSTED_PROXIES", "all"), ("HTTPS", "maybe")],
+)
+def test_a_bad_value_stops_the_start_with_its_name(name: str, value: str) -> None:
+    found = in_a_process("check", **{name: value})
+    assert found.returncode == 1
+    assert found.stderr.startswith(name)
+    assert found.stderr.count("\n") == 1
+
+
+def test_probes_are_not_redirected(settings: LazySettings) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    settings.SECURE_REDIRECT_EXEMPT = ["^(live|ready|health)$"]
+    client = Client()
+    assert [client.get(path).status_code for path in ("/live", "/ready", "/health")] == [200] * 3
+    assert client.get("/admin/login/")["location"] == "https://testserver/admin/login/"
+
+
+def test_the_admin_is_not_imported_before_somebody_opens_it() -> None:
+    code = "import sys, map_project.wsgi; print([name for name in sys.modules if name.endswith('.admin')])"
+    base = {"SECRET_KEY": "x" * 50, "DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL}
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=settings.BASE_DIR,
+        env=base,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.strip() == "['django.contrib.admin']", found.stderr
