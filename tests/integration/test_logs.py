@@ -79,7 +79,7 @@ def test_an_error_of_ours_is_told_with_its_traceback_and_no_prompt(
         # As PostgreSQL words a refused row.
         raise IntegrityError(f"violates a constraint\nDETAIL:  Failing row contains ({PROMPT})")
 
-    monkeypatch.setattr("executions.services.mock.respond", fail)
+    monkeypatch.setattr("executions.providers.mock.respond", fail)
     agent = AgentFactory.create(tenant=tenant)
 
     assert api.run(agent.pk, PROMPT).status == 500
