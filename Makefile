@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format bench bench-limiter schema lock install-run install-dev
+.PHONY: help run test test-all check format bench bench-limiter schema screenshots lock install-run install-dev
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -53,6 +53,9 @@ bench-limiter: install-dev ## measure the limiter beside others on one Redis, in
 
 schema: install-dev ## write docs/openapi.json anew
 	$(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json
+
+screenshots: install-dev ## make the pictures of the desk in docs/ anew (needs a Chromium)
+	@$(BIN)/python -m tests.browser.screenshots
 
 # dev.txt holds all of run.txt, in the same versions: an environment made for the tests serves as well.
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)

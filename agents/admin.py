@@ -1,18 +1,22 @@
-"""Agents in the admin; they are written by the functions that the API calls."""
+"""Agents in the admin, written by the functions that the API calls; the models that agents run on."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.sites import AdminSite
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 
 from agents import services
-from agents.models import Agent
+from agents.models import Agent, LanguageModel
+from map_project.api import secrets
 from map_project.tenants.admin import TenantOwnedAdmin, TenantOwnedForm
 from tools.models import Tool
 
@@ -53,7 +57,15 @@ class AgentAdmin(TenantOwnedAdmin):
     A new one has no tools yet: which there are depends on its tenant, which is chosen first.
     """
 
-    list_display = ("name", "tenant", "role", "number_of_tools", "created_at", "updated_at")
+    list_display = (
+        "name",
+        "tenant",
+        "role",
+        "model",
+        "number_of_tools",
+        "created_at",
+        "updated_at",
+    )
     search_fields = ("name", "role", "description")
     kept_texts = ("role", "description")
     readonly_fields = ("id", "tool_names", "created_at", "updated_at")
@@ -67,7 +79,7 @@ class AgentAdmin(TenantOwnedAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
         tools = "uses" if self.has_change_permission(request, obj) else "tool_names"
-        texts = ("tenant", "name", "role", "description")
+        texts = ("tenant", "name", "role", "description", "model", "max_steps")
         return (*texts, tools, "id", "created_at", "updated_at") if obj else texts
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
@@ -91,7 +103,7 @@ class AgentAdmin(TenantOwnedAdmin):
         if change:
             super().save_model(request, obj, form, change)
             return
-        fields = {name: form.cleaned_data[name] for name in ("name", "role", "description")}
+        fields = {name: value for name, value in form.cleaned_data.items() if name != "tenant"}
         made = services.create_agent(tenant_id=obj.tenant_id, tool_ids=(), **fields)
         obj.pk, obj.created_at, obj.updated_at = made.pk, made.created_at, made.updated_at
 
@@ -113,3 +125,66 @@ class AgentAdmin(TenantOwnedAdmin):
         if "_save" in request.POST:
             return HttpResponseRedirect(reverse("admin:agents_agent_change", args=(obj.pk,)))
         return answer
+
+
+class LanguageModelForm(forms.ModelForm[LanguageModel]):
+    """A model; its credential is written and never read back."""
+
+    credential = forms.CharField(
+        required=False,
+        strip=True,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
+        help_text="Kept encrypted, and not shown again. Empty leaves it as it is.",
+    )
+    forget_credential = forms.BooleanField(required=False, widget=UnfoldBooleanSwitchWidget())
+
+    def clean_credential(self) -> str:
+        credential: str = self.cleaned_data["credential"]
+        if credential and not settings.SECRETS_KEYS:
+            raise forms.ValidationError("SECRETS_KEYS is not set: no secret can be kept.")
+        return credential
+
+    def save(self, commit: bool = True) -> LanguageModel:
+        if self.cleaned_data["forget_credential"]:
+            self.instance.credential_token = ""
+        if credential := self.cleaned_data["credential"]:
+            self.instance.credential_token = secrets.encrypt(credential)
+        return super().save(commit)
+
+
+@admin.register(LanguageModel)
+class LanguageModelAdmin(ModelAdmin):
+    """A model name that tenants use, and what serves it; an edit holds everywhere in two seconds."""
+
+    form = LanguageModelForm
+    list_fullwidth = True
+    list_display = (
+        "name",
+        "provider",
+        "upstream_name",
+        "is_active",
+        "has_credential",
+        "input_price_per_million",
+        "output_price_per_million",
+    )
+    list_filter = ("is_active", "provider")
+    search_fields = ("name", "upstream_name")
+    fieldsets = (
+        (None, {"fields": ("name", "is_active", "provider", "upstream_name", "base_url")}),
+        ("Credential", {"fields": ("has_credential", "credential", "forget_credential")}),
+        ("Prices, USD", {"fields": (("input_price_per_million", "output_price_per_million"),)}),
+        ("Bounds", {"fields": ("timeout_seconds", "max_retries", "max_output_tokens")}),
+    )
+    readonly_fields = ("has_credential",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: LanguageModel | None = None) -> Any:
+        """For whoever may only look, without what is only written."""
+        if self.has_change_permission(request, obj):
+            return self.fieldsets
+        told = {"fields": ("has_credential",)}
+        return [(name, told if name == "Credential" else of) for name, of in self.fieldsets]
+
+    @admin.display(boolean=True, description="credential")
+    def has_credential(self, model: LanguageModel) -> bool:
+        """Whether there is one."""
+        return bool(model.credential_token)

@@ -31,9 +31,8 @@ from unfold.contrib.filters.admin import (
 from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
-from agents.models import Agent
+from agents.models import Agent, LanguageModel
 from executions.models import Execution
-from executions.providers import MODEL_NAMES
 from map_project.api.fields import parse_uuid
 from map_project.tenants.admin import ReadOnly
 
@@ -178,7 +177,7 @@ class ModelFilter(DropdownFilter):
     parameter_name = "model"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in MODEL_NAMES]
+        return [(name, name) for name in LanguageModel.objects.values_list("name", flat=True)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         return queryset.filter(model=self.value()) if self.value() else queryset
@@ -269,6 +268,7 @@ class ExecutionAdmin(ReadOnly):
             "original": execution,
             "execution": execution,
             "tone": tone(execution.status),
+            "steps": execution.steps.order_by("position"),
             "agent_remains": Agent.objects.filter(pk=execution.agent_id).exists(),
         }
         return TemplateResponse(request, "executions/execution.html", context)

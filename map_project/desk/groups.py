@@ -21,6 +21,7 @@ OPERATORS = {
     "tools.tool": _DELETE,
     "agents.agent": _DELETE,
     "agents.agenttool": _DELETE,
+    "agents.languagemodel": _DELETE,
     "executions.execution": _READ,
     "admin.logentry": _READ,
     "axes.accessattempt": ("view", "delete"),

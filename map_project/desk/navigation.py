@@ -28,6 +28,17 @@ _GROUPS = (
         ),
     ),
     (
+        "Platform",
+        (
+            (
+                "Models",
+                "network_intelligence",
+                "admin:agents_languagemodel_changelist",
+                "agents.view_languagemodel",
+            ),
+        ),
+    ),
+    (
         "Staff",
         (
             ("Accounts", "person", "admin:auth_user_changelist", "auth.view_user"),

@@ -47,6 +47,7 @@ class TenantPage(TenantAdmin):
                     "name",
                     "is_active",
                     ("rate_limit_requests", "rate_limit_window_seconds"),
+                    "allowed_models",
                     ("id", "created_at"),
                 )
             },

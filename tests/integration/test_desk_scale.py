@@ -33,8 +33,8 @@ SELECT
     (SELECT array_agg(id) FROM {SCHEMA}.tenants)[1 + floor({TENANTS} * power(random(), 3))],
     gen_random_uuid(), 'agent', 'Summarise ticket ' || i, 'gpt-4o', repeat('A few words. ', 16),
     CASE WHEN chance < .96 THEN 'succeeded' WHEN chance < .99 THEN 'failed' ELSE 'incomplete' END,
-    CASE WHEN chance BETWEEN .96 AND .98 THEN 'MODEL_TIMEOUT' WHEN chance BETWEEN .98 AND .99 THEN 'MODEL_ERROR'
-        ELSE '' END,
+    CASE WHEN chance BETWEEN .96 AND .98 THEN 'MODEL_TIMEOUT' WHEN chance BETWEEN .98 AND .99
+        THEN 'MODEL_ERROR' ELSE '' END,
     (200 + 8000 * random() * random())::int, i::text,
     now() - interval '30 days' * (1 - i::float / {ROWS})
 FROM (SELECT i, random() AS chance FROM generate_series(1, {ROWS}) AS i) AS numbers

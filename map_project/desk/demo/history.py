@@ -1,13 +1,15 @@
 """Runs of a month: busy days and quiet nights, a bad afternoon, fast models and slow ones."""
 
+import json
 import random
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from agents.models import Agent, AgentTool
-from executions.models import Execution
+from executions.models import Execution, Step
 from map_project.desk.demo.customers import CUSTOMERS, TOOLS, Customer, Persona
 from map_project.tenants.models import Tenant
 from tools.models import Tool
@@ -24,10 +26,21 @@ _LATENCY_MS = {
     "claude-3-sonnet": 1_300,
 }
 _INCIDENT_BEGAN, _INCIDENT_ENDED = timedelta(hours=9), timedelta(hours=6, minutes=30)
-_FAILURES = (("MODEL_ERROR", 5), ("MODEL_TIMEOUT", 3), ("TOOL_ERROR", 1))
+_FAILURES = (("MODEL_ERROR", 5), ("MODEL_TIMEOUT", 3), ("INTERNAL_ERROR", 1))
+# USD for a million tokens, in and out.
+_PRICES = {
+    "gpt-4o": (2.5, 10),
+    "gpt-4": (30, 60),
+    "gpt-3.5-turbo": (0.5, 1.5),
+    "claude-3-opus": (15, 75),
+    "claude-3-sonnet": (3, 15),
+}
+# So many of the last runs have their steps as well.
+_WITH_STEPS = 300
 # How busy each hour of a customer's own day is.
 _HOURS = (1, 1, 1, 1, 1, 2, 5, 12, 22, 27, 28, 25, 18, 24, 27, 25, 20, 13, 8, 6, 4, 3, 2, 1)
 _WEEKEND = 0.25
+_STOPPED = {"succeeded": "completed", "incomplete": "max_steps"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,9 @@ def write(number: int, *, now: datetime, progress: Callable[[int], None]) -> Non
     moments = sorted(_moments(chance, casts, number, now), key=lambda moment: moment[0])
     for start in range(0, number, BATCH):
         part = moments[start : start + BATCH]
-        Execution.objects.bulk_create([_run(chance, *moment, now) for moment in part])
+        runs = Execution.objects.bulk_create([_run(chance, *moment, now) for moment in part])
+        if start + BATCH >= number:
+            _tell_steps(runs[-_WITH_STEPS:])
         progress(start + len(part))
 
 
@@ -101,10 +116,13 @@ def _busy_hours(customer: Customer, now: datetime) -> tuple[list[datetime], list
 def _run(chance: random.Random, at: datetime, cast: _Cast, now: datetime) -> Execution:
     persona, agent = chance.choice(cast.agents)
     prompt, response = chance.choice(persona.talks)
+    system = f"You are {persona.name}, a {persona.role}. {persona.description}"
     words = {"n": chance.randint(12, 4_800), "x": chance.choice(cast.customer.subjects)}
     model = chance.choice(cast.customer.models)
     incident = _INCIDENT_ENDED < now - at < _INCIDENT_BEGAN
     status, code = _outcome(chance, failing=0.22 if incident else 0.018)
+    asked, told = (len(system) + len(prompt)) // 4 + 160, len(response) // 4 + 40
+    per_input, per_output = _PRICES[model]
     return Execution(
         id=_id(chance, at),
         tenant=cast.tenant,
@@ -114,11 +132,56 @@ def _run(chance: random.Random, at: datetime, cast: _Cast, now: datetime) -> Exe
         model=model,
         response="" if status == "failed" else response.format(**words),
         status=status,
+        stop_reason=_STOPPED.get(status) or code.lower(),
         error_code=code,
+        provider="openai",
+        system_prompt=system,
+        input_tokens=asked,
+        output_tokens=0 if status == "failed" else told,
+        cost_usd=round(Decimal((asked * per_input + told * per_output) / 1_000_000), 9),
         latency_ms=_latency(chance, model, code, slow=incident),
         request_id=f"{chance.getrandbits(128):032x}",
         created_at=at,
     )
+
+
+def _tell_steps(runs: Sequence[Execution]) -> None:
+    """For each run that succeeded: the model asks for a tool, the tool answers, the model sums up."""
+    tools = _first_tools(runs)
+    Step.objects.bulk_create(
+        step
+        for run in runs
+        if run.status == Execution.Status.SUCCEEDED and run.agent_id in tools
+        for step in _steps(run, tools[run.agent_id])
+    )
+
+
+def _first_tools(runs: Sequence[Execution]) -> dict[uuid.UUID, str]:
+    """The name of a tool of each agent."""
+    found = AgentTool.objects.filter(agent__in={run.agent_id for run in runs})
+    return dict(found.order_by("-tool__name").values_list("agent", "tool__name"))
+
+
+def _steps(run: Execution, tool: str) -> Iterator[Step]:
+    call, found = json.dumps({"query": run.prompt[:60]}), json.dumps({"results": 3})
+    third = run.latency_ms // 3
+    told = (
+        (Step.Kind.MODEL, run.model, run.prompt, f"{tool} {call}", 180, 24),
+        (Step.Kind.TOOL, tool, call, found, None, None),
+        (Step.Kind.MODEL, run.model, found, run.response, 240, len(run.response) // 4),
+    )
+    for position, (kind, name, given, answered, tokens_in, tokens_out) in enumerate(told):
+        yield Step(
+            execution=run,
+            position=position,
+            kind=kind,
+            name=name,
+            input=given,
+            output=answered,
+            input_tokens=tokens_in,
+            output_tokens=tokens_out,
+            latency_ms=third,
+        )
 
 
 def _outcome(chance: random.Random, *, failing: float) -> tuple[str, str]:

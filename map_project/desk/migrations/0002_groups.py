@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         ("contenttypes", "0002_remove_content_type_name"),
         ("tenants", "0001_initial"),
         ("tools", "0001_initial"),
-        ("agents", "0001_initial"),
+        ("agents", "0003_language_model"),
         ("executions", "0001_initial"),
     ]
 

@@ -7,7 +7,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from agents.models import Agent
+from agents.models import Agent, LanguageModel
+from map_project.api.secrets import decrypt
 from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ToolFactory
 from tools.models import Tool
@@ -17,7 +18,11 @@ def change(client: Client, row: Agent | Tool, **sent: Any) -> Any:
     kind = row._meta.label_lower.replace(".", "_")
     form: dict[str, Any] = {"name": row.name, "description": row.description}
     if isinstance(row, Agent):
-        form |= {"role": row.role, "uses": [str(tool.pk) for tool in row.tools.all()]}
+        form |= {
+            "role": row.role,
+            "max_steps": "8",
+            "uses": [str(tool.pk) for tool in row.tools.all()],
+        }
     return client.post(reverse(f"admin:{kind}_change", args=[row.pk]), {**form, **sent})
 
 
@@ -74,7 +79,8 @@ def test_an_agent_gets_the_tools_of_its_own_tenant_alone(
 
 def test_an_agent_is_made_and_then_given_tools(operator: Client, tenant: Tenant) -> None:
     name = str(uuid.uuid4())
-    sent = {"tenant": str(tenant.pk), "name": name, "role": "r", "description": "d", "_save": "1"}
+    sent = {"tenant": str(tenant.pk), "name": name, "role": "r", "description": "d"}
+    sent |= {"max_steps": "8", "_save": "1"}
     answer = operator.post(reverse("admin:agents_agent_add"), sent)
     agent = Agent.objects.get(tenant=tenant, name=name)
     assert answer["location"] == reverse("admin:agents_agent_change", args=[agent.pk])
@@ -109,3 +115,24 @@ def test_a_quota_out_of_range_is_told(operator: Client, tenant: Tenant) -> None:
     assert operator.post(path, {**sent, "rate_limit_requests": "7"}).status_code == 302
     tenant.refresh_from_db()
     assert tenant.rate_limit_requests == 7
+
+
+def test_a_models_credential_is_written_and_never_read(operator: Client, auditor: Client) -> None:
+    name, credential = str(uuid.uuid4()), "sk-the-credential-of-a-model"
+    sent = {"name": name, "provider": "mock", "timeout_seconds": "60", "max_retries": "2"}
+    operator.post(reverse("admin:agents_languagemodel_add"), {**sent, "credential": credential})
+    model = LanguageModel.objects.get(name=name)
+    assert decrypt(model.credential_token) == credential
+    path = reverse("admin:agents_languagemodel_change", args=[model.pk])
+    for client in (operator, auditor):
+        content = client.get(path).content.decode()
+        assert credential not in content
+        assert model.credential_token not in content
+    token = model.credential_token
+    operator.post(path, {**sent, "max_retries": "1"})
+    model.refresh_from_db()
+    assert (model.credential_token, model.max_retries) == (token, 1)
+    operator.post(path, {**sent, "forget_credential": "on"})
+    model.refresh_from_db()
+    assert model.credential_token == ""
+    model.delete()

@@ -26,7 +26,7 @@ _GREETING = """
 Mini Agent Platform serves on {address} (Ctrl-C stops it)
 
   documentation   {address}/docs
-  admin           {address}/admin/   (an account for it: .venv/bin/python manage.py createsuperuser)
+  admin           {address}/admin/   (an account for it: .venv/bin/python manage.py create_operator NAME)
   demo keys       tenant-a-key, tenant-b-key
 
   curl -H 'X-API-KEY: tenant-a-key' {address}/api/v1/tools
