@@ -10,6 +10,7 @@ from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.util import import_app
 
 from map_project import gunicorn_conf
 from map_project.embedded.parent import Parent
@@ -47,8 +48,8 @@ class _Server(BaseApplication):
         self.cfg.set("post_worker_init", _leave_interrupts_to_the_arbiter)
 
     def load(self) -> WSGIHandler:
-        from map_project.wsgi import application
-
+        # By its name: what is served stands above this package.
+        application: WSGIHandler = import_app(gunicorn_conf.wsgi_app)
         return application
 
     def run(self) -> None:
