@@ -103,11 +103,11 @@ MODEL_PROVIDERS = {
 INSTALLED_APPS = [
     # First, since its templates, and commands, come before those that it extends.
     "map_project.desk.apps.DeskConfig",
-    # Before the admin, whose templates it replaces, and without its start, which imports all of it.
-    "unfold.apps.BasicAppConfig",
+    # Before the admin, whose templates it replaces.
+    "map_project.desk.apps.ThemeConfig",
     "unfold.contrib.filters",
     "map_project.desk.apps.DeskAdminConfig",
-    "axes",
+    "map_project.desk.apps.AxesConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -7,6 +7,7 @@ Nothing of the admin is imported until somebody opens it: the first request belo
 from collections.abc import Sequence
 from typing import Any
 
+from axes.apps import AppConfig as AxesAppConfig
 from django.apps import AppConfig
 from django.contrib.admin.apps import SimpleAdminConfig
 from django.contrib.admin.checks import check_dependencies
@@ -21,6 +22,19 @@ class DeskAdminConfig(SimpleAdminConfig):
     def ready(self) -> None:
         checks.register(check_dependencies, checks.Tags.admin)
         checks.register(check_discovered, checks.Tags.admin)
+
+
+class ThemeConfig(AppConfig):
+    """Unfold's templates and static files; its own configurations import its site, forms and widgets."""
+
+    name = "unfold"
+
+
+class AxesConfig(AxesAppConfig):
+    """axes, which is woken by `map_project.desk.urls`: nobody signs in but below it."""
+
+    def ready(self) -> None:
+        pass
 
 
 class DeskConfig(AppConfig):
