@@ -184,7 +184,7 @@ class LanguageModelAdmin(ModelAdmin):
         told = {"fields": ("has_credential",)}
         return [(name, told if name == "Credential" else of) for name, of in self.fieldsets]
 
-    @admin.display(boolean=True, description="credential")
+    @admin.display(boolean=True, description="kept")
     def has_credential(self, model: LanguageModel) -> bool:
         """Whether there is one."""
         return bool(model.credential_token)

@@ -48,7 +48,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "range": wanted,
         "now": now,
         "counts": counted,
-        "tiles": tiles(counted) if counted else [],
+        "tiles": tiles(counted, wanted) if counted else [],
         "charts": {name: chart for name, chart in charts.items() if chart},
         "latency": [
             (label, *spelled(of)) for label, of in zip(("1 h", "24 h"), latency or (), strict=False)
@@ -70,22 +70,33 @@ def in_time(panel: Callable[[], Found]) -> Found | None:
         return None
 
 
-def tiles(counted: Counts) -> list[dict[str, Any]]:
-    """The numbers on top."""
+def tiles(counted: Counts, wanted: Range) -> list[dict[str, Any]]:
+    """The numbers on top, and where they lead."""
     total = counted.total
     succeeded = counted.by_status.get("succeeded", 0)
     failed = counted.by_status.get("failed", 0)
     share = f"{100 * succeeded / total:.1f} %" if total else "-"
     return [
-        {"label": "Runs", "value": f"{total:,}", "icon": "bolt"},
+        {
+            "label": "Runs",
+            "value": f"{total:,}",
+            "icon": "bolt",
+            "url": history_url(period=wanted.name),
+        },
         {"label": "Succeeded", "value": share, "icon": "check_circle", "tone": "good"},
         {
             "label": "Failed",
             "value": f"{failed:,}",
             "icon": "error",
             "tone": "bad" if failed else "good",
+            "url": history_url(period=wanted.name, status__exact="failed"),
         },
-        {"label": "Active tenants", "value": f"{len(counted.by_tenant):,}", "icon": "apartment"},
+        {
+            "label": "Active tenants",
+            "value": f"{len(counted.by_tenant):,}",
+            "icon": "apartment",
+            "url": reverse("admin:tenants_tenant_changelist"),
+        },
     ]
 
 

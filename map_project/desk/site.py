@@ -1,12 +1,17 @@
 """The admin site: its dashboard, its sign-in, its headers."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from unfold.sites import UnfoldAdminSite
+
+logger = logging.getLogger("map.desk")
 
 # Alpine, which the theme is made of, compiles the expressions in its attributes.
 CONTENT_SECURITY_POLICY = (
@@ -26,7 +31,7 @@ class DeskSite(UnfoldAdminSite):
         guarded = super().admin_view(view, cacheable)
 
         def inner(request: HttpRequest, *args: Any, **options: Any) -> HttpResponseBase:
-            return secured(guarded(request, *args, **options))
+            return secured(lambda: guarded(request, *args, **options))
 
         return inner
 
@@ -35,10 +40,13 @@ class DeskSite(UnfoldAdminSite):
     ) -> HttpResponseBase:
         from map_project.desk.signin import locked_out
 
-        response = super().login(request, extra_context)
-        if getattr(request, "axes_locked_out", False):
-            response = locked_out(request, self.each_context(request))
-        return secured(response)
+        def page() -> HttpResponseBase:
+            response: HttpResponseBase = super(DeskSite, self).login(request, extra_context)
+            if getattr(request, "axes_locked_out", False):
+                return locked_out(request, self.each_context(request))
+            return response
+
+        return secured(page)
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -64,7 +72,18 @@ class DeskSite(UnfoldAdminSite):
         )
 
 
-def secured(response: HttpResponseBase) -> HttpResponseBase:
-    """The response with the policy that keeps every page to its own origin."""
+def secured(page: Callable[[], HttpResponseBase]) -> HttpResponseBase:
+    """The page with the policy that keeps it to its own origin; a page for people where the database is
+    away.
+    """
+    try:
+        response = page()
+        if isinstance(response, TemplateResponse):
+            # Now, and not on the way out: it asks the database, too.
+            response.render()
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("the desk finds no database: %s", type(error).__name__)
+        response = HttpResponse(render_to_string("desk/away.html"), status=503)
+        response["Retry-After"] = "5"
     response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     return response

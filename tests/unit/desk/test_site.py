@@ -6,9 +6,10 @@ import sys
 
 import pytest
 from django.conf import LazySettings, settings
+from django.db import OperationalError
 from django.test import Client
 
-from map_project.desk import quotas
+from map_project.desk import dashboard, quotas
 from map_project.tenants.models import Tenant
 from ratelimit.limiter import LimiterUnavailable
 from tests.factories import AgentFactory, ExecutionFactory
@@ -41,6 +42,18 @@ def test_the_desk_opens_without_redis(
         answer = operator.get(path)
         assert answer.status_code == 200
         assert b"Redis does not answer" in answer.content
+
+
+def test_without_a_database_there_is_a_page_for_people(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(dashboard, "latest_runs", lost)
+    answer = operator.get("/admin/")
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert b"The database does not answer" in answer.content
 
 
 def test_cookies_are_the_desks_alone(operator: Client) -> None:
