@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format bench bench-limiter schema screenshots lock install-run install-dev
+.PHONY: help run test test-all check format bench bench-inflight bench-limiter schema screenshots lock install-run install-dev
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ PACKAGES := map_project tools agents executions ratelimit
 PYTHON ?= python3 python3.12 python3.11 python3.13 python3.14
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 run: install-run ## serve on HOST and PORT (127.0.0.1, 8000), with PostgreSQL and Redis of its own
 	@exec $(BIN)/python manage.py up --follow-parent $$PPID
@@ -46,6 +46,9 @@ format: install-dev ## format the code, and mend what the linter can mend
 
 bench: install-run ## measure the platform beside a FastAPI peer, in minutes (ARGS="--only run"; needs wrk)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-inflight: install-run ## measure a thousand runs that wait for a slow model at once, in a minute
+	@$(BIN)/python -m benchmarks.inflight $(ARGS)
 
 bench-limiter: install-dev ## measure the limiter beside others on one Redis, in two minutes
 	@$(call install,bench)

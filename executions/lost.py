@@ -6,10 +6,8 @@ on and every now and then, and an operator may (`manage.py fail_lost_runs`).
 """
 
 import logging
-import threading
 from datetime import timedelta
 
-from django.db import Error, connection
 from django.db.models import DurationField, ExpressionWrapper, F, IntegerField
 from django.db.models.functions import Cast, Extract, Now
 
@@ -19,8 +17,6 @@ logger = logging.getLogger("map.runs")
 
 # A run that ends at its bound may need a moment more to say so.
 GRACE = timedelta(seconds=10)
-_FIRST_SECONDS = 1.0
-_INTERVAL_SECONDS = 15.0
 
 
 def fail_lost_runs() -> int:
@@ -37,20 +33,3 @@ def fail_lost_runs() -> int:
     if lost:
         logger.warning("%s lost runs failed: their process is gone", lost)
     return lost
-
-
-def watch() -> None:
-    """Looks for them for as long as this process serves, beginning a moment from now."""
-    threading.Thread(target=_run, name="lost-runs", daemon=True).start()
-
-
-def _run() -> None:
-    wake, seconds = threading.Event(), _FIRST_SECONDS
-    while not wake.wait(seconds):
-        seconds = _INTERVAL_SECONDS
-        try:
-            fail_lost_runs()
-        except Error as error:
-            logger.warning("lost runs not looked for: %s", type(error).__name__)
-        finally:
-            connection.close()

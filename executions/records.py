@@ -1,16 +1,11 @@
 """The record of a run that leaves the process, written as it goes.
 
-Each write takes a connection from the pool and gives it back: while a model or a tool is waited for,
-the run holds none.
+While a model or a tool is waited for, the run holds no database connection (`map_project.api.turns`).
 """
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-
-from django.db import connection
 
 from agents.language_models import KnownModel
 from executions.loop import Outcome
@@ -21,15 +16,6 @@ _MAX_ERROR = 100
 _MILLION = 1_000_000
 
 
-@contextmanager
-def letting_go() -> Iterator[None]:
-    """Gives this thread's connection back to the pool."""
-    try:
-        yield
-    finally:
-        connection.close()
-
-
 @dataclass(slots=True)
 class Record:
     """An execution that is `running`, until `end` or `fail`."""
@@ -38,7 +24,6 @@ class Record:
     model: KnownModel
     _steps: int = field(default=0)
 
-    @letting_go()
     def add(self, step: LoopStep) -> None:
         """Puts a step on record. Raises django.db.DatabaseError."""
         Step.objects.create(
@@ -55,7 +40,6 @@ class Record:
         )
         self._steps += 1
 
-    @letting_go()
     def end(self, outcome: Outcome, *, latency_ms: int) -> bool:
         """Puts on record how the run ended; False where somebody took it for lost meanwhile. Raises
         django.db.DatabaseError.
@@ -71,7 +55,6 @@ class Record:
             latency_ms=latency_ms,
         )
 
-    @letting_go()
     def fail(self, *, latency_ms: int) -> bool:
         """Puts a fault of ours on record. Raises django.db.DatabaseError."""
         return self._close(

@@ -23,18 +23,23 @@ from executions.providers import (
     Provider,
     Question,
     Reply,
+    is_imported,
     provider,
 )
-from executions.records import Record, letting_go
+from executions.records import Record
 from executions.snapshots import Snapshot
 from map_project.api.errors import ApiError, validation_error
 from map_project.api.ids import uuid7
+from map_project.api.turns import waiting
 from map_project.postgresql.compiled import CompiledInsert
 from map_project.tenants.authentication import Caller
 from tools import invokers
 from tools.invokers import CallableTool, ToolResult
 
 logger = logging.getLogger("map.runs")
+
+# Of a run that names no model, where the agent has none of its own.
+NO_MODEL = "This field is required."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,7 @@ def run_agent(
 def _model(agent: Snapshot, prompt: str, name: str | None, caller: Caller) -> KnownModel:
     name = agent.model if name is None else name
     if name is None:
-        problem = "This agent has no model of its own: name one."
-        raise validation_error({"model": [problem]})
+        raise validation_error({"model": [NO_MODEL]})
     length, allowed = len(prompt), settings.MAX_PROMPT_LENGTH
     if length > allowed:
         raise ApiError(
@@ -105,10 +109,17 @@ def _model(agent: Snapshot, prompt: str, name: str | None, caller: Caller) -> Kn
 def _run(asked: Asked) -> Run | None:
     """One try; None, and nothing is on record, where the snapshot is old."""
     question = _question(asked)
-    asks = provider(asked.model.provider)
+    asks = _provider(asked.model.provider)
     if asks.stays_here(question):
         return _run_here(asked, asks, question)
     return _run_outside(asked, asks, question)
+
+
+def _provider(name: str) -> Provider:
+    if is_imported(name):
+        return provider(name)
+    with waiting():
+        return provider(name)
 
 
 def _question(asked: Asked) -> Question:
@@ -136,8 +147,7 @@ def _run_here(asked: Asked, asks: Provider, question: Question) -> Run | None:
 def _run_outside(asked: Asked, asks: Provider, question: Question) -> Run | None:
     """On record before it leaves, and step by step; without a connection while it waits."""
     started = time.perf_counter()
-    with letting_go():
-        run = _recorded(queries.BEGIN, asked, response="", latency_ms=0)
+    run = _recorded(queries.BEGIN, asked, response="", latency_ms=0)
     if run is None:
         return None
     record = Record(run.id, asked.model)
@@ -163,7 +173,8 @@ def _run_outside(asked: Asked, asks: Provider, question: Question) -> Run | None
 
 def _looped(asked: Asked, asks: Provider, question: Question, record: Record) -> Outcome:
     def ask(messages: tuple[Message, ...]) -> Reply:
-        return asks.ask(replace(question, messages=messages))
+        with waiting():
+            return asks.ask(replace(question, messages=messages))
 
     loop = Loop(
         ask=ask,
@@ -185,7 +196,8 @@ def _looped(asked: Asked, asks: Provider, question: Question, record: Record) ->
 
 
 def _call(tool: CallableTool, arguments: str, *, deadline: float) -> ToolResult:
-    return invokers.call(tool, arguments, deadline=deadline)
+    with waiting():
+        return invokers.call(tool, arguments, deadline=deadline)
 
 
 def _recorded(

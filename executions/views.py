@@ -1,8 +1,8 @@
 """Running an agent, and the history of runs."""
 
-from typing import Any
+from typing import Any, cast
 
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -10,7 +10,7 @@ from agents.models import Agent
 from executions import history, openapi
 from executions.models import Execution
 from executions.serializers import ExecutionSerializer, RunBody
-from executions.services import Run, run_agent
+from executions.services import NO_MODEL, Run, run_agent
 from map_project.api import request_id
 from map_project.tenants.viewsets import TenantViewSet
 
@@ -34,9 +34,11 @@ class RunViewSet(TenantViewSet[Agent]):
     def create(self, request: Request, pk: str) -> Response:
         try:
             body = self.validated_body()
-        except APIException:
+        except APIException as error:
             # What is wrong with the agent is told before what is wrong with the body.
-            self.get_object()
+            agent = self.get_object()
+            if isinstance(error, ValidationError) and agent.model is None:
+                _tell_of_missing_model(error, request)
             raise
         run = run_agent(
             caller=self.caller,
@@ -46,6 +48,12 @@ class RunViewSet(TenantViewSet[Agent]):
             request_id=request_id.current(),
         )
         return Response(_answer(run))
+
+
+def _tell_of_missing_model(error: ValidationError, request: Request) -> None:
+    """With all the others that are wrong: only its agent tells whether a run has to name a model."""
+    if "model" not in request.data:
+        cast(dict[str, Any], error.detail)["model"] = [NO_MODEL]
 
 
 def _answer(run: Run) -> dict[str, Any]:

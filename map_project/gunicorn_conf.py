@@ -1,9 +1,11 @@
 """gunicorn's configuration, in production and under `make run` alike."""
 
 import os
+import resource
 import socket
 import struct
 import sys
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings
@@ -48,6 +50,16 @@ class DrainingWorker(ThreadWorker):
                 listener.setsockopt(socket.SOL_SOCKET, option, patience)
         super().init_process()
 
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        # By its name, as the application: it stands above this package.
+        import_module("executions.background").begin()
+
+    def get_thread_pool(self) -> Any:
+        from map_project.api.turns import TurnPool
+
+        return TurnPool(threads=settings.WEB_THREADS, active=settings.WEB_ACTIVE_THREADS)
+
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
         if enabled or (self.alive and self.ppid == os.getppid()):
@@ -64,6 +76,17 @@ class DrainingWorker(ThreadWorker):
             self.accept(listener)
 
 
+def allow_open_files(wanted: int) -> None:
+    """As many as that, or as are allowed: the usual 1,024 are fewer than the runs a process may have in
+    flight, each of which has two connections.
+    """
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    if resource.RLIM_INFINITY != allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 wsgi_app = "map_project.wsgi:application"
 # An IPv6 address stands in brackets.
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -71,6 +94,8 @@ bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 worker_class = DrainingWorker
 workers = settings.WEB_CONCURRENCY
 threads = settings.WEB_THREADS
+# Those that a thread serves, and those that are kept open between two requests.
+worker_connections = threads + 1000
 timeout = 60
 graceful_timeout = settings.GRACEFUL_TIMEOUT_SECONDS
 
@@ -83,3 +108,5 @@ limit_request_field_size = 32 * 1024 + len("\r\n")
 control_socket_disable = True
 logger_class = CommonLog
 loglevel = "warning"
+
+allow_open_files(2 * threads + worker_connections + 500)

@@ -78,7 +78,9 @@ TOOL_ALLOWED_NETWORKS = env_networks("TOOL_ALLOWED_NETWORKS")
 HOST = env_host("HOST", "127.0.0.1")
 PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
 WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", 2, minimum=1, maximum=64)
-WEB_THREADS = env_int("WEB_THREADS", 8, minimum=1, maximum=1000)
+# Threads are made when they are needed. Most wait for a model; a few at a time are at work.
+WEB_THREADS = env_int("WEB_THREADS", 1000, minimum=1, maximum=1000)
+WEB_ACTIVE_THREADS = min(env_int("WEB_ACTIVE_THREADS", 8, minimum=1, maximum=64), WEB_THREADS)
 # What is going when a signal says stop may take so long to end: longer than the longest run.
 GRACEFUL_TIMEOUT_SECONDS = env_int("GRACEFUL_TIMEOUT_SECONDS", 130, minimum=1, maximum=3_600)
 ALLOWED_HOSTS = env_hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
@@ -177,7 +179,8 @@ DATABASES = {
             "prepare_threshold": 1,
             "server_side_binding": True,
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}",
-            "pool": {"min_size": 0, "max_size": min(WEB_THREADS, 16) + 2},
+            # One for each thread at work, and for those that look after things.
+            "pool": {"min_size": 0, "max_size": WEB_ACTIVE_THREADS + 2},
         },
     }
 }

@@ -6,8 +6,3 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
 application = get_wsgi_application()
-
-# Once there are models.
-from executions import lost  # noqa: E402
-
-lost.watch()

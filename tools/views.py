@@ -4,12 +4,13 @@ import time
 from operator import itemgetter
 
 import orjson
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models import ProtectedError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from map_project.api.errors import ApiError
+from map_project.api.turns import waiting
 from map_project.tenants.viewsets import TenantViewSet
 from tools import openapi, queries, services
 from tools.invokers import INVOKERS, CallableTool, call
@@ -92,9 +93,8 @@ class ToolTestViewSet(TenantViewSet[Tool]):
             details = {"tool_id": str(tool.id), "kind": tool.kind}
             raise ApiError(400, "TOOL_NOT_CALLABLE", message, details)
         arguments = orjson.dumps(self.validated_body().get("arguments", {})).decode()
-        # Back to the pool: nobody needs it while the tool is waited for.
-        connection.close()
-        result = call(tool, arguments, deadline=time.monotonic() + _TEST_SECONDS)
+        with waiting():
+            result = call(tool, arguments, deadline=time.monotonic() + _TEST_SECONDS)
         return Response(
             {
                 "ok": result.error is None,

@@ -8,7 +8,6 @@ imported when the first row that uses it is asked.
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from django.conf import settings
@@ -126,14 +125,24 @@ class Provider(Protocol):
         """The model's answer. Raises ModelError."""
 
 
-@cache
+_imported: dict[str, Provider] = {}
+
+
 def provider(name: str) -> Provider:
-    """The provider of this name in `MODEL_PROVIDERS`; imports it the first time."""
-    try:
-        made: Provider = import_string(settings.MODEL_PROVIDERS[name])()
-    except ImportError as error:
-        return _Missing(name, f"{error.name or name} is not installed")
-    return made
+    """The provider of this name in `MODEL_PROVIDERS`. The first time it is imported, which may take
+    seconds.
+    """
+    if name not in _imported:
+        try:
+            _imported[name] = import_string(settings.MODEL_PROVIDERS[name])()
+        except ImportError as error:
+            _imported[name] = _Missing(name, f"{error.name or name} is not installed")
+    return _imported[name]
+
+
+def is_imported(name: str) -> bool:
+    """Whether `provider` answers at once."""
+    return name in _imported
 
 
 @dataclass(frozen=True, slots=True)

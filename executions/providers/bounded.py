@@ -2,13 +2,16 @@
 
 httpx bounds each read of a socket, so that a server which sends a byte now and then is listened to
 without end. Here every wait of an attempt ends by one deadline, and its answer may be so large and no
-larger.
+larger. And httpx looks through all its connections at every request, which takes milliseconds when
+hundreds of them wait for an answer; here the one used last is taken.
 """
 
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpcore2
@@ -35,27 +38,102 @@ class Bounds(threading.local):
 bounds = Bounds()
 
 
-class BoundedTransport(httpx2.HTTPTransport):
-    """As many connections as there are threads that ask; no proxies from the environment."""
+class BoundedTransport(httpx2.BaseTransport):
+    """To one address: as many connections as there are threads that ask. Proxies that the environment
+    names are not used.
+    """
 
     def __init__(self) -> None:
-        context = httpx2.create_ssl_context()
-        super().__init__(verify=context)
-        # There is no public way to hand a network backend to httpx' own transport.
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=context,
-            max_connections=None,
-            max_keepalive_connections=_IDLE_CONNECTIONS,
-            keepalive_expiry=_IDLE_SECONDS,
-            network_backend=_Backend(),
-        )
+        self._ssl_context = httpx2.create_ssl_context()
+        # The one used last is the last.
+        self._idle: deque[httpcore2.HTTPConnection] = deque()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """One attempt: the SDK makes several where the row says so."""
         seconds = request.extensions["timeout"]["read"]
         bounds.attempt_deadline = min(time.monotonic() + seconds, bounds.run_deadline)
         bounds.bytes_left = MAX_ANSWER_BYTES
-        return super().handle_request(request)
+        url = request.url
+        asked = httpcore2.Request(
+            method=request.method,
+            url=httpcore2.URL(
+                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+            ),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        connection = self._connection(asked.url.origin)
+        with _in_words_of_httpx():
+            try:
+                answer = connection.handle_request(asked)
+            except BaseException:
+                connection.close()
+                raise
+        return httpx2.Response(
+            status_code=answer.status,
+            headers=answer.headers,
+            stream=_Body(answer.stream, lambda: self._done_with(connection)),
+            extensions=answer.extensions,
+        )
+
+    def close(self) -> None:
+        """Closes what nobody uses; the rest is closed once its answer is read."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def _connection(self, origin: httpcore2.Origin) -> httpcore2.HTTPConnection:
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                if connection.can_handle_request(origin) and not connection.has_expired():
+                    return connection
+                connection.close()
+        return httpcore2.HTTPConnection(
+            origin=origin,
+            ssl_context=self._ssl_context,
+            keepalive_expiry=_IDLE_SECONDS,
+            network_backend=_Backend(),
+        )
+
+    def _done_with(self, connection: httpcore2.HTTPConnection) -> None:
+        if not connection.is_idle():
+            connection.close()
+            return
+        self._idle.append(connection)
+        with suppress(IndexError):
+            while len(self._idle) > _IDLE_CONNECTIONS or self._idle[0].has_expired():
+                self._idle.popleft().close()
+
+
+class _Body(httpx2.SyncByteStream):
+    """The answer's bytes; once it is closed, its connection is free."""
+
+    def __init__(self, stream: Any, done: Any) -> None:
+        self._stream = stream
+        self._done = done
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _in_words_of_httpx():
+            yield from self._stream
+
+    def close(self) -> None:
+        self._stream.close()
+        self._done()
+
+
+@contextmanager
+def _in_words_of_httpx() -> Iterator[None]:
+    """The SDK knows these."""
+    try:
+        yield
+    except httpcore2.TimeoutException as error:
+        raise httpx2.ReadTimeout(str(error)) from error
+    except httpcore2.ConnectError as error:
+        raise httpx2.ConnectError(str(error)) from error
+    except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
+        raise httpx2.RemoteProtocolError(str(error)) from error
 
 
 class _Backend(httpcore2.SyncBackend):
