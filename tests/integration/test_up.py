@@ -95,7 +95,7 @@ def test_it_serves_keeps_its_data_and_ends(folder: Path, port: str) -> None:
         output = output_of(first)
     assert first.returncode == 0, output
     assert f"http://127.0.0.1:{port}/docs" in output
-    assert "createsuperuser" in output
+    assert "create_operator" in output
     assert "Traceback" not in output
     assert_nothing_runs(folder, pids, port)
 
