@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     # With the models of Django behind it, of which nothing here has need.
     from agents.language_models import KnownModel
 
-# The first release's; today's are in `agents.language_models`.
-MODEL_NAMES = ("gpt-4o", "gpt-4", "gpt-3.5-turbo", "claude-3-opus", "claude-3-sonnet")
-
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
