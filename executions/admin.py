@@ -232,6 +232,8 @@ class ExecutionAdmin(ReadOnly):
         if request.resolver_match and request.resolver_match.kwargs:
             return executions
         start = Left("prompt", 120)
+        # By the index `execution_by_time`, which has to be asked for.
+        executions = executions.filter(latency_ms__gte=0)
         return executions.defer("prompt", "response").annotate(prompt_start=start)
 
     def get_search_results(

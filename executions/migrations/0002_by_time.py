@@ -15,6 +15,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 fields=["created_at"],
                 include=("tenant", "status", "error_code", "latency_ms"),
+                condition=models.Q(latency_ms__gte=0),
                 name="execution_by_time",
             ),
         ),

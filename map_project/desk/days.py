@@ -15,7 +15,7 @@ _COUNT = """
 INSERT INTO desk_runsofday (day, tenant_id, status, error_code, runs)
 SELECT %s::date, tenant_id, status, error_code, count(*)
 FROM executions_execution
-WHERE created_at >= %s AND created_at < %s
+WHERE latency_ms >= 0 AND created_at >= %s AND created_at < %s
 GROUP BY tenant_id, status, error_code
 """
 

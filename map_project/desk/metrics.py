@@ -87,7 +87,7 @@ class Counts:
 
 _LIVE = """
 SELECT date_bin(%s, created_at, %s) AS bucket, tenant_id, status, error_code, count(*) AS runs
-FROM executions_execution WHERE created_at >= %s {only} GROUP BY 1, 2, 3, 4
+FROM executions_execution WHERE latency_ms >= 0 AND created_at >= %s {only} GROUP BY 1, 2, 3, 4
 """
 _DAYS = """
 SELECT day::timestamp AT TIME ZONE 'UTC' AS bucket, tenant_id, status, error_code, runs
@@ -148,15 +148,15 @@ class Latency:
 _LATENCIES = """
 SELECT
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY latency_ms)
-        FILTER (WHERE created_at >= %s) AS hour,
+        FILTER (WHERE latency_ms >= 0 AND created_at >= %s) AS hour,
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY latency_ms) AS day
-FROM executions_execution WHERE created_at >= %s AND status <> 'running' {only}
+FROM executions_execution WHERE latency_ms >= 0 AND created_at >= %s AND status <> 'running' {only}
 """
 _LATENCY_SERIES = """
 SELECT
     date_bin(%s, created_at, %s) AS bucket,
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY latency_ms) AS found
-FROM executions_execution WHERE created_at >= %s AND status <> 'running' GROUP BY 1
+FROM executions_execution WHERE latency_ms >= 0 AND created_at >= %s AND status <> 'running' GROUP BY 1
 """
 
 
@@ -184,7 +184,7 @@ def _latency(found: Sequence[float] | None) -> Latency:
 
 _LATELY = """
 SELECT tenant_id, count(*) AS runs FROM executions_execution
-WHERE created_at >= %s GROUP BY tenant_id ORDER BY runs DESC LIMIT %s
+WHERE latency_ms >= 0 AND created_at >= %s GROUP BY tenant_id ORDER BY runs DESC LIMIT %s
 """
 
 
@@ -195,7 +195,7 @@ def busy_since(since: datetime, number: int) -> list[uuid.UUID]:
 
 _BY_TENANT_SINCE = """
 SELECT tenant_id, count(*) AS runs FROM executions_execution
-WHERE created_at >= %s AND tenant_id = ANY (%s) GROUP BY tenant_id
+WHERE latency_ms >= 0 AND created_at >= %s AND tenant_id = ANY (%s) GROUP BY tenant_id
 """
 
 
