@@ -35,7 +35,7 @@ class AgentViewSet(TenantViewSet[Agent]):
     def create(self, request: Request) -> Response:
         fields = {"tool_ids": [], **self._checked()}
         agent = services.create_agent(tenant_id=self.caller.tenant_id, **fields)
-        return Response(AgentSerializer(agent).data, status=201)
+        return Response(self.shown(agent), status=201)
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.row())

@@ -39,7 +39,7 @@ class ToolViewSet(TenantViewSet[Tool]):
 
     def create(self, request: Request) -> Response:
         tool = services.create_tool(tenant_id=self.caller.tenant_id, **self.validated_body())
-        return Response(ToolSerializer(tool).data, status=201)
+        return Response(self.shown(tool), status=201)
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.row())

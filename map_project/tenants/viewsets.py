@@ -11,6 +11,7 @@ from django.db import IntegrityError, models
 from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
 from map_project.api.errors import ApiError, bad_request
@@ -61,6 +62,11 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
         body = made_once(self.body_class, partial)
         self.sent = body.run_validation(json_object(self.request))
         return dict(self.sent)
+
+    def shown(self, row: Row) -> dict[str, Any]:
+        """A row that was just written, as it is answered."""
+        shown: dict[str, Any] = made_once(cast(Any, self.serializer_class)).to_representation(row)
+        return shown
 
     @property
     def caller(self) -> Caller:
@@ -122,11 +128,11 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
 
 
 @cache
-def made_once(body_class: type[StrictSerializer], partial: bool) -> StrictSerializer:
-    """The body's serializer. DRF copies all its fields for each instance, which costs more than to
-    validate with them; validation keeps nothing in it, so one serves all.
+def made_once(serializer_class: type[BaseSerializer[Any]], partial: bool = False) -> Any:
+    """A serializer of this class. DRF copies all its fields for each instance, which costs more than
+    to use them; neither validation nor representation keeps anything in it, so one serves all.
     """
-    return body_class(partial=partial)
+    return serializer_class(partial=partial)
 
 
 def constraint_name(error: IntegrityError) -> str:
