@@ -159,13 +159,14 @@ def _addresses(target: Target, deadline: float) -> list[Address]:
 
 
 def _looked_up(host: str, port: int, deadline: float) -> list[str]:
-    if not _lookups.acquire(timeout=_left(deadline)):
+    permits = _lookups
+    if not permits.acquire(timeout=_left(deadline)):
         raise TimeoutError
     answer: Future[list[str]] = Future()
     try:
-        Thread(target=_look_up, args=(host, port, answer), daemon=True).start()
+        Thread(target=_look_up, args=(host, port, answer, permits), daemon=True).start()
     except BaseException:
-        _lookups.release()
+        permits.release()
         raise
     try:
         return answer.result(_left(deadline))
@@ -175,14 +176,14 @@ def _looked_up(host: str, port: int, deadline: float) -> list[str]:
         raise OutboundError("unreachable", "This host has no address.") from None
 
 
-def _look_up(host: str, port: int, answer: "Future[list[str]]") -> None:
+def _look_up(host: str, port: int, answer: "Future[list[str]]", permits: BoundedSemaphore) -> None:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         answer.set_result([str(entry[4][0]) for entry in found])
     except BaseException as error:
         answer.set_exception(error)
     finally:
-        _lookups.release()
+        permits.release()
 
 
 # --- what is said
