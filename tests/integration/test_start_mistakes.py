@@ -14,6 +14,8 @@ from tests.checkouts import checkout
 from tests.live import database_url, free_port
 from tests.own_postgres import own_postgres
 
+pytestmark = pytest.mark.slow
+
 
 def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     own = {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL, **environment}

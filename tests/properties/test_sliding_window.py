@@ -13,6 +13,8 @@ from redis import Redis
 
 from ratelimit.limiter import SCRIPT, window_key
 
+pytestmark = pytest.mark.slow
+
 TIME = b"call('TIME')"
 # Only here does the clock come from outside: the text of the script is another one.
 SCRIPT_WITH_CLOCK = SCRIPT.replace(TIME, b"{ ARGV[3], ARGV[4] }")
