@@ -22,6 +22,8 @@ import sys
 from pathlib import Path
 from map_project.embedded import location
 from map_project.embedded.servers import EmbeddedServersError, running
+
+pytestmark = pytest.mark.slow
 try:
     with running(location(Path(sys.argv[1]))):
         print("up", flush=True)
