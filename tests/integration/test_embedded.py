@@ -17,13 +17,13 @@ from map_project.embedded import Location, location
 from map_project.embedded.servers import EmbeddedServersError, running
 from tests.checkouts import SOURCE, empty_checkout, environment, eventually, is_running, server_pids
 
+pytestmark = pytest.mark.slow
+
 _USER = """
 import sys
 from pathlib import Path
 from map_project.embedded import location
 from map_project.embedded.servers import EmbeddedServersError, running
-
-pytestmark = pytest.mark.slow
 try:
     with running(location(Path(sys.argv[1]))):
         print("up", flush=True)
