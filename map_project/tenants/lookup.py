@@ -1,8 +1,8 @@
 """Tenants and keys as an operator names them in a terminal. Raises CommandError, a sentence."""
 
 import argparse
-from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 
 from map_project.api.fields import parse_uuid
@@ -21,8 +21,6 @@ def tenant_called(called: str) -> Tenant:
 
 def saved(tenant: Tenant) -> Tenant:
     """The tenant, checked and written, all of it or nothing."""
-    from django.core.exceptions import ValidationError
-
     try:
         tenant.name = tenant.name.strip()
         tenant.full_clean()
@@ -55,6 +53,3 @@ def whole_number(value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= 9):
         raise argparse.ArgumentTypeError(f"{value!r} is not a whole number.")
     return int(value)
-
-
-Options = dict[str, Any]
