@@ -12,12 +12,19 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
-from agents import services
+from agents import language_models, services
 from agents.models import Agent, LanguageModel
+from agents.serializers import SettingsField
 from map_project.api import secrets
-from map_project.tenants.admin import TenantOwnedAdmin, TenantOwnedForm
+from map_project.api.errors import ApiError
+from map_project.tenants.admin import TenantOwnedAdmin, TenantOwnedForm, by_api
 from tools.models import Tool
 
 
@@ -32,7 +39,55 @@ class OwnToolsWidget(AutocompleteSelectMultiple):
         return f"{super().get_url()}?tenant={self._tenant_id}"
 
 
+SETTINGS = ("temperature", "max_output_tokens")
+
+
 class AgentForm(TenantOwnedForm):
+    """An agent; what it may be is what the API takes."""
+
+    temperature = forms.FloatField(
+        required=False,
+        widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}),
+        help_text="From 0 to 2; empty leaves it to the model.",
+    )
+    max_output_tokens = forms.IntegerField(
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="Of one answer of the model; empty leaves it to the model.",
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        agent: Any = self.instance
+        self.initial.update({name: agent.settings.get(name) for name in SETTINGS})
+
+    def clean_model(self) -> str | None:
+        name: str | None = self.cleaned_data["model"]
+        tenant = self.cleaned_data.get("tenant") or getattr(self.instance, "tenant", None)
+        # One that is gone meanwhile is no reason to refuse everything else.
+        if name is None or tenant is None or "model" not in self.changed_data:
+            return name
+        try:
+            language_models.find(name, tenant.allowed_models)
+        except ApiError as error:
+            known = ", ".join(error.details["allowed_models"]) or "none"
+            raise forms.ValidationError(f"{error.message} This tenant may use: {known}.") from None
+        return name
+
+    def clean_temperature(self) -> float | None:
+        return self._setting("temperature")
+
+    def clean_max_output_tokens(self) -> int | None:
+        return self._setting("max_output_tokens")
+
+    def _setting(self, name: str) -> Any:
+        value = self.cleaned_data[name]
+        if value is not None:
+            by_api(SettingsField(), {name: value})
+        return value
+
+
+class AgentWithToolsForm(AgentForm):
     """An agent that exists, with its tools; those of other tenants are no choices."""
 
     uses = forms.ModelMultipleChoiceField(
@@ -74,13 +129,20 @@ class AgentAdmin(TenantOwnedAdmin):
         self, request: HttpRequest, obj: Agent | None = None, change: bool = False, **options: Any
     ) -> Any:
         editable = obj and self.has_change_permission(request, obj)
-        options["form"] = AgentForm if editable else TenantOwnedForm
+        if editable:
+            options["form"] = AgentWithToolsForm
+        elif obj is None:
+            options["form"] = AgentForm
         return super().get_form(request, obj, change, **options)
 
     def get_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
-        tools = "uses" if self.has_change_permission(request, obj) else "tool_names"
         texts = ("tenant", "name", "role", "description", "model", "max_steps")
-        return (*texts, tools, "id", "created_at", "updated_at") if obj else texts
+        if obj is None:
+            return (*texts, *SETTINGS)
+        made = ("id", "created_at", "updated_at")
+        if self.has_change_permission(request, obj):
+            return (*texts, *SETTINGS, "uses", *made)
+        return (*texts, "settings", "tool_names", *made)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
         agents: QuerySet[Agent] = super().get_queryset(request)
@@ -103,7 +165,8 @@ class AgentAdmin(TenantOwnedAdmin):
         if change:
             super().save_model(request, obj, form, change)
             return
-        fields = {name: value for name, value in form.cleaned_data.items() if name != "tenant"}
+        sent = {name: value for name, value in form.cleaned_data.items() if name != "tenant"}
+        fields = _with_settings(obj, sent)
         made = services.create_agent(tenant_id=obj.tenant_id, tool_ids=(), **fields)
         obj.pk, obj.created_at, obj.updated_at = made.pk, made.created_at, made.updated_at
 
@@ -111,7 +174,7 @@ class AgentAdmin(TenantOwnedAdmin):
         tools = fields.get("uses")
         services.change_agent(
             agent=obj,
-            fields={name: value for name, value in fields.items() if name != "uses"},
+            fields=_with_settings(obj, {name: fields[name] for name in fields if name != "uses"}),
             tool_ids=None if tools is None else [tool.pk for tool in tools],
         )
 
@@ -125,6 +188,16 @@ class AgentAdmin(TenantOwnedAdmin):
         if "_save" in request.POST:
             return HttpResponseRedirect(reverse("admin:agents_agent_change", args=(obj.pk,)))
         return answer
+
+
+def _with_settings(agent: Agent, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs for settings are one column, in which what is empty is left out."""
+    fields = {name: value for name, value in sent.items() if name not in SETTINGS}
+    settings_sent = {name: sent[name] for name in SETTINGS if name in sent}
+    if settings_sent:
+        found = {**agent.settings, **settings_sent}
+        fields["settings"] = {name: value for name, value in found.items() if value is not None}
+    return fields
 
 
 class LanguageModelForm(forms.ModelForm[LanguageModel]):

@@ -13,6 +13,7 @@ from django.db import IntegrityError
 from django.db.models import Field, ForeignKey, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from rest_framework import serializers
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -58,6 +59,14 @@ class KeptText(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(super().has_changed((initial or "").replace("\r\n", "\n"), data))
+
+
+def by_api(field: "serializers.Field[Any, Any, Any, Any]", value: Any) -> Any:
+    """What the API's field makes of it. What that refuses is refused here, in the same sentences."""
+    try:
+        return field.run_validation(value)
+    except serializers.ValidationError as error:
+        raise forms.ValidationError([*map(str, cast(list[Any], error.detail))]) from None
 
 
 class TenantOwnedForm(forms.ModelForm[TenantOwned]):

@@ -1,6 +1,9 @@
 """Tools and agents at the desk: within one tenant, as the API would write them."""
 
+import json
+import re
 import uuid
+from html import unescape
 from typing import Any
 
 import pytest
@@ -10,14 +13,17 @@ from django.urls import reverse
 from agents.models import Agent, LanguageModel
 from map_project.api.secrets import decrypt
 from map_project.tenants.models import Tenant
-from tests.factories import AgentFactory, ToolFactory
+from tests.factories import AgentFactory, TenantFactory, ToolFactory
 from tools.models import Tool
+from tools.services import create_tool
 
 
 def change(client: Client, row: Agent | Tool, **sent: Any) -> Any:
     kind = row._meta.label_lower.replace(".", "_")
     form: dict[str, Any] = {"name": row.name, "description": row.description}
-    if isinstance(row, Agent):
+    if isinstance(row, Tool):
+        form["parameters"] = json.dumps(row.parameters)
+    else:
         form |= {
             "role": row.role,
             "max_steps": "8",
@@ -106,6 +112,152 @@ def test_a_tool_in_use_is_not_deleted(operator: Client, tenant: Tenant) -> None:
     path = reverse("admin:tools_tool_delete", args=[tool.pk])
     assert operator.post(path, {"post": "yes"}).status_code == 200
     assert Tool.objects.filter(pk=tool.pk).exists()
+
+
+def test_how_an_agents_runs_go_is_read_and_changed(
+    operator: Client, auditor: Client, tenant: Tenant
+) -> None:
+    agent = AgentFactory.create(tenant=tenant, settings={"temperature": 0.5}, with_tools=1)
+    sent = {"model": "gpt-4", "max_steps": "3", "temperature": "0.5", "max_output_tokens": "400"}
+    assert change(operator, agent, **sent).status_code == 302
+    agent.refresh_from_db()
+    assert (agent.model, agent.max_steps) == ("gpt-4", 3)
+    assert agent.settings == {"temperature": 0.5, "max_output_tokens": 400}
+    assert agent.tools.count() == 1
+    path = reverse("admin:agents_agent_change", args=[agent.pk])
+    for client in (operator, auditor):
+        content = unescape(client.get(path).content.decode())
+        assert all(re.search(rf"\b{told}\b", content) for told in ("gpt-4", "0.5", "400"))
+    # What is empty is left to the model again.
+    assert change(operator, agent, max_steps="3", max_output_tokens="0400").status_code == 302
+    agent.refresh_from_db()
+    assert (agent.model, agent.settings) == (None, {"max_output_tokens": 400})
+
+
+def test_a_new_agent_may_have_settings(operator: Client, tenant: Tenant) -> None:
+    name = str(uuid.uuid4())
+    sent = {"tenant": str(tenant.pk), "name": name, "role": "r", "description": "d"}
+    sent |= {"max_steps": "8", "model": "gpt-4o", "temperature": "0"}
+    assert operator.post(reverse("admin:agents_agent_add"), sent).status_code == 302
+    agent = Agent.objects.get(tenant=tenant, name=name)
+    assert (agent.model, agent.settings) == ("gpt-4o", {"temperature": 0})
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("temperature", "2.1"),
+        ("temperature", "-1"),
+        ("temperature", "nan"),
+        ("temperature", "warm"),
+        ("max_output_tokens", "0"),
+        ("max_output_tokens", "1000001"),
+        ("max_output_tokens", "1.5"),
+        ("max_steps", "0"),
+        ("max_steps", "51"),
+        ("model", "gpt-9"),
+        ("model", "gpt-4o"),
+    ],
+)
+def test_what_the_api_refuses_of_an_agent_is_refused(
+    operator: Client, field: str, wrong: str
+) -> None:
+    tenant = TenantFactory.create(allowed_models=["gpt-4"])
+    agent = AgentFactory.create(tenant=tenant, model="gpt-4", settings={"temperature": 1})
+    before = Agent.objects.filter(pk=agent.pk).values().get()
+    answer = change(operator, agent, **{"model": "gpt-4", "temperature": "1", field: wrong})
+    assert answer.status_code == 200
+    assert [*answer.context["adminform"].form.errors] == [field]
+    assert Agent.objects.filter(pk=agent.pk).values().get() == before
+
+
+def test_an_agent_whose_model_is_gone_can_be_changed_otherwise(
+    operator: Client, tenant: Tenant
+) -> None:
+    agent = AgentFactory.create(tenant=tenant, model="no longer there")
+    sent = {"model": agent.model, "description": "Another."}
+    assert change(operator, agent, **sent).status_code == 302
+    agent.refresh_from_db()
+    assert (agent.model, agent.description) == ("no longer there", "Another.")
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"zulu": {"type": "string"}, "alpha": {"type": "integer"}},
+    "required": ["zulu"],
+}
+
+
+@pytest.fixture
+def called(tenant: Tenant) -> Tool:
+    """A tool that is called, with a secret."""
+    return create_tool(
+        tenant_id=tenant.pk,
+        name=str(uuid.uuid4()),
+        description="d",
+        kind="http",
+        parameters=SCHEMA,
+        http={
+            "method": "GET",
+            "url": "https://api.example.com/{zulu}",
+            "headers": {"Authorization": "Bearer {{secret.token}}"},
+        },
+        secrets={"token": "the-value-of-a-secret"},
+    )
+
+
+def test_how_a_tool_is_called_is_read_and_its_secrets_are_not(
+    operator: Client, auditor: Client, called: Tool
+) -> None:
+    path = reverse("admin:tools_tool_change", args=[called.pk])
+    for client in (operator, auditor):
+        content = unescape(client.get(path).content.decode())
+        assert '"zulu": {\n      "type": "string"' in content
+        assert '"url": "https://api.example.com/{zulu}"' in content
+        assert "Bearer {{secret.token}}" in content
+        assert "the-value-of-a-secret" not in content
+        assert called.secrets_token not in content
+
+
+def test_a_tools_parameters_are_changed_in_their_order(operator: Client, called: Tool) -> None:
+    reordered = {**SCHEMA, "properties": dict(reversed(SCHEMA["properties"].items()))}  # type: ignore[attr-defined]
+    assert change(operator, called, parameters=json.dumps(reordered)).status_code == 302
+    before, token = called.updated_at, called.secrets_token
+    called.refresh_from_db()
+    assert json.dumps(called.parameters) == json.dumps(reordered)
+    assert called.updated_at > before
+    assert (called.secrets_token, called.http["timeout_seconds"]) == (token, 10)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ("", "JSON"),
+        ("{", "JSON"),
+        ('{"type": "object", "maximum": NaN}', "JSON"),
+        ("[]", "object"),
+        ("{}", "object"),
+        ('{"type": "object", "properties": {"zulu": {"type": "word"}}}', "word"),
+        ('{"type": "object", "properties": {"zulu": {"$ref": "http://a.test/"}}}', "$ref"),
+        ('{"type": "object", "properties": {}}', "zulu"),
+    ],
+)
+def test_what_the_api_refuses_of_a_tool_is_refused(
+    operator: Client, called: Tool, wrong: str, word: str
+) -> None:
+    before = Tool.objects.filter(pk=called.pk).values().get()
+    answer = change(operator, called, parameters=wrong)
+    assert answer.status_code == 200
+    assert word in str(answer.context["adminform"].form.errors)
+    assert Tool.objects.filter(pk=called.pk).values().get() == before
+
+
+def test_where_a_secret_goes_is_not_the_desks_to_say(operator: Client, called: Tool) -> None:
+    before = Tool.objects.filter(pk=called.pk).values().get()
+    elsewhere = {"method": "GET", "url": "https://elsewhere.example/"}
+    sent = {"config": json.dumps(elsewhere), "http": json.dumps(elsewhere), "kind": "declared"}
+    assert change(operator, called, **sent).status_code == 302
+    assert Tool.objects.filter(pk=called.pk).values().get() == before
 
 
 def test_a_quota_out_of_range_is_told(operator: Client, tenant: Tenant) -> None:
