@@ -5,7 +5,6 @@ process), and what is on record of it.
 import ipaddress
 import json
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
