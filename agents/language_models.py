@@ -5,15 +5,17 @@ within two seconds. One thread reads anew; the others go on with what there was.
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from threading import Lock
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 
 from agents.models import LanguageModel
 from map_project.api.errors import ApiError
+from map_project.tenants.models import list_of_names
 
 _BELIEVED_SECONDS = 0.75
 
@@ -67,6 +69,20 @@ def find(name: str, allowed: Collection[str] | None) -> KnownModel:
             {"provided_model": name, "allowed_models": [*offered(allowed)]},
         )
     return found
+
+
+def check_allow_list(names: Sequence[str] | None, kept: Collection[str] | None) -> None:
+    """Whether a tenant may be given this allow-list; `kept` is what it has. A name that means nothing
+    (any more) may stay, and is not added. Raises ValidationError.
+    """
+    if names is None:
+        return
+    list_of_names(names)
+    known = [*LanguageModel.objects.values_list("name", flat=True)]
+    for name in names:
+        if name not in known and name not in (kept or ()):
+            told = f"There is no model with the name {name!r}; there are: {', '.join(known)}."
+            raise ValidationError(told)
 
 
 def forget(**_: object) -> None:

@@ -16,6 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from agents.language_models import check_allow_list
 from agents.models import Agent
 from map_project.desk import metrics, quotas
 from map_project.desk.dashboard import history_url, in_time, runs_chart, spelled
@@ -33,10 +34,20 @@ admin.site.unregister(Tenant)
 admin.site.unregister(ApiKey)
 
 
+class TenantForm(forms.ModelForm[Tenant]):
+    """A tenant; its allow-list names models that there are."""
+
+    def clean_allowed_models(self) -> Any:
+        names = self.cleaned_data["allowed_models"]
+        check_allow_list(names, self.instance.allowed_models)
+        return names
+
+
 @admin.register(Tenant)
 class TenantPage(TenantAdmin):
     """A tenant with its numbers, its quota right now, its keys, and links to all that is its own."""
 
+    form = TenantForm
     list_display = ("name", "state", "use", "runs_of_day", "quota", "created_at")
     readonly_fields = ("id", "created_at")
     fieldsets = (

@@ -269,6 +269,31 @@ def test_a_quota_out_of_range_is_told(operator: Client, tenant: Tenant) -> None:
     assert tenant.rate_limit_requests == 7
 
 
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ('["gpt-4", "gpt-9"]', "&#x27;gpt-9&#x27;"),
+        ('["gpt-4", "gpt-4"]', "each once"),
+        ('["\\u0000"]', "no model"),
+        ('[["gpt-4"]]', "each once"),
+        ('"gpt-4"', "each once"),
+    ],
+)
+def test_models_that_are_none_are_told(
+    operator: Client, tenant: Tenant, wrong: str, word: str
+) -> None:
+    path = reverse("admin:tenants_tenant_change", args=[tenant.pk])
+    sent = {"name": tenant.name, "is_active": "on"}
+    answer = operator.post(path, {**sent, "allowed_models": wrong})
+    assert answer.status_code == 200
+    assert word in str(answer.context["adminform"].form.errors["allowed_models"])
+    Tenant.objects.filter(pk=tenant.pk).update(allowed_models=["gone"])
+    assert operator.post(path, {**sent, "allowed_models": '["gone"]'}).status_code == 302
+    assert operator.post(path, {**sent, "allowed_models": '["gpt-4"]'}).status_code == 302
+    tenant.refresh_from_db()
+    assert tenant.allowed_models == ["gpt-4"]
+
+
 def test_a_models_credential_is_written_and_never_read(operator: Client, auditor: Client) -> None:
     name, credential = str(uuid.uuid4()), "sk-the-credential-of-a-model"
     sent = {"name": name, "provider": "mock", "timeout_seconds": "60", "max_retries": "2"}

@@ -57,6 +57,13 @@ class TestCreateTenant:
         tenant = Tenant.objects.get(pk=pk)
         assert (tenant.rate_limit_requests, tenant.rate_limit_window_seconds) == (7, 2100)
 
+    def test_it_takes_the_models(self, name: str) -> None:
+        pk = run("create_tenant", name, "--models", "gpt-4").strip()
+        assert Tenant.objects.get(pk=pk).allowed_models == ["gpt-4"]
+        other = f"{name} 2"
+        assert "'gpt-9'" in refusal("create_tenant", other, "--models", "gpt-9")
+        assert not Tenant.objects.filter(name=other).exists()
+
     def test_it_trims_the_name(self, name: str) -> None:
         run("create_tenant", f"  {name} ")
         assert Tenant.objects.filter(name=name).exists()
@@ -146,6 +153,39 @@ class TestUpdateTenant:
     ) -> None:
         before = Tenant.objects.filter(pk=tenant.pk).values()[0]
         assert refusal("update_tenant", str(tenant.pk), "--rate-limit", "9", *options)
+        assert Tenant.objects.filter(pk=tenant.pk).values()[0] == before
+
+    def test_it_keeps_a_tenant_to_some_models_and_lifts_that(self, tenant: Tenant) -> None:
+        found = self.changed(tenant, "--models", "gpt-4, claude-3-opus")
+        assert found.allowed_models == ["gpt-4", "claude-3-opus"]
+        assert self.changed(tenant, "--rate-limit", "5").allowed_models == found.allowed_models
+        assert self.changed(tenant, "--no-models").allowed_models == []
+        assert self.changed(tenant, "--all-models").allowed_models is None
+
+    def test_a_name_that_is_there_and_means_nothing_any_more_may_stay(self, tenant: Tenant) -> None:
+        Tenant.objects.filter(pk=tenant.pk).update(allowed_models=["gone"])
+        assert self.changed(tenant, "--models", "gone,gpt-4").allowed_models == ["gone", "gpt-4"]
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (
+                ["--models", "gpt-4,gpt-9"],
+                "There is no model with the name 'gpt-9'; there are: gpt",
+            ),
+            (["--models", "gpt-4,gpt-4"], "each once"),
+            (["--models", ""], "name"),
+            (["--models", "gpt-4,"], "name"),
+            (["--models", "gpt-4", "--all-models"], "not allowed with"),
+            (["--all-models", "--no-models"], "not allowed with"),
+        ],
+    )
+    def test_it_refuses_models_that_are_none(
+        self, tenant: Tenant, options: list[str], sentence: str
+    ) -> None:
+        Tenant.objects.filter(pk=tenant.pk).update(allowed_models=["gpt-4o"])
+        before = Tenant.objects.filter(pk=tenant.pk).values()[0]
+        assert sentence in refusal("update_tenant", tenant.name, "--rate-limit", "9", *options)
         assert Tenant.objects.filter(pk=tenant.pk).values()[0] == before
 
     def test_it_refuses_the_name_of_another(self, tenant: Tenant, other_tenant: Tenant) -> None:

@@ -1,5 +1,6 @@
 """`manage.py create_tenant NAME [--rate-limit N] [--window SECONDS]`"""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -24,4 +25,8 @@ class Command(BaseCommand):
             rate_limit_requests=options["rate_limit"],
             rate_limit_window_seconds=options["window"],
         )
+        self.give_models(tenant, options)
         self.stdout.write(str(saved(tenant).pk))
+
+    def give_models(self, tenant: Tenant, options: Mapping[str, Any]) -> None:
+        """Which models there are is known above."""

@@ -1,10 +1,12 @@
 """`manage.py update_tenant TENANT [--name …] [--rate-limit N|default] [--window S|default] …`"""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from map_project.tenants.lookup import number_or_default, saved, tenant_called, text
+from map_project.tenants.models import Tenant
 
 _FIELDS = {
     "name": "name",
@@ -34,4 +36,8 @@ class Command(BaseCommand):
         for option, field in _FIELDS.items():
             if options[option] is not _LEFT_OUT:
                 setattr(tenant, field, options[option])
+        self.give_models(tenant, options)
         saved(tenant)
+
+    def give_models(self, tenant: Tenant, options: Mapping[str, Any]) -> None:
+        """Which models there are is known above."""
