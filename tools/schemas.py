@@ -5,6 +5,7 @@ Tenants write the schemas and models the arguments, so both are hostile: whateve
 ends within `MAX_SECONDS` of CPU, asks nobody, and raises nothing.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -23,6 +25,7 @@ MAX_SECONDS = 1.0
 # A match of one pattern; the whole process may wait for it.
 _MATCH_SECONDS = 0.1
 _MAX_KEYWORDS_DEEP = 64
+_MAX_TYPES = 100
 _MAX_PROBLEMS = 5
 _MESSAGE_CHARACTERS = 200
 
@@ -139,6 +142,9 @@ def _keyword_problems(schema: dict[str, Any], name: str, value: object) -> list[
         return [f"{name} is not supported."]
     if name == "$ref" and isinstance(value, str):
         return _reference_problems(schema, value)
+    if name == "type" and isinstance(value, list) and len(value) > _MAX_TYPES:
+        # jsonschema would compare each with each.
+        return [f"type names {len(value)} types."]
     if name == "pattern" and isinstance(value, str):
         return _pattern_problems(value)
     if name == "patternProperties" and isinstance(value, dict):
@@ -150,9 +156,18 @@ def _reference_problems(schema: dict[str, Any], reference: str) -> list[str]:
     if reference != "#" and not reference.startswith("#/"):
         return ["$ref may only lead to a place in the same schema, such as #/$defs/city."]
     at: Any = schema
-    for part in reference[2:].split("/") if reference != "#" else ():
-        at = at.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(at, dict) else None
+    # Decoded before it is split, as the library does.
+    for part in unquote(reference[1:]).split("/")[1:]:
+        at = _within(at, part.replace("~1", "/").replace("~0", "~"))
     return [] if isinstance(at, dict | bool) else [f"$ref leads nowhere: {reference[:100]}"]
+
+
+def _within(value: object, part: str) -> object:
+    if isinstance(value, dict):
+        return value.get(part)
+    if isinstance(value, list) and re.fullmatch("[0-9]{1,5}", part) and int(part) < len(value):
+        return value[int(part)]
+    return None
 
 
 def _pattern_problems(pattern: str) -> list[str]:
@@ -176,10 +191,13 @@ def _metaschema_problems(schema: dict[str, Any]) -> list[str]:
 
 def _sentence(error: Any) -> str:
     place = error.json_path.removeprefix("$").removeprefix(".")[:100]
-    message = error.message
-    if len(message) > _MESSAGE_CHARACTERS:
-        message = f"{message[:_MESSAGE_CHARACTERS]}…"
+    message = _cut(error.message)
     return f"{place}: {message}." if place else f"{message}."
+
+
+def _cut(message: str) -> str:
+    cut = len(message) > _MESSAGE_CHARACTERS + 1
+    return f"{message[:_MESSAGE_CHARACTERS]}…" if cut else message
 
 
 @cache
@@ -206,20 +224,31 @@ def _timed(keyword: Callable[..., Any]) -> Callable[..., Any]:
     def timed(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
         bounds = _bounds.get()
         # Not left to Python: a RecursionError inside jsonschema's Rust is a panic, which nobody catches.
-        if bounds.depth >= _MAX_KEYWORDS_DEEP or time.thread_time() > bounds.until:
+        if bounds.depth >= _MAX_KEYWORDS_DEEP:
             raise _TooMuch
+        _look_at_the_time(bounds)
         bounds.depth += 1
         try:
-            yield from keyword(validator, value, instance, schema) or ()
+            for error in keyword(validator, value, instance, schema) or ():
+                # It repeats the value, and there may be thousands of one value.
+                error.message, error.args = _cut(error.message), ()
+                yield error
         finally:
             bounds.depth -= 1
 
     return timed
 
 
+def _look_at_the_time(bounds: _Bounds) -> None:
+    if time.thread_time() > bounds.until:
+        raise _TooMuch
+
+
 def _matches(pattern: str, text: str) -> bool:
     import regex
 
+    # One keyword may ask for thousands.
+    _look_at_the_time(_bounds.get())
     try:
         return regex.search(pattern, text, timeout=_MATCH_SECONDS) is not None
     except TimeoutError:

@@ -1,6 +1,7 @@
 """The JSON Schema of a tool's arguments: what is taken for one, and what it says of arguments."""
 
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -142,6 +143,15 @@ for _ in range(200):
         (of({"s": {"pattern": "^(([a-z])+.)+[A-Z]([a-z])+$"}}), {"s": "a" * 5_000}),
         (of({"s": {"pattern": "(.*)*(.*)*(.*)*=x"}}), {"s": "=" * 20_000}),
         (of({}, patternProperties={"^(a|aa)+$": False}), {"a" * 60 + "!": 1}),
+        # Each match by itself is just fast enough.
+        (
+            of({}, patternProperties={"^(a|aa)+$": False}),
+            {"a" * 25 + f"!{n}": n for n in range(500)},
+        ),
+        (
+            of({}, patternProperties={"^(a|aa)+$": True}, additionalProperties=False),
+            {"a" * 25 + f"!{n}": n for n in range(500)},
+        ),
         (of({"a": {"uniqueItems": True}}), {"a": [{"n": n} for n in range(5_000)]}),
         (of({}, **{"$ref": "#/$defs/d0", "$defs": {**_BOMB, "d29": {}}}), {}),
         (of({}, **{"$ref": "#"}), {}),
@@ -159,6 +169,50 @@ def test_nothing_takes_long_or_breaks(schema: Any, arguments: Any) -> None:
     started = time.thread_time()
     assert isinstance(mismatches(schema, arguments), list)
     assert time.thread_time() - started < schemas.MAX_SECONDS + 1
+
+
+def test_a_schema_that_is_none_is_refused_in_time() -> None:
+    types: list[Any] = [[n] if n % 2 else f"a{n}" for n in range(4_000)]
+    started = time.thread_time()
+    assert problems(of({"a": {"type": types}}))
+    assert time.thread_time() - started < schemas.MAX_SECONDS
+
+
+def test_many_mismatches_cost_little_memory() -> None:
+    """Each of jsonschema's messages repeats the value."""
+    deeper = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 20} for n in range(2)}
+    deeper["d2"] = {"anyOf": [{"type": "integer"}] * 100}
+    schema = of({"x": {"$ref": "#/$defs/d0"}}, **{"$defs": deeper})
+    assert problems(schema) == []
+    tracemalloc.start()
+    try:
+        assert mismatches(schema, {"x": "\1" * 60_000})
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["#/$defs/a%20b", "#/$defs/a b", "#/$defs/of/allOf/0", "#/$defs/m~1n", "#/$defs/%25"],
+)
+def test_a_reference_is_read_as_a_pointer_in_a_fragment(reference: str) -> None:
+    text = {"type": "string"}
+    places = {"a b": text, "of": {"allOf": [text]}, "m/n": text, "%": text}
+    schema = of({"x": {"$ref": reference}}, **{"$defs": places})
+    assert problems(schema) == []
+    assert mismatches(schema, {"x": "y"}) == []
+    (sentence,) = mismatches(schema, {"x": 1})
+    assert "'string'" in sentence
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["#/$defs/a%20b", *(f"#/$defs/l/allOf/{at}" for at in ("1", "-1", "x", "9" * 5_000))],
+)
+def test_a_reference_to_nowhere_is_refused(reference: str) -> None:
+    places = {"a%20b": True, "l": {"allOf": [{"type": "string"}]}}
+    assert "nowhere" in problems(of({"x": {"$ref": reference}}, **{"$defs": places}))[0]
 
 
 def test_a_row_that_was_not_saved_by_us_breaks_nothing() -> None:
