@@ -1,7 +1,10 @@
 """An agent and the tools it is composed of; the models that agents are run on."""
 
+from urllib.parse import urlsplit
+
 from django.conf import settings
-from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from map_project.tenants.models import TenantOwned
@@ -75,6 +78,19 @@ def provider_names() -> list[tuple[str, str]]:
     return [(name, name) for name in settings.MODEL_PROVIDERS]
 
 
+def address(value: str) -> None:
+    """Raises ValidationError for what is no http or https address. Unlike Django's own, it takes any
+    name for a host: in the operator's network one may be `ollama`.
+    """
+    try:
+        parts = urlsplit(value)
+        found = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        found = None
+    if not found or not value.isprintable() or " " in value:
+        raise ValidationError("An address begins with http:// or https://, and has a host.")
+
+
 class LanguageModel(models.Model):
     """A model name that tenants use, and what serves it: the operator's, for all tenants.
 
@@ -93,7 +109,7 @@ class LanguageModel(models.Model):
     base_url = models.CharField(
         max_length=500,
         blank=True,
-        validators=[URLValidator(schemes=("http", "https"))],
+        validators=[address],
         verbose_name="base URL",
         help_text="Of an OpenAI-compatible API, usually ending in /v1; empty means OpenAI's own.",
     )

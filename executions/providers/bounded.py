@@ -70,6 +70,10 @@ class BoundedTransport(httpx2.BaseTransport):
             except BaseException:
                 connection.close()
                 raise
+        if _encoding(answer) not in {b"", b"identity"}:
+            # A few bytes may be gigabytes.
+            connection.close()
+            raise httpx2.RemoteProtocolError("the answer is compressed, which was not asked for")
         return httpx2.Response(
             status_code=answer.status,
             headers=answer.headers,
@@ -105,6 +109,11 @@ class BoundedTransport(httpx2.BaseTransport):
         with suppress(IndexError):
             while len(self._idle) > _IDLE_CONNECTIONS or self._idle[0].has_expired():
                 self._idle.popleft().close()
+
+
+def _encoding(answer: httpcore2.Response) -> bytes:
+    found = [text for name, text in answer.headers if name.lower() == b"content-encoding"]
+    return b",".join(found).strip().lower()
 
 
 class _Body(httpx2.SyncByteStream):

@@ -43,6 +43,8 @@ _NO_CREDENTIAL = "none"
 _CLIENTS = 32
 _CONNECT_SECONDS = 10.0
 _MAX_TOKENS = 2**31 - 1  # what the database's integers hold
+# In one answer; each gets a step, even where it is not made.
+_MAX_CALLS = 500
 _FITS = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -55,12 +57,12 @@ class OpenAI:
     def ask(self, question: Question) -> Reply:
         if question.deadline <= time.monotonic():
             raise ModelTimeout("no time was left to ask", provider=NAME)
-        client = _client(question.model)
         bounds.run_deadline = question.deadline
         seconds = float(question.model.timeout_seconds)
         timeout = httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
         try:
-            answer: object = client.chat.completions.create(**_asked(question), timeout=timeout)
+            completions = _client(question.model).chat.completions
+            answer: object = completions.create(**_asked(question), timeout=timeout)
         except ModelError:
             raise
         except Exception as error:
@@ -93,7 +95,7 @@ def _failure(error: Exception) -> ModelError:
             return ModelError(text, provider=NAME, status=None, retryable=True)
         case openai.APIStatusError():
             return _status_error(error.status_code)
-    text = f"the answer could not be read: {type(error).__name__}"
+    text = f"it could not be asked, or its answer not be read: {type(error).__name__}"
     return ModelError(text, provider=NAME, status=None, retryable=False)
 
 
@@ -121,7 +123,11 @@ def _client(model: "KnownModel") -> _Client:
 
 
 def _made(base_url: str, credential_token: str, max_retries: int) -> _Client:
-    http_client = httpx2.Client(transport=BoundedTransport(), follow_redirects=False)
+    http_client = httpx2.Client(
+        transport=BoundedTransport(),
+        follow_redirects=False,
+        headers={"Accept-Encoding": "identity"},
+    )
     client = _Client(
         api_key=_credential(credential_token),
         base_url=base_url or _BASE_URL,
@@ -206,12 +212,12 @@ def _reply(answer: object) -> Reply:
         message = choice.message
         return Reply(
             text=_text(message.content) or _text(message.refusal),
-            tool_calls=tuple(_tool_call(call) for call in message.tool_calls or ()),
+            tool_calls=_tool_calls(message.tool_calls or ()),
             finish_reason=_finish_reason(choice.finish_reason),
             input_tokens=_tokens(getattr(usage, "prompt_tokens", None)),
             output_tokens=_tokens(getattr(usage, "completion_tokens", None)),
         )
-    except (TypeError, AttributeError, LookupError):
+    except (TypeError, AttributeError, LookupError, RecursionError):
         text = "the answer is no chat completion"
         raise ModelError(text, provider=NAME, status=200, retryable=False) from None
 
@@ -223,6 +229,13 @@ def _text(content: object) -> str:
     if content is not None and not isinstance(content, str):
         raise TypeError
     return content or ""
+
+
+def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
+    if len(calls) > _MAX_CALLS:
+        text = f"the answer asks for {len(calls)} calls"
+        raise ModelError(text, provider=NAME, status=200, retryable=False)
+    return tuple(_tool_call(call) for call in calls)
 
 
 def _tool_call(call: Any) -> ToolCall:

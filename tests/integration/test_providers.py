@@ -1,5 +1,6 @@
 """The provider `openai`, the real SDK, against a server on loopback that speaks its wire format."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -56,6 +57,12 @@ def question(stub: StubModel | str, *, seconds: float = 20, **changes: Any) -> Q
 
 def ask(asked: Question) -> Reply:
     return provider("openai").ask(asked)
+
+
+def nested(depth: int) -> bytes:
+    """An answer in parts of parts of parts."""
+    content = b'[{"text": ' * depth + b"7" + b"}]" * depth
+    return b'{"choices": [{"message": {"content": %s}}]}' % content
 
 
 def failure(asked: Question) -> ModelError:
@@ -296,14 +303,52 @@ class TestFailures:
             {"choices": [{"message": {"content": 7}}]},
             {"choices": [{"message": {"content": None, "tool_calls": [{"id": "a"}]}}]},
             {"choices": [{"message": {"content": "", "tool_calls": 7}}]},
+            {"choices": [{"message": {"content": "x"}, "finish_reason": []}]},
+            {"choices": [{"message": {"content": "x"}, "finish_reason": {"a": 1}}]},
+            {"choices": [{"message": {"content": ["x"]}}]},
+            {"choices": [{"message": {"content": [{"text": {}}]}}]},
+            {"choices": [{"message": {"content": "", "tool_calls": ["a"]}}]},
+            {"choices": [{"message": {"content": "", "tool_calls": [None]}}]},
+            {"choices": {"message": {"content": ""}}},
+            {"choices": [["message"]]},
+            {"error": {"message": "a 200 that is none"}},
+            Said(body=b'{"choices": [{"message": {"content": NaN}}]}'),
+            Said(body=b'{"choices": ' + b"9" * 5_000 + b"}"),
+            Said(body=b'{"choices":' * 100_000),
+            *(Said(body=nested(depth)) for depth in (100, 200, 300, 400, 450, 480, 900)),
+            Said(
+                body=b"data: {}\n\ndata: [DONE]\n\n", headers={"Content-Type": "text/event-stream"}
+            ),
+            completion("", calls=[("f", "{}")] * 5_000),
         ],
-        ids=str,
+        ids=lambda said: str(said)[:80],
     )
     def test_garbage_is_an_error_and_no_fault_of_ours(self, stub: StubModel, said: Any) -> None:
         stub.says(said)
         failed = failure(question(stub))
         assert (type(failed), failed.retryable) == (ModelError, False)
         assert failed.status in {200, None}
+
+    def test_an_answer_is_not_unpacked(self, stub: StubModel) -> None:
+        bomb = gzip.compress(json.dumps(completion("x" * 50_000_000)).encode())
+        stub.says(Said(body=bomb, headers={"Content-Encoding": "gzip"}))
+        failed = failure(question(stub))
+        assert (type(failed), failed.status) == (ModelError, None)
+        assert stub.requests[0].headers["accept-encoding"] == "identity"
+
+    @pytest.mark.parametrize(
+        "url", ["http://127.0.0.1:99999/v1", "http://[::1/v1", "http://a b/v1"]
+    )
+    def test_an_address_that_is_none(self, url: str) -> None:
+        failed = failure(question(url))
+        assert (type(failed), failed.status) == (ModelError, None)
+
+    @pytest.mark.parametrize("credential", ["ключ", "a\nb", "a\0b"])
+    def test_a_credential_that_is_no_header(self, stub: StubModel, credential: str) -> None:
+        failed = failure(question(stub, credential_token=secrets.encrypt(credential)))
+        assert (type(failed), failed.status) == (ModelError, None)
+        assert credential not in str(failed)
+        assert stub.requests == []
 
     def test_a_credential_that_no_key_opens(self, stub: StubModel) -> None:
         failed = failure(question(stub, credential_token="gAAAAA-nonsense"))

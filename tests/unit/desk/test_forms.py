@@ -294,6 +294,36 @@ def test_models_that_are_none_are_told(
     assert tenant.allowed_models == ["gpt-4"]
 
 
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("http://ollama:11434/v1", True),
+        ("http://my_vllm/v1", True),
+        ("https://api.example.com/v1", True),
+        ("http://[::1]:8080/v1", True),
+        ("http://127.0.0.1:99999/v1", False),
+        ("http://127.0.0.1:0/v1", False),
+        ("http://127.0.0.1:x/v1", False),
+        ("http://[::1/v1", False),
+        ("http:///v1", False),
+        ("http://a b/v1", False),
+        ("http://a\tb/v1", False),
+        ("ftp://a.test/v1", False),
+        ("ollama:11434", False),
+    ],
+)
+def test_a_models_address_is_any_of_the_operators_network(
+    operator: Client, url: str, taken: bool
+) -> None:
+    sent = {"name": str(uuid.uuid4()), "provider": "mock", "timeout_seconds": "60"}
+    sent |= {"max_retries": "2", "base_url": url}
+    answer = operator.post(reverse("admin:agents_languagemodel_add"), sent)
+    assert (answer.status_code == 302) is taken
+    if not taken:
+        assert [*answer.context["adminform"].form.errors] == ["base_url"]
+    LanguageModel.objects.filter(name=sent["name"]).delete()
+
+
 def test_a_models_credential_is_written_and_never_read(operator: Client, auditor: Client) -> None:
     name, credential = str(uuid.uuid4()), "sk-the-credential-of-a-model"
     sent = {"name": name, "provider": "mock", "timeout_seconds": "60", "max_retries": "2"}
