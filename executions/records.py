@@ -1,6 +1,6 @@
 """The record of a run that leaves the process, written as it goes.
 
-While a model or a tool is waited for, the run holds no database connection (`map_project.api.turns`).
+While a model or a tool is waited for, the run holds no database connection (`map_project.serving.turns`).
 """
 
 import uuid

@@ -30,8 +30,8 @@ from executions.records import Record
 from executions.snapshots import Snapshot
 from map_project.api.errors import ApiError, validation_error
 from map_project.api.ids import uuid7
-from map_project.api.turns import waiting
 from map_project.postgresql.compiled import CompiledInsert
+from map_project.serving.turns import waiting
 from map_project.tenants.authentication import Caller
 from tools import invokers
 from tools.invokers import CallableTool, ToolResult

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from map_project.api.errors import ApiError
-from map_project.api.turns import waiting
+from map_project.serving.turns import waiting
 from map_project.tenants.viewsets import TenantViewSet
 from tools import openapi, queries, services
 from tools.invokers import INVOKERS, CallableTool, call

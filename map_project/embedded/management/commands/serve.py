@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from map_project.embedded.ports import await_port
-from map_project.embedded.serving import serve
+from map_project.serving.server import serve
 
 
 class Command(BaseCommand):

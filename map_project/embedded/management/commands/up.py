@@ -19,8 +19,8 @@ from map_project.embedded.locks import FileLock, open_no_link
 from map_project.embedded.parent import Parent
 from map_project.embedded.ports import PATIENCE_SECONDS, await_port
 from map_project.embedded.servers import running_as_configured
-from map_project.embedded.serving import serve
 from map_project.embedded.waiting import wait_until
+from map_project.serving.server import serve
 
 _GREETING = """
 Mini Agent Platform serves on {address} (Ctrl-C stops it)

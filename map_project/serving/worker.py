@@ -1,0 +1,230 @@
+"""gunicorn's threaded worker, with connections that are waited for by the threads that serve them.
+
+gunicorn's own has one thread that waits for all connections and hands each on to another, and back
+after its answer: four changes of thread a request, for which the interpreter's lock is fought over.
+They cost a fifth of what a run costs (see docs/performance.md). Here that thread only accepts.
+"""
+
+import mmap
+import select
+import socket
+import struct
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from typing import Any, ClassVar
+
+from django.conf import settings
+from gunicorn.workers.base import Worker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+
+from map_project.serving.turns import Turns, Work, waiting
+
+# How long a client may send nothing in the middle of a request, or take nothing of its answer.
+STALLED_CLIENT_SECONDS = 10
+# How often and how long a newcomer is left to a worker that has fewer connections.
+_LEFT_TO_OTHERS_TIMES = 5
+_LEFT_TO_OTHERS_SECONDS = 0.001
+# One thread at a time is told of a connection, and no other until it is armed again.
+_ONCE_READABLE = select.EPOLLIN | select.EPOLLONESHOT
+
+
+class FollowingWorker(ThreadWorker):
+    """A worker whose threads take turns (`map_project.serving.turns`) at whichever connection has a
+    request; with as many connections as its siblings; that drains when told to stop.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._siblings = _Siblings(self)
+
+    def init_process(self) -> None:
+        # What is accepted inherits it. gunicorn would let a client that stops in the middle of its
+        # request hold a thread for ever.
+        patience = struct.pack("ll", STALLED_CLIENT_SECONDS, 0)
+        for listener in self.sockets:
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                listener.setsockopt(socket.SOL_SOCKET, option, patience)
+        self._readable = select.epoll()
+        # Those that wait for a request, by their descriptors, Who takes one out has it alone.
+        self.keepalived_conns: dict[int, TConn] = {}
+        self._counting = threading.Lock()
+        super().init_process()
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        # By its name, as the application: it stands above this package.
+        import_module("executions.background").begin()
+
+    def get_thread_pool(self) -> Turns:
+        return Turns(
+            self._find_work, threads=settings.WEB_THREADS, active=settings.WEB_ACTIVE_THREADS
+        )
+
+    def run(self) -> None:
+        self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self._woken)
+        self.tpool.begin()
+        while self.alive and self.is_parent_alive():
+            self.notify()
+            self.set_accept_enabled(self.nr_conns < self.worker_connections)
+            self.wait_for_and_dispatch_events(timeout=1.0)
+            self._close_waiting(until=time.monotonic())
+        self._drain()
+
+    def _drain(self) -> None:
+        """Takes who has connected by now, and closes the door: gunicorn's own would leave newcomers
+        waiting for an answer that never comes. Then all that is under way is finished.
+        """
+        self.set_accept_enabled(False)
+        for listener in self.sockets:
+            self._take_all(listener)
+            listener.close()
+        self.sockets: list[Any] = []
+        # A client may be sending its next request on a connection that it was told is kept.
+        lingering = time.monotonic() + STOP_KEEPALIVE_LINGER
+        over = time.monotonic() + self.cfg.graceful_timeout
+        while self.nr_conns and time.monotonic() < over:
+            self.notify()
+            self.wait_for_and_dispatch_events(timeout=0.2)
+            now = time.monotonic()
+            self._close_waiting(until=float("inf") if now > lingering else now)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        # Threads without work end with the process.
+        Worker.handle_quit(self, sig, frame)
+
+    def accept(self, listener: socket.socket) -> None:
+        for _ in range(_LEFT_TO_OTHERS_TIMES):
+            if not self._siblings.have_fewer():
+                break
+            time.sleep(_LEFT_TO_OTHERS_SECONDS)
+        with suppress(BlockingIOError, ConnectionAbortedError):
+            self._take(listener)
+
+    def _take_all(self, listener: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            while True:
+                with suppress(ConnectionAbortedError):
+                    self._take(listener)
+
+    def _take(self, listener: socket.socket) -> None:
+        accepted, address = listener.accept()
+        client = _Client(fileno=accepted.detach())
+        connection = TConn(self.cfg, client, address, listener.getsockname())
+        # It is served when there is something to read, and never waited for otherwise.
+        connection.data_ready = True
+        client.setblocking(True)
+        self._count(+1)
+        self._await(connection, STALLED_CLIENT_SECONDS, self._readable.register)
+
+    def _await(self, connection: TConn, seconds: float, arm: Callable[[int, int], None]) -> None:
+        connection.timeout = time.monotonic() + seconds
+        descriptor = connection.sock.fileno()
+        self.keepalived_conns[descriptor] = connection
+        # Closed at this very moment, because its time was over or the worker stops.
+        with suppress(OSError):
+            arm(descriptor, _ONCE_READABLE)
+
+    def _find_work(self) -> Work:
+        while True:
+            for descriptor, _ in self._readable.poll(-1, 1):
+                # None: its time was over at this very moment.
+                if (connection := self.keepalived_conns.pop(descriptor, None)) is not None:
+                    return partial(self._serve, connection)
+
+    def _serve(self, connection: TConn) -> None:
+        is_kept = False
+        try:
+            is_kept = self.handle(connection)
+            # A body may have been read into the next request, which nobody is told of then.
+            while is_kept and connection.parser.unreader.buf.getvalue():
+                is_kept = self.handle(connection)
+        except BaseException:
+            self.log.exception("a request ended otherwise than with an answer")
+        if is_kept:
+            self._await(connection, self.cfg.keepalive, self._readable.modify)
+        else:
+            connection.close(graceful=True)
+            self._is_closed()
+
+    def _close_waiting(self, *, until: float) -> None:
+        for descriptor, connection in list(self.keepalived_conns.items()):
+            # One with a request waits for a thread.
+            if connection.timeout > until or _is_readable(descriptor):
+                continue
+            if self.keepalived_conns.pop(descriptor, None) is connection:
+                connection.close()
+                self._is_closed()
+
+    def _is_closed(self) -> None:
+        self._count(-1)
+        if not self.alive:
+            self.method_queue.defer(lambda: None)
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self.nr_conns += change
+            self._siblings.tell(self.nr_conns)
+
+    def _woken(self, _pipe: int) -> None:
+        self.method_queue.run_callbacks(None)
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class _Client(socket.socket):
+    """A connection whose thread gives its turn to others for as long as the client keeps it waiting."""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if self.gettimeout() is None:
+            with suppress(BlockingIOError):
+                return super().recv(size, flags | socket.MSG_DONTWAIT)
+        with waiting():
+            return super().recv(size, flags)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        sent = 0
+        with suppress(BlockingIOError):
+            sent = super().send(data, flags | socket.MSG_DONTWAIT)
+        if sent < len(data):
+            with waiting():
+                super().sendall(memoryview(data)[sent:], flags)
+
+
+class _Siblings:
+    """How many connections each worker has, in memory that they share.
+
+    All of them are woken by a newcomer. Clients that come at once and keep their connections would
+    otherwise often end with one worker all together, while another has nothing to do.
+    """
+
+    _MOST = 256
+    _NOBODY = 2**31 - 1
+    # Filled in the arbiter, before a worker is forked.
+    _counts: ClassVar = memoryview(mmap.mmap(-1, 4 * _MOST)).cast("i")
+    _places: ClassVar = weakref.WeakValueDictionary[int, ThreadWorker]()
+
+    def __init__(self, worker: ThreadWorker) -> None:
+        free = (place for place in range(self._MOST) if place not in self._places)
+        self._place = next(free)
+        self._places[self._place] = worker
+        self._counts[self._place] = 0
+        for place in range(self._MOST):
+            if place not in self._places:
+                self._counts[place] = self._NOBODY
+
+    def tell(self, connections: int) -> None:
+        """So many has this one."""
+        self._counts[self._place] = connections
+
+    def have_fewer(self) -> bool:
+        """Whether another would be a better one to take the next."""
+        return min(self._counts) < self._counts[self._place]
