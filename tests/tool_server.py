@@ -148,6 +148,13 @@ class Handler(BaseHTTPRequestHandler):
     def at_image(self) -> None:
         self.reply(b"\x89PNG\r\n", Content_Type="image/png")
 
+    def at_gossip_in_a_header(self) -> None:
+        self.reply(b"", Content_Type=f"image/{self.headers['X-Secret']}")
+
+    def at_bytes(self) -> None:
+        """Many that are no UTF-8."""
+        self.reply(b"a\xff" * int(self.query["times"]))
+
     def at_latin(self) -> None:
         self.reply("süß".encode("latin-1"), Content_Type="text/plain; charset=iso-8859-1")
 

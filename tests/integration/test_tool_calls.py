@@ -184,6 +184,10 @@ class TestTheResult:
         odd = called(callable_tool(f"{base}/sized?times=40000&text=a%C3%A9"))
         assert odd.text.partition("\n")[0] == "aé" * 21845 + "a"
 
+    def test_bytes_that_are_no_text_count_where_it_is_cut(self, base: str) -> None:
+        result = called(callable_tool(f"{base}/bytes?times=40000"))
+        assert result.text.partition("\n")[0] == "a\N{REPLACEMENT CHARACTER}" * 32768
+
     def test_the_time_is_told(self, base: str) -> None:
         assert 300 <= called(callable_tool(f"{base}/slow?seconds=0.3")).latency_ms < 5_000
 
@@ -226,6 +230,17 @@ class TestSecrets:
         for before in range(3):
             encoded = base64.b64encode(b"x" * before + SECRET.encode()).decode()
             assert encoded[4:-4] not in result.text
+
+    @pytest.mark.parametrize("secret", [SECRET, "Correct-Horse", "x" * 200])
+    def test_nor_are_they_told_in_the_kind_of_an_answer(self, base: str, secret: str) -> None:
+        tool = callable_tool(
+            f"{base}/gossip_in_a_header",
+            headers={"X-Secret": "{{secret.token}}"},
+            opened={"token": secret},
+        )
+        result = called(tool)
+        assert result.error == "not_text"
+        assert secret.lower()[:13] not in result.text.lower()
 
     def test_none_is_cut_in_two(self, base: str) -> None:
         tool = callable_tool(

@@ -1,5 +1,6 @@
 """The kind `http`: a call is one HTTP request, its result what the server answers, as text."""
 
+import codecs
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -128,12 +129,13 @@ def _result(answer: Answer, blotter: Blotter) -> str:
 
 def _cut(answer: Answer, blotter: Blotter) -> str:
     """At most `MAX_RESULT_BYTES` of the body as text, without secrets, and a note where it was cut."""
-    charset = _charset(answer.headers.get("content-type", ""))
+    charset = _charset(blotter(answer.headers.get("content-type", "")))
     text = answer.body.decode(charset, errors="replace")
     if len(answer.body) <= MAX_RESULT_BYTES and not answer.cut:
         return blotter(text)
-    # Cut between two characters.
-    limit = len(answer.body[:MAX_RESULT_BYTES].decode(charset, errors="ignore"))
+    # Cut between two characters: the decoder keeps a part of one to itself.
+    decoder = codecs.getincrementaldecoder(charset)(errors="replace")
+    limit = len(decoder.decode(answer.body[:MAX_RESULT_BYTES]))
     note = f"\n[cut here: only the first {MAX_RESULT_BYTES} bytes of the answer are shown]"
     return blotter(text, limit) + note
 

@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import string
+import time
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -74,6 +75,19 @@ def test_none_is_cut_in_two(secret: str, before: int, limit: int) -> None:
 
 def test_one_that_begins_with_another_goes_as_a_whole() -> None:
     assert Blotter(["abc", "abcdef"])("abcdef abc") == f"{BLOT} {BLOT}"
+
+
+def test_two_that_overlap_go_both() -> None:
+    assert Blotter(["abc", "bcd"])("xabcdx") == f"x{BLOT}x"
+    assert Blotter(["aa", "ab"])("aab") == BLOT
+
+
+def test_hostile_secrets_in_a_hostile_text_take_no_time() -> None:
+    secrets = ["a" * 4000 + f"/+ <>&{number}z" for number in range(20)]
+    started = time.thread_time()
+    text = "a" * 80_000
+    assert Blotter(secrets)(text) == text
+    assert time.thread_time() - started < 0.5
 
 
 def test_without_secrets_nothing_happens() -> None:
