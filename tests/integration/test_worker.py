@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def sockets(pid: int) -> int:
     """How many a process has open."""
     descriptors = Path(f"/proc/{pid}/fd").iterdir()
-    return sum(os.readlink(one).startswith("socket:") for one in descriptors)
+    return sum(str(one.readlink()).startswith("socket:") for one in descriptors)
 
 
 def children(pid: int) -> list[int]:
