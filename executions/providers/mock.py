@@ -72,13 +72,15 @@ def respond(
 
 def _calls(question: Question) -> Iterator[ToolCall]:
     """What the prompt has it ask for. A name may hold blanks: the longest that fits is meant."""
-    by_length = sorted(question.tools, key=lambda tool: -len(tool.tool_name))
+    tools = {tool.tool_name: tool for tool in question.tools}
+    lengths = sorted({len(name) for name in tools}, reverse=True)
     for number, line in enumerate(question.messages[0].text.splitlines(), 1):
-        for tool in by_length:
-            name, arguments = line.strip()[: len(tool.tool_name) + 1], ""
-            if name == f"@{tool.tool_name}":
-                arguments = line.strip()[len(name) :].lstrip()
-            if _is_object(arguments):
+        told = line.strip()
+        if not told.startswith("@"):
+            continue
+        for length in lengths:
+            tool, arguments = tools.get(told[1 : length + 1]), told[length + 1 :].lstrip()
+            if tool is not None and _is_object(arguments):
                 yield ToolCall(f"call_{number}", tool.name, arguments)
                 break
 

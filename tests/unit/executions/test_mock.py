@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from typing import Any
 
 import pytest
 
-from executions.providers.mock import respond
+from agents.language_models import KnownModel
+from executions.providers import Asker, Message, Question, ToolDefinition
+from executions.providers.mock import Mock, respond
 
 _AGENT = uuid.UUID("0197a3c1-0c55-7d0e-8a41-6a1f7c8e2b90")
 BASE: dict[str, Any] = {
@@ -114,3 +117,31 @@ def test_the_parts_of_a_question_do_not_run_into_each_other() -> None:
     one = respond(**{**BASE, "model": "gpt-4", "prompt": "o\nx"})
     other = respond(**{**BASE, "model": "gpt-4o", "prompt": "\nx"})
     assert one.rsplit(" ", 1)[1] != other.rsplit(" ", 1)[1]
+
+
+def asked(prompt: str, *tools: str) -> Question:
+    """A question of an agent with tools of these names."""
+    return Question(
+        model=KnownModel("gpt-4o", "mock"),
+        asker=Asker(_AGENT, "Researcher", "research analyst", tools),
+        system_prompt="",
+        messages=(Message("user", prompt),),
+        tools=tuple(ToolDefinition(f"f{n}", name, "d", {}) for n, name in enumerate(tools)),
+    )
+
+
+def test_of_names_that_begin_alike_the_longest_that_fits_is_meant() -> None:
+    question = asked('@a {}\n@a b {"c": 1}\n@a bc {}\n@a{}\n@b {}', "a", "a b", "a b {}")
+    calls = Mock().ask(question).tool_calls
+    assert [(call.name, call.arguments) for call in calls] == [
+        ("f0", "{}"),
+        ("f1", '{"c": 1}'),
+        ("f0", "{}"),
+    ]
+
+
+def test_many_lines_and_many_tools_take_no_time() -> None:
+    question = asked("@\n" * 5_000, *(f"{n}" + "x" * (n % 95) for n in range(2_000)))
+    started = time.thread_time()
+    assert Mock().stays_here(question)
+    assert time.thread_time() - started < 0.5
