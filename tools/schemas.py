@@ -25,6 +25,8 @@ MAX_SECONDS = 1.0
 # A match of one pattern; the whole process may wait for it.
 _MATCH_SECONDS = 0.1
 _MAX_KEYWORDS_DEEP = 64
+# As it is escaped; a backslash before it would be escaped itself.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MAX_TYPES = 100
 _MAX_PROBLEMS = 5
 _MESSAGE_CHARACTERS = 200
@@ -93,9 +95,12 @@ def mismatches(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[
 
 def _size_problems(schema: dict[str, Any]) -> list[str]:
     try:
-        size = len(orjson.dumps(schema))
+        text = orjson.dumps(schema)
     except TypeError:
         return ["This is not JSON, or it is nested too deeply."]
+    size = len(text)
+    if _NUL.search(text):
+        return ["A text in it has a NUL (U+0000)."]
     if size > MAX_BYTES:
         return [f"The schema has {size} bytes as JSON; {MAX_BYTES} are allowed."]
     if _depth(schema) > MAX_DEPTH:

@@ -249,6 +249,13 @@ def test_all_that_is_wrong_is_told_at_once(api: Api) -> None:
     assert len(answer.fields["http"]) == 2
 
 
+def test_what_is_left_out_is_not_told_as_something_else(api: Api) -> None:
+    answer = api.post("tools", {**CALLED, "http": {}})
+    assert answer.fields == {
+        "http": ["method: This field is required.", "url: This field is required."]
+    }
+
+
 def test_secrets_of_a_declared_tool_are_refused(api: Api) -> None:
     answer = api.post("tools", {**TOOL, "secrets": {"a": "b"}})
     assert list(answer.fields) == ["secrets"]

@@ -33,7 +33,7 @@ def checked(config: object) -> dict[str, Any]:
         f"{name}: This field is required." for name in ("method", "url") if name not in config
     ]
     # A GET has no body, and what is sent by the others usually stands there.
-    query = config.get("method") in ("GET", "DELETE")
+    query = config.get("method", "GET") in ("GET", "DELETE")
     whole = {
         "method": config.get("method", "GET"),
         "url": config.get("url", "http://left.out/"),

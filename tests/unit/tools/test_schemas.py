@@ -178,6 +178,15 @@ def test_a_schema_that_is_none_is_refused_in_time() -> None:
     assert time.thread_time() - started < schemas.MAX_SECONDS
 
 
+@pytest.mark.parametrize("of_nul", [of({"a\0": {}}), of({}, title="a\0"), of({}, enum=["\\\0"])])
+def test_nul_is_refused_here_as_in_every_text(of_nul: Any) -> None:
+    assert "NUL" in problems(of_nul)[0]
+
+
+def test_its_escape_is_none() -> None:
+    assert problems(of({"a": {"pattern": "^[^\\u0000]*$", "title": "\\\\u0000"}})) == []
+
+
 def test_many_mismatches_cost_little_memory() -> None:
     """Each of jsonschema's messages repeats the value."""
     deeper = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 20} for n in range(2)}
