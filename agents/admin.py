@@ -25,6 +25,7 @@ from agents.serializers import SettingsField
 from map_project.api import secrets
 from map_project.api.errors import ApiError
 from map_project.tenants.admin import TenantOwnedAdmin, TenantOwnedForm, by_api
+from tools.definitions import MAX_SECRET_CHARACTERS, secrets_problems
 from tools.models import Tool
 
 
@@ -215,6 +216,10 @@ class LanguageModelForm(forms.ModelForm[LanguageModel]):
         credential: str = self.cleaned_data["credential"]
         if credential and not settings.SECRETS_KEYS:
             raise forms.ValidationError("SECRETS_KEYS is not set: no secret can be kept.")
+        if credential and secrets_problems({"credential": credential}):
+            # It goes into a header.
+            told = f"Expected at most {MAX_SECRET_CHARACTERS} characters of printable ASCII."
+            raise forms.ValidationError(told)
         return credential
 
     def save(self, commit: bool = True) -> LanguageModel:

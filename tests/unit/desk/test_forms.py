@@ -294,6 +294,15 @@ def test_models_that_are_none_are_told(
     assert tenant.allowed_models == ["gpt-4"]
 
 
+@pytest.mark.parametrize("wrong", ["ключ", "a\nb", "a\x7fb", "x" * 4_097])
+def test_a_credential_that_no_header_can_hold_is_told(operator: Client, wrong: str) -> None:
+    sent = {"name": str(uuid.uuid4()), "provider": "mock", "timeout_seconds": "60"}
+    sent |= {"max_retries": "2", "credential": wrong}
+    answer = operator.post(reverse("admin:agents_languagemodel_add"), sent)
+    assert [*answer.context["adminform"].form.errors] == ["credential"]
+    assert wrong not in answer.content.decode()
+
+
 @pytest.mark.parametrize(
     ("url", "taken"),
     [
