@@ -9,6 +9,7 @@ import re
 import time
 import weakref
 from collections import OrderedDict
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -127,6 +128,8 @@ def _made(base_url: str, credential_token: str, max_retries: int) -> _Client:
         transport=BoundedTransport(),
         follow_redirects=False,
         headers={"Accept-Encoding": "identity"},
+        # One run is not told what another was, and nothing grows.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
     )
     client = _Client(
         api_key=_credential(credential_token),

@@ -148,6 +148,12 @@ class TestWhatIsSent:
             {"role": "tool", "content": "There is no such tool.", "tool_call_id": "b"},
         ]
 
+    def test_cookies_are_not_kept(self, stub: StubModel) -> None:
+        stub.says(Said(headers={"Set-Cookie": "session=of-another-tenants-run; Path=/"}))
+        ask(question(stub))
+        ask(question(stub))
+        assert "cookie" not in stub.requests[1].headers
+
     def test_connections_are_kept(self, stub: StubModel) -> None:
         for _ in range(3):
             assert ask(question(stub)).text == "Hello."
