@@ -179,8 +179,9 @@ DATABASES = {
             "prepare_threshold": 1,
             "server_side_binding": True,
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}",
-            # One for each thread at work, and for those that look after things.
-            "pool": {"min_size": 0, "max_size": WEB_ACTIVE_THREADS + 2},
+            # One for each thread at work, and one for each that looks for work and kept its own; and
+            # for those that look after things.
+            "pool": {"min_size": 0, "max_size": 2 * WEB_ACTIVE_THREADS + 2},
         },
     }
 }

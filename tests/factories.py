@@ -9,6 +9,7 @@ from agents.models import Agent, AgentTool
 from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tools.models import Tool
+from tools.services import create_tool
 
 
 class TenantFactory(DjangoModelFactory[Tenant]):
@@ -64,3 +65,8 @@ class ExecutionFactory(DjangoModelFactory[Execution]):
         kwargs.pop("agent")
         execution: Execution = super()._create(model_class, *args, **kwargs)
         return execution
+
+
+def saved_tool(**fields: Any) -> Tool:
+    """A tool made as the API makes it, with its secrets."""
+    return Tool.objects.get(pk=create_tool(**fields)["id"])

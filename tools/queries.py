@@ -6,24 +6,27 @@ from typing import Any
 import orjson
 from django.db.models import QuerySet
 
-from map_project.postgresql.compiled import Compiled
+from map_project.postgresql.compiled import Compiled, CompiledCreate
 from tools.invokers import COLUMNS
 from tools.models import Tool
+
+_ANSWERED = (
+    "id",
+    "name",
+    "description",
+    "kind",
+    "parameters",
+    "config",
+    "secret_names",
+    "created_at",
+    "updated_at",
+)
 
 
 def _answered(tools: QuerySet[Tool]) -> QuerySet[Tool, Any]:
     """As `ToolSerializer` would answer them, but for what is JSON."""
-    return tools.values(
-        "id",
-        "name",
-        "description",
-        "kind",
-        "parameters",
-        "config",
-        "secret_names",
-        "created_at",
-        "updated_at",
-    )
+    values: QuerySet[Tool, Any] = tools.values(*_ANSWERED)
+    return values
 
 
 def _with_json(row: dict[str, Any]) -> dict[str, Any]:
@@ -58,6 +61,13 @@ OF_AGENT = Compiled(
     _with_json,
     tenant_id=uuid.UUID,
     name=str,
+)
+# A declared tool that takes any arguments.
+NEW = CompiledCreate(
+    Tool,
+    ("id", "tenant", "name", "description"),
+    returning=_ANSWERED,
+    presented=_with_json,
 )
 # What a call needs, see `CallableTool.of`.
 CALLABLE = Compiled(

@@ -11,6 +11,9 @@ from django.db.models.functions import Now
 
 from map_project.api import secrets
 from map_project.api.errors import validation_error
+from map_project.api.ids import uuid7
+from map_project.postgresql.compiled import Row
+from tools import queries
 from tools.definitions import misfits
 from tools.invokers import INVOKERS
 from tools.models import Tool
@@ -19,18 +22,20 @@ from tools.models import Tool
 _TEXTS = {"name", "description"}
 
 
-def create_tool(*, tenant_id: uuid.UUID, **fields: Any) -> Tool:
-    """A new tool. Raises ApiError `VALIDATION_ERROR`, and IntegrityError where the name is taken.
+def create_tool(*, tenant_id: uuid.UUID, **fields: Any) -> Row:
+    """A new tool, as it is answered. Raises ApiError `VALIDATION_ERROR`, and IntegrityError where the
+    name is taken.
 
     `http` is the configuration of the kind `http`; `secrets` maps names to values, or to None.
     Each field by itself has been looked at (`tools.serializers`, or `Tool.clean`).
     """
     if fields.keys() <= _TEXTS:
-        return Tool.objects.create(tenant_id=tenant_id, **fields)
+        return queries.NEW(id=uuid7(), tenant_id=tenant_id, **fields)
     tool = Tool(tenant_id=tenant_id)
     _apply(tool, fields)
     tool.save(force_insert=True)
-    return tool
+    (row,) = queries.ONE(tenant_id=tenant_id, pk=tool.pk)
+    return row
 
 
 def change_tool(*, tool: Tool, fields: Mapping[str, Any]) -> None:

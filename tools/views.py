@@ -38,8 +38,8 @@ class ToolViewSet(TenantViewSet[Tool]):
         return self.page(queries.ALL)
 
     def create(self, request: Request) -> Response:
-        tool = services.create_tool(tenant_id=self.caller.tenant_id, **self.validated_body())
-        return Response(self.shown(tool), status=201)
+        row = services.create_tool(tenant_id=self.caller.tenant_id, **self.validated_body())
+        return Response(row, status=201)
 
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.row())

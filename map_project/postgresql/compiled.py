@@ -116,12 +116,49 @@ class Rows:
         return rows if presented is None else [presented(row) for row in rows]
 
 
+# What each text's columns are called: psycopg makes objects of them anew at each question.
+_columns: dict[str, list[str]] = {}
+
+
 def dictionaries(sql: str, values: Sequence[object]) -> list[Row]:
-    """The rows of one statement."""
+    """The rows of one statement, whose text is one of a few."""
     with connection.cursor() as cursor:
         cursor.execute(sql, cast(Any, values))
-        names = [column.name for column in cursor.description]
+        names = _columns.get(sql)
+        if names is None:
+            names = _columns[sql] = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+class CompiledCreate:
+    """`objects.create()` whose text is built once: of these fields of a model, and what the database
+    puts into the others. Called with their values it gives the row, of the fields named in `returning`,
+    as `presented` makes it; it raises django.db.DatabaseError.
+    """
+
+    def __init__(
+        self,
+        model: type[Model],
+        fields: Sequence[str],
+        *,
+        returning: Sequence[str],
+        presented: Callable[[Row], Row] = dict,
+    ) -> None:
+        self._model = model
+        self._names = fields
+        self._returning = returning
+        self._presented = presented
+
+    def __call__(self, **values: object) -> Row:
+        sql, fields = self._built
+        given = [field.get_db_prep_save(values[field.attname], connection) for field in fields]
+        return self._presented(dictionaries(sql, given)[0])
+
+    @cached_property
+    def _built(self) -> tuple[str, Sequence[Any]]:
+        places = ", ".join(["%s"] * len(self._names))
+        sql = f"{_into(self._model, self._names)} VALUES ({places}) {_back(self._model, self._returning)}"
+        return sql, [self._model._meta.get_field(name) for name in self._names]
 
 
 class CompiledInsert:
@@ -150,10 +187,19 @@ class CompiledInsert:
 
     @cached_property
     def _sql(self) -> str:
-        table = connection.ops.quote_name(self._model._meta.db_table)
-        into, back = self._columns(self._fields), self._columns(self._returning)
-        return f"INSERT INTO {table} ({into}) {self._rows.ordered.sql} RETURNING {back}"
+        into, back = _into(self._model, self._fields), _back(self._model, self._returning)
+        return f"{into} {self._rows.ordered.sql} {back}"
 
-    def _columns(self, fields: Sequence[str]) -> str:
-        columns = (cast(Any, self._model._meta.get_field(name)).column for name in fields)
-        return ", ".join(map(connection.ops.quote_name, columns))
+
+def _into(model: type[Model], fields: Sequence[str]) -> str:
+    table = connection.ops.quote_name(model._meta.db_table)
+    return f"INSERT INTO {table} ({_list(model, fields)})"
+
+
+def _back(model: type[Model], fields: Sequence[str]) -> str:
+    return f"RETURNING {_list(model, fields)}"
+
+
+def _list(model: type[Model], fields: Sequence[str]) -> str:
+    columns = (cast(Any, model._meta.get_field(name)).column for name in fields)
+    return ", ".join(map(connection.ops.quote_name, columns))

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 from django.db import connection
 
@@ -78,6 +79,7 @@ class Turns:
 
     def _run(self) -> None:
         _own.turns = self
+        cast(Any, connection).lasts = True
         while (work := self._find_work()) is not None:
             with self._lock:
                 self._looking -= 1
@@ -87,6 +89,8 @@ class Turns:
             with self._lock:
                 self._give_turn()
                 rest = self._look_or_rest()
+            if rest.locked():
+                connection.close()
             rest.acquire()
 
     def _want_turn(self) -> threading.Lock:

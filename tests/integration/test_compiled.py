@@ -51,6 +51,18 @@ def test_tools(tenant: Tenant) -> None:
     assert rows.count() == len(expected)
 
 
+def test_a_new_tool(tenant: Tenant) -> None:
+    row = tools.queries.NEW(id=uuid.uuid4(), tenant_id=tenant.pk, name="new", description="d")
+    made = Tool.objects.get(pk=row["id"])
+    assert written([row]) == plain(ToolSerializer, [made])
+    like = Tool.objects.create(tenant=tenant, name="like", description="d")
+    like.refresh_from_db()
+    differ = {"id", "name", "created_at", "updated_at"}
+    columns = {field.attname for field in Tool._meta.fields} - differ
+    assert {n: getattr(made, n) for n in columns} == {n: getattr(like, n) for n in columns}
+    assert made.created_at == made.updated_at
+
+
 def test_tools_of_an_agent(tenant: Tenant, other_tenant: Tenant) -> None:
     agent = Agent.objects.filter(tenant=tenant).latest("created_at")
     expected = plain(ToolSerializer, Tool.objects.filter(agents=agent))

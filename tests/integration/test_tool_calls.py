@@ -28,13 +28,12 @@ from map_project.api.checks import check_secrets
 from map_project.tenants.models import Tenant
 from tests.api import Api, LiveApi
 from tests.at_once import at_once
-from tests.factories import AgentFactory, ToolFactory
+from tests.factories import AgentFactory, ToolFactory, saved_tool
 from tests.live import serving
 from tests.tool_server import tool_server
 from tools import invokers, queries, views
 from tools.invokers import CallableTool, ToolResult, call, http, http_config
 from tools.models import Tool
-from tools.services import create_tool
 
 SECRET = "correct-horse/battery+staple"
 ANY = {"type": "object", "properties": {}}
@@ -344,7 +343,7 @@ def test_no_connection_is_held_while_a_tool_is_waited_for(
 
 def test_a_live_server_calls_what_its_operator_allows(tenant: Tenant, api: Api, port: int) -> None:
     http = {"method": "GET", "url": f"http://127.0.0.1:{port}/echo"}
-    tool = create_tool(tenant_id=tenant.pk, name="n", description="d", kind="http", http=http)
+    tool = saved_tool(tenant_id=tenant.pk, name="n", description="d", kind="http", http=http)
     with serving(TOOL_ALLOWED_NETWORKS="127.0.0.1/32, fd00::/8", WEB_CONCURRENCY="1") as live_port:
         answer = LiveApi(live_port, api.key).post(f"tools/{tool.pk}/test", {"arguments": {}})
     assert (answer.status, answer.json["ok"]) == (200, True), answer.content
@@ -354,7 +353,7 @@ def test_secrets_that_are_set_at_once_are_all_kept(
     live_api: LiveApi, tenant: Tenant, base: str
 ) -> None:
     http = {"method": "GET", "url": f"{base}/echo"}
-    tool = create_tool(tenant_id=tenant.pk, name="n", description="d", kind="http", http=http)
+    tool = saved_tool(tenant_id=tenant.pk, name="n", description="d", kind="http", http=http)
     names = [f"s{number}" for number in range(12)]
     answers = at_once(
         [partial(live_api.patch, f"tools/{tool.pk}", {"secrets": {name: name}}) for name in names]
@@ -382,7 +381,7 @@ def test_the_admins_form_checks_what_the_api_does(tenant: Tenant) -> None:
 
 def test_a_row_is_all_a_call_needs(tenant: Tenant, base: str) -> None:
     http = {"method": "GET", "url": f"{base}/echo", "headers": {"X": "{{secret.a}}"}}
-    tool = create_tool(
+    tool = saved_tool(
         tenant_id=tenant.pk,
         name="n",
         description="d",
@@ -430,7 +429,7 @@ class TestRotation:
     def made(self, tenant: Tenant, value: str = SECRET) -> Tool:
         http = {"method": "GET", "url": "http://127.0.0.1:1/"}
         name = str(uuid.uuid4())
-        return create_tool(
+        return saved_tool(
             tenant_id=tenant.pk,
             name=name,
             description="d",

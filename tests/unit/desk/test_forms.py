@@ -13,9 +13,8 @@ from django.urls import reverse
 from agents.models import Agent, LanguageModel
 from map_project.api.secrets import decrypt
 from map_project.tenants.models import Tenant
-from tests.factories import AgentFactory, TenantFactory, ToolFactory
+from tests.factories import AgentFactory, TenantFactory, ToolFactory, saved_tool
 from tools.models import Tool
-from tools.services import create_tool
 
 
 def change(client: Client, row: Agent | Tool, **sent: Any) -> Any:
@@ -191,7 +190,7 @@ SCHEMA = {
 @pytest.fixture
 def called(tenant: Tenant) -> Tool:
     """A tool that is called, with a secret."""
-    return create_tool(
+    return saved_tool(
         tenant_id=tenant.pk,
         name=str(uuid.uuid4()),
         description="d",
