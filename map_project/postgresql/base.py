@@ -63,16 +63,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """
 
     lasts = False
+    health_check_done: bool
 
     def connect(self) -> None:
         super().connect()
         if self.lasts:
             self.close_at = None
 
-    def close_if_unusable_or_obsolete(self) -> None:
-        # Before each request, and after it.
-        super().close_if_unusable_or_obsolete()
-        if self.connection is not None and not _is_alive(self.connection):
+    def close_if_health_check_failed(self) -> None:
+        # Before a request's first statement; Django would ask the server.
+        if self.connection is None or self.health_check_done:
+            return
+        self.health_check_done = True
+        if not _is_alive(self.connection):
             self.close()
 
     def get_connection_params(self) -> dict[str, Any]:

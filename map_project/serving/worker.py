@@ -29,6 +29,8 @@ STALLED_CLIENT_SECONDS = 10
 # How often and how long a newcomer is left to a worker that has fewer connections.
 _LEFT_TO_OTHERS_TIMES = 5
 _LEFT_TO_OTHERS_SECONDS = 0.001
+# So much of an answer is held back until the rest of it is there.
+_HELD_BYTES = 64 * 1024
 # One thread at a time is told of a connection, and no other until it is armed again.
 _ONCE_READABLE = select.EPOLLIN | select.EPOLLONESHOT
 
@@ -57,6 +59,8 @@ class FollowingWorker(ThreadWorker):
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
+        # What is loaded stays: the collector of cycles need not go through it again and again, and a
+        # request makes next to none.
         # By its name, as the application: it stands above this package.
         import_module("executions.background").begin()
 
@@ -113,11 +117,10 @@ class FollowingWorker(ThreadWorker):
 
     def _take(self, listener: socket.socket) -> None:
         accepted, address = listener.accept()
-        client = _Client(fileno=accepted.detach())
+        client = _Client(accepted.detach())
         connection = TConn(self.cfg, client, address, listener.getsockname())
         # It is served when there is something to read, and never waited for otherwise.
         connection.data_ready = True
-        client.setblocking(True)
         self._count(+1)
         self._await(connection, STALLED_CLIENT_SECONDS, self._readable.register)
 
@@ -143,7 +146,12 @@ class FollowingWorker(ThreadWorker):
             # A body may have been read into the next request, which nobody is told of then.
             while is_kept and connection.parser.unreader.buf.getvalue():
                 is_kept = self.handle(connection)
+            connection.sock.flush()
+        except OSError:
+            # The client is gone.
+            is_kept = False
         except BaseException:
+            is_kept = False
             self.log.exception("a request ended otherwise than with an answer")
         if is_kept:
             self._await(connection, self.cfg.keepalive, self._readable.modify)
@@ -181,22 +189,71 @@ def _is_readable(descriptor: int) -> bool:
 
 
 class _Client(socket.socket):
-    """A connection whose thread gives its turn to others for as long as the client keeps it waiting."""
+    """A connection whose thread gives its turn to others for as long as the client keeps it waiting,
+    and that asks the system for nothing twice: whoever asks gives up the interpreter's lock, and has to
+    wait for it afterwards.
+    """
+
+    def __init__(self, fileno: int) -> None:
+        super().__init__(fileno=fileno)
+        # It blocks, except for the timeout that is wanted of it just now.
+        super().settimeout(None)
+        self._timeout: float | None = None
+        self._held = bytearray()
+
+    def setblocking(self, flag: bool) -> None:
+        self._timeout = None if flag else 0.0
+
+    def settimeout(self, value: float | None) -> None:
+        self._timeout = value
+
+    def gettimeout(self) -> float | None:
+        return self._timeout
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        if self.gettimeout() is None:
-            with suppress(BlockingIOError):
-                return super().recv(size, flags | socket.MSG_DONTWAIT)
+        self.flush()
+        try:
+            return super().recv(size, flags | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            if self._timeout == 0.0:
+                raise
         with waiting():
-            return super().recv(size, flags)
+            super().settimeout(self._timeout)
+            try:
+                return super().recv(size, flags)
+            finally:
+                super().settimeout(None)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        sent = 0
+        # Headers and body come one after the other, and leave together.
+        self._held += data
+        if len(self._held) > _HELD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends what is held. Raises OSError."""
+        if not self._held:
+            return
+        data, self._held, sent = self._held, bytearray(), 0
         with suppress(BlockingIOError):
-            sent = super().send(data, flags | socket.MSG_DONTWAIT)
+            sent = super().send(data, socket.MSG_DONTWAIT)
         if sent < len(data):
             with waiting():
-                super().sendall(memoryview(data)[sent:], flags)
+                super().sendall(memoryview(data)[sent:])
+
+    def sendfile(self, *args: Any, **kwargs: Any) -> int:
+        self.flush()
+        with waiting():
+            return super().sendfile(*args, **kwargs)
+
+    def shutdown(self, how: int) -> None:
+        self.flush()
+        super().shutdown(how)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self.flush()
+        super().close()
 
 
 class _Siblings:

@@ -52,4 +52,5 @@ def test_clients_that_stay_are_spread_over_the_processes(clients: int) -> None:
             assert connection.getresponse().read()
         have = [sockets(pid) - b for pid, b in zip(workers, before, strict=True)]
         assert sum(have) == clients
-        assert max(have) - min(have) <= 2
+        # Evenly, but for those that came in the same moment.
+        assert min(have) >= clients / 3 / 2
