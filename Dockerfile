@@ -45,9 +45,9 @@ ENV HOST=0.0.0.0 PORT=8000
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "/app/deploy/healthcheck.py"]
-# Both in exec form, and the entrypoint ends in exec: gunicorn is process 1 and gets the signals.
+# Both in exec form, and the entrypoint ends in exec: the server is process 1 and gets the signals.
 ENTRYPOINT ["sh", "/app/deploy/entrypoint.sh"]
-CMD ["gunicorn", "-c", "python:map_project.gunicorn_conf", "map_project.wsgi"]
+CMD ["python", "manage.py", "serve"]
 
 
 FROM app AS tests

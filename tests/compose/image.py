@@ -51,7 +51,7 @@ def prove_contents() -> None:
 
 
 def prove_refusals() -> None:
-    """It never falls back on servers of its own."""
+    """It never falls back on servers of its own, and says in one sentence what is missing or wrong."""
     complete = {
         "DATABASE_URL": "postgres://u@h/n",
         "REDIS_URL": "redis://h",
@@ -59,16 +59,16 @@ def prove_refusals() -> None:
     }
     for missing in complete:
         given = {name: text for name, text in complete.items() if name != missing}
-        try:
-            _in_image("exec gunicorn -c python:map_project.gunicorn_conf map_project.wsgi", **given)
-        except ProofError as error:
-            check(missing in str(error), f"without {missing}: {error}")
-        else:
-            raise ProofError(f"the image starts without {missing}")
-    say(
-        "image, alone",
-        f"without {', '.join(complete)}: refuses to start, and names what is missing",
-    )
+        _check_refused(missing, given)
+    _check_refused("WEB_CONCURRENCY", complete | {"WEB_CONCURRENCY": "many"})
+    without = f"without {', '.join(complete)}, with WEB_CONCURRENCY=many"
+    say("image, alone", f"{without}: refuses to start, in one sentence that names it")
+
+
+def _check_refused(name: str, environment: dict[str, str]) -> None:
+    told = _in_image("! timeout 20 python manage.py serve 2>&1", **environment)
+    in_one_line = told.startswith(f"{name} ") and "\n" not in told
+    check(in_one_line, f"{name} is missing or wrong, and it says: {told}")
 
 
 def _in_image(script: str, **environment: str) -> str:
