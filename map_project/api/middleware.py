@@ -20,6 +20,9 @@ logger = structlog.get_logger("map.request")
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
+# Asked every few seconds: while all is well, there is nothing to tell.
+_PROBES = {"/health", "/live", "/ready"}
+
 # A refused body is read and thrown away up to this size: a client that is still sending when the
 # connection closes would see a broken pipe instead of the answer.
 _DRAIN_BYTES = 16 * 1024 * 1024
@@ -27,7 +30,8 @@ _BLOCK_BYTES = 64 * 1024
 
 
 class RequestLogMiddleware(RequestMiddleware):
-    """`X-Request-ID` in, where it is well formed, and out; one log line a request.
+    """`X-Request-ID` in, where it is well formed, and out; one log line a request, but for probes that
+    found all well.
 
     django-structlog's middleware would write two, with the caller's address and the query string,
     and take any id.
@@ -45,7 +49,8 @@ class RequestLogMiddleware(RequestMiddleware):
                 # gunicorn would drop it as well, with a warning each time.
                 response.content = b""
         level = logging.ERROR if response.status_code >= 500 else logging.INFO
-        logger.log(level, "request", **_told(request, response))
+        if response.status_code != 200 or request.path not in _PROBES:
+            logger.log(level, "request", **_told(request, response))
 
     def process_got_request_exception(self, *_: Any, **__: Any) -> None:
         """`map_project.api.errors` has logged it."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, OperationalError, connection
 
 from map_project.api import logs, request_id
 from map_project.tenants.keys import issue_key
@@ -70,6 +70,23 @@ def test_of_a_stranger_it_says_nothing_that_was_sent(log: Log) -> None:
         assert "key_prefix" not in line
         assert "secret" not in json.dumps(line)
         assert "nobody" not in json.dumps(line)
+
+
+@pytest.mark.parametrize("path", ["/health", "/live", "/ready"])
+def test_a_probe_is_told_when_it_finds_something(
+    path: str, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [Api().call(method, path).status for method in ("GET", "HEAD")] == [200, 200]
+    assert log() == []
+
+    def lost(*_: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(connection, "cursor", lost)
+    statuses = [Api().call(method, path).status for method in ("POST", "GET")]
+    assert statuses == [405, 200 if path == "/live" else 503]
+    told = [line["status"] for line in log() if line["logger"] == "map.request"]
+    assert told == [status for status in statuses if status != 200]
 
 
 def test_an_error_of_ours_is_told_with_its_traceback_and_no_prompt(
