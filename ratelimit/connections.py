@@ -26,6 +26,9 @@ Command = tuple[str | bytes | int, ...]
 _pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # of any length
 
 
+_NEXT_TO_NOTHING_SECONDS = 0.005
+
+
 class DeadlineParser(_HiredisParser):
     """redis-py's hiredis parser, whose reads end by `deadline` (of `time.monotonic`), all together.
 
@@ -33,10 +36,14 @@ class DeadlineParser(_HiredisParser):
     """
 
     deadline = math.inf
+    _socket_timeout: float
 
     def read_from_socket(self, *args: Any, **kwargs: Any) -> bool:
-        if self.deadline < math.inf:
-            kwargs["timeout"] = _left(self.deadline)
+        left = _left(self.deadline)
+        # The socket's own timeout is as good while next to nothing of it is used up, which is so at
+        # nearly every call; to set another one takes two system calls.
+        if left < self._socket_timeout - _NEXT_TO_NOTHING_SECONDS:
+            kwargs["timeout"] = left
         return bool(super().read_from_socket(*args, **kwargs))  # type: ignore[no-untyped-call]
 
 

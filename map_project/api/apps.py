@@ -1,5 +1,6 @@
 from django.apps import AppConfig
-from django.core.signals import got_request_exception
+from django.core.cache import close_caches
+from django.core.signals import got_request_exception, request_finished
 from django.db.models.signals import pre_migrate
 
 
@@ -13,6 +14,8 @@ class ApiConfig(AppConfig):
         from map_project.api.errors import log_escaped
 
         pre_migrate.connect(_allow_any_time, dispatch_uid="map_project.api.allow_any_time")
+        # Our one cache has nothing to close after a request.
+        request_finished.disconnect(close_caches)
         got_request_exception.connect(log_escaped, dispatch_uid="map_project.api.log_escaped")
 
 

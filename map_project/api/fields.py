@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -29,6 +30,12 @@ class TextField(serializers.CharField):
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("trim_whitespace", False)
         super().__init__(**kwargs)
+        # It looks at each character in turn; our parser takes no lone surrogates.
+        self.validators = [
+            one
+            for one in self.validators
+            if not isinstance(one, ProhibitSurrogateCharactersValidator)
+        ]
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if data is not serializers.empty and data is not None:
