@@ -1,5 +1,6 @@
 """The files of a deployment, as far as they can be proved without an engine; prove.py does the rest."""
 
+import json
 import os
 import re
 import runpy
@@ -141,6 +142,26 @@ def test_entrypoint_becomes_the_command(tmp_path: Path) -> None:
     parent, arguments = through_entrypoint(missing, sys.executable, "-c", show, "a b", "")
     assert parent == str(os.getpid())
     assert arguments == "['a b', '']"
+
+
+# --- The image's command
+
+
+def test_the_image_tells_a_wrong_setting_in_one_sentence(secrets: Path) -> None:
+    app, _tests = (ROOT / "Dockerfile").read_text().split("FROM app AS tests")
+    (command,) = re.findall(r"^CMD (.+)$", app, re.MULTILINE)
+    program, *arguments = json.loads(command)
+    assert program == "python"
+    given = {"DATABASE_URL": "postgres://h/n", "REDIS_URL": "redis://h", "WEB_CONCURRENCY": "many"}
+    refused = subprocess.run(
+        ["sh", str(DEPLOY / "entrypoint.sh"), sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment(SECRETS_DIR=str(secrets), SECRET_KEY="k" * 50, **given),
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 1
+    assert re.fullmatch(r"WEB_CONCURRENCY must be .+, not 'many'\.\n", refused.stderr)
 
 
 # --- healthcheck.py
