@@ -4,9 +4,16 @@ import uuid
 from typing import Any
 
 import orjson
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
+from django.db.models.functions import Coalesce, Now
 
-from map_project.postgresql.compiled import Compiled, CompiledCreate
+from map_project.postgresql.compiled import (
+    Compiled,
+    CompiledCreate,
+    CompiledWrite,
+    deleting,
+    updating,
+)
 from tools.invokers import COLUMNS
 from tools.models import Tool
 
@@ -68,6 +75,27 @@ NEW = CompiledCreate(
     ("id", "tenant", "name", "description"),
     returning=_ANSWERED,
     presented=_with_json,
+)
+# Its texts; None leaves one as it is.
+CHANGE = CompiledWrite(
+    lambda tenant_id, pk, name, description: updating(
+        Tool.objects.filter(tenant_id=tenant_id, pk=pk).order_by(),
+        name=Coalesce(Value(name), "name"),
+        description=Coalesce(Value(description), "description"),
+        updated_at=Now(),
+    ),
+    returning=_ANSWERED,
+    presented=_with_json,
+    tenant_id=uuid.UUID,
+    pk=uuid.UUID,
+    name=str,
+    description=str,
+)
+REMOVE = CompiledWrite(
+    lambda tenant_id, pk: deleting(Tool.objects.filter(tenant_id=tenant_id, pk=pk).order_by()),
+    returning=("id",),
+    tenant_id=uuid.UUID,
+    pk=uuid.UUID,
 )
 # What a call needs, see `CallableTool.of`.
 CALLABLE = Compiled(

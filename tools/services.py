@@ -38,18 +38,23 @@ def create_tool(*, tenant_id: uuid.UUID, **fields: Any) -> Row:
     return row
 
 
-def change_tool(*, tool: Tool, fields: Mapping[str, Any]) -> None:
-    """Changes what is given. Raises as above, and Tool.DoesNotExist where it was deleted meanwhile."""
+def change_tool(*, tenant_id: uuid.UUID, pk: uuid.UUID, fields: Mapping[str, Any]) -> Row | None:
+    """Changes what is given, and gives the tool as it is answered; None where the tenant has none such.
+    Raises as above.
+    """
     if fields.keys() <= _TEXTS:
-        Tool.objects.filter(pk=tool.pk).update(**fields, updated_at=Now())
-        return
+        texts = {name: fields.get(name) for name in _TEXTS}
+        return queries.CHANGE(tenant_id=tenant_id, pk=pk, **texts)
     with transaction.atomic():
         # What is sent must fit what is there, and secrets are added to those that are there.
-        changed = Tool.objects.select_for_update(no_key=True).get(pk=tool.pk)
+        mine = Tool.objects.select_for_update(no_key=True).filter(tenant_id=tenant_id, pk=pk)
+        changed = mine.first()
+        if changed is None:
+            return None
         _apply(changed, fields)
-        Tool.objects.filter(pk=tool.pk).update(
-            **{name: getattr(changed, name) for name in _COLUMNS}, updated_at=Now()
-        )
+        columns = {name: getattr(changed, name) for name in _COLUMNS}
+        Tool.objects.filter(pk=pk).update(**columns, updated_at=Now())
+        return queries.ONE(tenant_id=tenant_id, pk=pk).first()
 
 
 _COLUMNS = (

@@ -5,7 +5,7 @@ from operator import itemgetter
 
 import orjson
 from django.db import IntegrityError
-from django.db.models import ProtectedError
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -45,18 +45,26 @@ class ToolViewSet(TenantViewSet[Tool]):
         return Response(self.row())
 
     def update(self, request: Request, pk: str, *, partial: bool = False) -> Response:
-        tool = self.get_object()
-        if fields := self.validated_body(partial=partial):
-            services.change_tool(tool=tool, fields=fields)
-        return Response(self.row())
+        try:
+            fields = self.validated_body(partial=partial)
+        except APIException:
+            # What is wrong with the address is told before what is wrong with the body.
+            self.row()
+            raise
+        row = (
+            services.change_tool(tenant_id=self.caller.tenant_id, pk=self.named(), fields=fields)
+            if fields
+            else self.row()
+        )
+        if row is None:
+            raise self.missing()
+        return Response(row)
 
     def partial_update(self, request: Request, pk: str) -> Response:
         return self.update(request, pk, partial=True)
 
     def destroy(self, request: Request, pk: str) -> Response:
-        deleted, _ = self.get_object().delete()
-        if not deleted:
-            # Somebody else's call was first.
+        if queries.REMOVE(tenant_id=self.caller.tenant_id, pk=self.named()) is None:
             raise self.missing()
         return Response(status=204)
 
@@ -65,8 +73,7 @@ class ToolViewSet(TenantViewSet[Tool]):
             name = self.sent["name"]
             message = "There is a tool with this name."
             return ApiError(400, "DUPLICATE_TOOL_NAME", message, {"name": name})
-        # Found in the way by Django, or by the foreign key when both happened at one moment.
-        if isinstance(error, ProtectedError) or constraint.startswith("agents_agenttool_tool_id"):
+        if constraint.startswith("agents_agenttool_tool_id"):
             return self._in_use()
         return None
 

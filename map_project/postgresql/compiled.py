@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from django.db import connection
 from django.db.models import Model, QuerySet
+from django.db.models.sql import DeleteQuery, Query, UpdateQuery
 
 Row = dict[str, Any]
 
@@ -35,8 +36,8 @@ class _Text:
     slots: tuple[str | tuple[object], ...]
 
     @classmethod
-    def of(cls, queryset: QuerySet[Any, Any], samples: Mapping[str, object]) -> "_Text":
-        sql, values = queryset.query.sql_with_params()
+    def of(cls, query: Query, samples: Mapping[str, object]) -> "_Text":
+        sql, values = query.get_compiler(connection=connection).as_sql()
         names = {sample: name for name, sample in samples.items()}
         if missing := names.keys() - set(values):
             raise ValueError(f"not in the query: {sorted(names[sample] for sample in missing)}")
@@ -44,6 +45,10 @@ class _Text:
 
     def filled(self, parameters: Mapping[str, object]) -> list[object]:
         return [parameters[slot] if isinstance(slot, str) else slot[0] for slot in self.slots]
+
+
+def _samples(parameters: Mapping[str, type]) -> dict[str, object]:
+    return {name: _SAMPLES[kind]() for name, kind in parameters.items()}
 
 
 class Compiled:
@@ -78,8 +83,8 @@ class Compiled:
         return self._text(lambda queryset: queryset.order_by())
 
     def _text(self, change: Callable[[QuerySet[Any, Any]], QuerySet[Any, Any]]) -> _Text:
-        samples = {name: _SAMPLES[kind]() for name, kind in self._parameters.items()}
-        return _Text.of(change(self._build(**samples)), samples)
+        samples = _samples(self._parameters)
+        return _Text.of(change(self._build(**samples)).query, samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,53 @@ class CompiledCreate:
         places = ", ".join(["%s"] * len(self._names))
         sql = f"{_into(self._model, self._names)} VALUES ({places}) {_back(self._model, self._returning)}"
         return sql, [self._model._meta.get_field(name) for name in self._names]
+
+
+class CompiledWrite:
+    """An UPDATE or a DELETE whose text is built once. Called with its parameters it gives the row that
+    it wrote or removed, of the fields named in `returning`, as `presented` makes it; None where there
+    was none. It raises django.db.DatabaseError.
+
+    `build` makes of its keyword arguments what `updating` or `deleting` give.
+    """
+
+    def __init__(
+        self,
+        build: Callable[..., Query],
+        *,
+        returning: Sequence[str],
+        presented: Callable[[Row], Row] = dict,
+        **parameters: type,
+    ) -> None:
+        self._build = build
+        self._returning = returning
+        self._presented = presented
+        self._parameters = parameters
+
+    def __call__(self, **parameters: object) -> Row | None:
+        rows = dictionaries(self._text.sql, self._text.filled(parameters))
+        return self._presented(rows[0]) if rows else None
+
+    @cached_property
+    def _text(self) -> _Text:
+        samples = _samples(self._parameters)
+        query = self._build(**samples)
+        text = _Text.of(query, samples)
+        return _Text(
+            f"{text.sql} {_back(cast(type[Model], query.model), self._returning)}", text.slots
+        )
+
+
+def updating(rows: QuerySet[Any, Any], **values: object) -> Query:
+    """What `rows.update(**values)` would execute."""
+    query: Any = rows.query.chain(UpdateQuery)
+    query.add_update_values(values)
+    return cast(Query, query)
+
+
+def deleting(rows: QuerySet[Any, Any]) -> Query:
+    """What deletes the rows, where the database alone knows what depends on them."""
+    return rows.query.chain(DeleteQuery)
 
 
 class CompiledInsert:

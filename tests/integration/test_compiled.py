@@ -63,6 +63,29 @@ def test_a_new_tool(tenant: Tenant) -> None:
     assert made.created_at == made.updated_at
 
 
+def test_a_changed_tool(tenant: Tenant, other_tenant: Tenant) -> None:
+    tool, bystander = Tool.objects.filter(tenant=tenant)[:2]
+    texts = {"name": None, "description": "changed"}
+    row = tools.queries.CHANGE(tenant_id=tenant.pk, pk=tool.pk, **texts)
+    assert row is not None
+    assert written([row]) == plain(ToolSerializer, Tool.objects.filter(pk=tool.pk))
+    assert (row["name"], row["description"]) == (tool.name, "changed")
+    assert row["created_at"] == tool.created_at < row["updated_at"]
+    assert tools.queries.CHANGE(tenant_id=other_tenant.pk, pk=tool.pk, **texts) is None
+    was = (bystander.name, bystander.description, bystander.updated_at)
+    bystander.refresh_from_db()
+    assert (bystander.name, bystander.description, bystander.updated_at) == was
+
+
+def test_a_removed_tool(tenant: Tenant, other_tenant: Tenant) -> None:
+    tool = ToolFactory.create(tenant=tenant)
+    before = Tool.objects.count()
+    assert tools.queries.REMOVE(tenant_id=other_tenant.pk, pk=tool.pk) is None
+    assert tools.queries.REMOVE(tenant_id=tenant.pk, pk=tool.pk) == {"id": tool.pk}
+    assert tools.queries.REMOVE(tenant_id=tenant.pk, pk=tool.pk) is None
+    assert Tool.objects.count() == before - 1
+
+
 def test_tools_of_an_agent(tenant: Tenant, other_tenant: Tenant) -> None:
     agent = Agent.objects.filter(tenant=tenant).latest("created_at")
     expected = plain(ToolSerializer, Tool.objects.filter(agents=agent))
