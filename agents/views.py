@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django.db import IntegrityError
 from rest_framework.request import Request
@@ -13,6 +13,7 @@ from agents.language_models import KnownModel
 from agents.models import Agent, LanguageModel
 from agents.serializers import AgentBody, AgentSerializer, LanguageModelSerializer
 from map_project.api.errors import ApiError
+from map_project.api.renderers import Answer
 from map_project.tenants.viewsets import TenantViewSet
 
 
@@ -26,28 +27,28 @@ class AgentViewSet(TenantViewSet[Agent]):
     body_class = AgentBody
     one = queries.ONE
 
-    def list(self, request: Request) -> Response:
+    def list(self, request: Request) -> Answer:
         tool_name = request.query_params.get("tool_name")
         if tool_name is not None:
             return self.page(queries.WITH_TOOL, name=tool_name)
         return self.page(queries.ALL)
 
-    def create(self, request: Request) -> Response:
+    def create(self, request: Request) -> Answer:
         fields = {"tool_ids": [], **self._checked()}
         agent = services.create_agent(tenant_id=self.caller.tenant_id, **fields)
-        return Response(self.shown(agent), status=201)
+        return Answer(self.shown(agent), status=201)
 
-    def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(self.row())
+    def retrieve(self, request: Request, pk: str) -> Answer:
+        return Answer(self.row())
 
-    def update(self, request: Request, pk: str, *, partial: bool = False) -> Response:
+    def update(self, request: Request, pk: str, *, partial: bool = False) -> Answer:
         agent = self.get_object()
         if fields := self._checked(partial=partial):
             tool_ids = fields.pop("tool_ids", None)
             services.change_agent(agent=agent, fields=fields, tool_ids=tool_ids)
-        return Response(self.row())
+        return Answer(self.row())
 
-    def partial_update(self, request: Request, pk: str) -> Response:
+    def partial_update(self, request: Request, pk: str) -> Answer:
         return self.update(request, pk, partial=True)
 
     def destroy(self, request: Request, pk: str) -> Response:
@@ -76,10 +77,11 @@ class LanguageModelViewSet(TenantViewSet[LanguageModel]):
     resource = "model"
     serializer_class = LanguageModelSerializer
 
-    def list(self, request: Request) -> Response:
+    def list(self, request: Request) -> Answer:
         offered = language_models.offered(self.caller.allowed_models)
         page: list[KnownModel] = self.paginate_queryset(_Listed([*offered.values()])) or []  # type: ignore[arg-type]
-        return self.get_paginated_response(LanguageModelSerializer(page, many=True).data)
+        answer = self.get_paginated_response(LanguageModelSerializer(page, many=True).data)
+        return cast(Answer, answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from typing import Any, cast
 
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from agents.models import Agent
 from executions import history, openapi
@@ -12,6 +11,7 @@ from executions.models import Execution
 from executions.serializers import ExecutionSerializer, RunBody
 from executions.services import NO_MODEL, Run, run_agent
 from map_project.api import request_id
+from map_project.api.renderers import Answer
 from map_project.tenants.viewsets import TenantViewSet
 
 _NO_TOOLS = "This agent has no tools; the model answered from the prompt alone."
@@ -31,7 +31,7 @@ class RunViewSet(TenantViewSet[Agent]):
     resource = "agent"
     body_class = RunBody
 
-    def create(self, request: Request, pk: str) -> Response:
+    def create(self, request: Request, pk: str) -> Answer:
         try:
             body = self.validated_body()
         except APIException as error:
@@ -47,7 +47,7 @@ class RunViewSet(TenantViewSet[Agent]):
             model=body.get("model"),
             request_id=request_id.current(),
         )
-        return Response(_answer(run))
+        return Answer(_answer(run))
 
 
 def _tell_of_missing_model(error: ValidationError, request: Request) -> None:
@@ -83,8 +83,8 @@ class HistoryViewSet(TenantViewSet[Execution]):
     serializer_class = ExecutionSerializer
     one = history.ONE
 
-    def list(self, request: Request) -> Response:
+    def list(self, request: Request) -> Answer:
         return self.page(history.History)
 
-    def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(self.row())
+    def retrieve(self, request: Request, pk: str) -> Answer:
+        return Answer(self.row())

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from map_project.api.errors import ApiError
+from map_project.api.renderers import Answer
 from map_project.serving.turns import waiting
 from map_project.tenants.viewsets import TenantViewSet
 from tools import openapi, queries, services
@@ -31,20 +32,20 @@ class ToolViewSet(TenantViewSet[Tool]):
     body_class = ToolBody
     one = queries.ONE
 
-    def list(self, request: Request) -> Response:
+    def list(self, request: Request) -> Answer:
         agent_name = request.query_params.get("agent_name")
         if agent_name is not None:
             return self.page(queries.OF_AGENT, name=agent_name)
         return self.page(queries.ALL)
 
-    def create(self, request: Request) -> Response:
+    def create(self, request: Request) -> Answer:
         row = services.create_tool(tenant_id=self.caller.tenant_id, **self.validated_body())
-        return Response(row, status=201)
+        return Answer(row, status=201)
 
-    def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(self.row())
+    def retrieve(self, request: Request, pk: str) -> Answer:
+        return Answer(self.row())
 
-    def update(self, request: Request, pk: str, *, partial: bool = False) -> Response:
+    def update(self, request: Request, pk: str, *, partial: bool = False) -> Answer:
         try:
             fields = self.validated_body(partial=partial)
         except APIException:
@@ -58,9 +59,9 @@ class ToolViewSet(TenantViewSet[Tool]):
         )
         if row is None:
             raise self.missing()
-        return Response(row)
+        return Answer(row)
 
-    def partial_update(self, request: Request, pk: str) -> Response:
+    def partial_update(self, request: Request, pk: str) -> Answer:
         return self.update(request, pk, partial=True)
 
     def destroy(self, request: Request, pk: str) -> Response:
@@ -93,7 +94,7 @@ class ToolTestViewSet(TenantViewSet[Tool]):
     body_class = ToolTestBody
     one = queries.CALLABLE
 
-    def create(self, request: Request, pk: str) -> Response:
+    def create(self, request: Request, pk: str) -> Answer:
         tool = CallableTool.of(self.row())
         if tool.kind not in INVOKERS:
             message = "This tool is declared only: there is nothing to call."
@@ -102,7 +103,7 @@ class ToolTestViewSet(TenantViewSet[Tool]):
         arguments = orjson.dumps(self.validated_body().get("arguments", {})).decode()
         with waiting():
             result = call(tool, arguments, deadline=time.monotonic() + _TEST_SECONDS)
-        return Response(
+        return Answer(
             {
                 "ok": result.error is None,
                 "error": result.error,

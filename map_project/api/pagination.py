@@ -7,10 +7,10 @@ from typing import Any
 
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from map_project.api.errors import ApiError
+from map_project.api.renderers import Answer
 
 MAX_OFFSET = 2**31 - 1
 
@@ -69,8 +69,8 @@ class StrictPagination(BasePagination):
         self.total = self.offset + len(found) if at_the_end else queryset.count()
         return found[: self.limit]
 
-    def get_paginated_response(self, data: list[Any]) -> Response:
-        return Response(
+    def get_paginated_response(self, data: list[Any]) -> Answer:  # type: ignore[override]
+        return Answer(
             {
                 "items": data,
                 "total": self.total,

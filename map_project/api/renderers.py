@@ -4,14 +4,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
+from django.http import HttpResponse
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 
-class OrjsonRenderer(BaseRenderer):
+def _json(data: Any) -> bytes:
     """Times in UTC end in `Z`, as RFC 3339 allows; UUIDs are lower case with hyphens."""
+    return orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+
+
+class Answer(HttpResponse):
+    """`data` as JSON. What DRF's `Response` answers, which is a template and is rendered in steps: that
+    costs a twentieth of a run.
+    """
+
+    def __init__(self, data: Any, status: int = 200) -> None:
+        super().__init__(_json(data), "application/json", status)
+        self.data = data
+
+
+class OrjsonRenderer(BaseRenderer):
+    """The same for errors, which DRF makes."""
 
     media_type = "application/json"
     format = "json"
@@ -25,7 +41,7 @@ class OrjsonRenderer(BaseRenderer):
     ) -> bytes:
         if data is None:
             return b""
-        return orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+        return _json(data)
 
 
 class AlwaysJSON(BaseContentNegotiation):

@@ -17,6 +17,7 @@ from rest_framework.viewsets import GenericViewSet
 from map_project.api.errors import ApiError, bad_request
 from map_project.api.fields import StrictSerializer, parse_uuid
 from map_project.api.parsers import json_object
+from map_project.api.renderers import Answer
 from map_project.postgresql.compiled import Compiled, Rows
 from map_project.tenants.authentication import Caller, TenantAuthentication
 
@@ -79,10 +80,11 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
             return self.model._default_manager.none()
         return self.model._default_manager.filter(tenant_id=self.caller.tenant_id)
 
-    def page(self, query: Callable[..., Rows], **parameters: object) -> Response:
+    def page(self, query: Callable[..., Rows], **parameters: object) -> Answer:
         """The page of the tenant's own rows that the request asks for."""
         rows = query(tenant_id=self.caller.tenant_id, **parameters)
-        return self.get_paginated_response(self.paginate_queryset(rows) or [])  # type: ignore[arg-type]
+        answer = self.get_paginated_response(self.paginate_queryset(rows) or [])  # type: ignore[arg-type]
+        return cast(Answer, answer)
 
     def row(self) -> dict[str, Any]:
         """The tenant's own row that the address names, as it is answered. Raises ApiError 404, or
