@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from django.conf import settings
 
 from tests.api import LiveApi
+from tests.own_postgres import children
 
 
 def database_url() -> str:
@@ -26,6 +28,16 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
+
+
+def arbiter(port: int) -> int:
+    """The process of ours that serves there, and watches over its workers."""
+    for pid in children(os.getpid()):
+        # A zombie's environment cannot be read.
+        with suppress(OSError):
+            if f"PORT={port}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                return pid
+    raise AssertionError("no such server")
 
 
 @contextmanager

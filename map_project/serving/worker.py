@@ -52,15 +52,13 @@ class FollowingWorker(ThreadWorker):
             for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                 listener.setsockopt(socket.SOL_SOCKET, option, patience)
         self._readable = select.epoll()
-        # Those that wait for a request, by their descriptors, Who takes one out has it alone.
+        # Those that wait for a request, by their descriptors. Who takes one out has it alone.
         self.keepalived_conns: dict[int, TConn] = {}
         self._counting = threading.Lock()
         super().init_process()
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        # What is loaded stays: the collector of cycles need not go through it again and again, and a
-        # request makes next to none.
         # By its name, as the application: it stands above this package.
         import_module("executions.background").begin()
 

@@ -5,10 +5,9 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPException
-from pathlib import Path
 from threading import Thread
 
 import psycopg
@@ -22,7 +21,7 @@ from tests.at_once import at_once
 from tests.checkouts import eventually
 from tests.conftest import api_of
 from tests.factories import AgentFactory, TenantFactory, ToolFactory
-from tests.live import database_url, serving
+from tests.live import arbiter, database_url, serving
 from tests.own_postgres import children
 
 pytestmark = pytest.mark.slow
@@ -142,15 +141,6 @@ def test_a_deletion_is_known_everywhere(both: Both, tenant: Tenant) -> None:
         assert here.delete(f"agents/{agent.pk}").status == 204
         assert there.run(agent.pk).error_code == "AGENT_NOT_FOUND"
         assert there.get(f"agents/{agent.pk}").error_code == "AGENT_NOT_FOUND"
-
-
-def arbiter(port: int) -> int:
-    """The process that watches over a server's workers."""
-    for pid in children(os.getpid()):
-        with suppress(OSError):
-            if f"PORT={port}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                return pid
-    raise AssertionError("no such server")
 
 
 @contextmanager

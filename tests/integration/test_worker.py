@@ -1,6 +1,5 @@
 """Server processes share what comes in."""
 
-import os
 import time
 from contextlib import ExitStack
 from http.client import HTTPConnection
@@ -8,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import serving
+from tests.live import arbiter, serving
+from tests.own_postgres import children
 
 pytestmark = pytest.mark.slow
 
@@ -19,25 +19,10 @@ def sockets(pid: int) -> int:
     return sum(str(one.readlink()).startswith("socket:") for one in descriptors)
 
 
-def children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def server(port: int) -> int:
-    """The process of ours that serves there."""
-    wanted = f"PORT={port}".encode()
-    (pid,) = [
-        pid
-        for pid in children(os.getpid())
-        if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    ]
-    return pid
-
-
 @pytest.mark.parametrize("clients", [16, 60])
 def test_clients_that_stay_are_spread_over_the_processes(clients: int) -> None:
     with serving(WEB_CONCURRENCY="3") as port, ExitStack() as connected:
-        workers = children(server(port))
+        workers = children(arbiter(port))
         assert len(workers) == 3
         # Until what asked whether they are there is closed.
         time.sleep(4)
