@@ -39,7 +39,7 @@ class RequestLogMiddleware(RequestMiddleware):
 
     def prepare(self, request: HttpRequest) -> None:
         request.map_started = time.perf_counter()  # type: ignore[attr-defined]
-        request_id.begin(request.headers.get("X-Request-ID"))
+        request_id.begin(request.META.get("HTTP_X_REQUEST_ID"))
 
     def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
         response["X-Request-ID"] = request_id.current()
@@ -120,7 +120,7 @@ def _bound_body(request: HttpRequest) -> None:
     """Raises ApiError `REQUEST_TOO_LARGE`, and `BAD_REQUEST` where the server cannot read the body."""
     limit = settings.MAX_BODY_BYTES
     stream = request.META["wsgi.input"]
-    if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+    if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
         body = _read(stream, limit + 1)
         if len(body) <= limit:
             request.META["CONTENT_LENGTH"] = str(len(body))
