@@ -50,9 +50,10 @@ def resolve_caller(request: HttpRequest) -> Caller | None:
 
 def sent_key(request: HttpRequest) -> str | None:
     """The key as sent: `X-API-KEY`, else `Authorization: Bearer`."""
-    if key := request.META.get("HTTP_X_API_KEY", "").strip():
+    sent: dict[str, str] = request.META
+    if key := sent.get("HTTP_X_API_KEY", "").strip():
         return key
-    scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    scheme, _, token = sent.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
