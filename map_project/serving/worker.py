@@ -154,7 +154,8 @@ class FollowingWorker(ThreadWorker):
         if is_kept:
             self._await(connection, self.cfg.keepalive, self._readable.modify)
         else:
-            connection.close(graceful=True)
+            with suppress(OSError):
+                connection.close(graceful=True)
             self._is_closed()
 
     def _close_waiting(self, *, until: float) -> None:
