@@ -81,8 +81,10 @@ def running_service() -> Iterator[Service]:
     with own_postgres() as database, ExitStack() as stack:
         tenant = database.manage("create_tenant", "T", "--rate-limit", "1000000")
         key = database.manage("create_api_key", tenant)
-        used = stack.enter_context(serving(DATABASE_URL=database.url))
-        idle = stack.enter_context(serving(DATABASE_URL=database.url))
+        # Redis may write to the disk that a PostgreSQL that is killed and started keeps busy.
+        environment = {"DATABASE_URL": database.url, "RATE_LIMIT_TIMEOUT_MS": "1000"}
+        used = stack.enter_context(serving(**environment))
+        idle = stack.enter_context(serving(**environment))
         yield Service(database, (used, idle), key)
 
 
