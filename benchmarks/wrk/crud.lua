@@ -21,7 +21,8 @@ function request()
   local step = #ids > KEPT and number % 5 or 0
   if step == 1 then return wrk.format("GET", path(ids[#ids])) end
   if step == 2 then return wrk.format("GET", "/api/v1/tools?limit=20") end
-  if step == 3 then return wrk.format("PATCH", path(ids[#ids]), nil, '{"description":"Changed"}') end
+  -- Not all clients the same one: they would queue for its lock.
+  if step == 3 then return wrk.format("PATCH", path(ids[#ids - number % 100]), nil, '{"description":"Changed"}') end
   if step == 4 then return wrk.format("DELETE", path(table.remove(ids, 1))) end
   local body = '{"name":"' .. prefix .. number .. '","description":"A tool that does something"}'
   return wrk.format("POST", "/api/v1/tools", nil, body)
