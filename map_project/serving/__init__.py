@@ -1,0 +1,1 @@
+"""How requests are served: gunicorn, its worker, and the turns of its threads."""
