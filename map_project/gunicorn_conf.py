@@ -17,7 +17,7 @@ except ImproperlyConfigured as error:
     sys.exit(str(error))
 configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
 # It reads the settings.
-from map_project.serving.worker import FollowingWorker  # noqa: E402
+from map_project.serving.worker import HAS_EPOLL, FollowingWorker, PlainWorker  # noqa: E402
 
 
 class CommonLog(Logger):
@@ -45,9 +45,10 @@ wsgi_app = "map_project.wsgi:application"
 # An IPv6 address stands in brackets.
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-worker_class = FollowingWorker
+worker_class = FollowingWorker if HAS_EPOLL else PlainWorker
 workers = settings.WEB_CONCURRENCY
-threads = settings.WEB_THREADS
+# A plain worker's threads are all at work.
+threads = settings.WEB_THREADS if HAS_EPOLL else settings.WEB_ACTIVE_THREADS
 # Those that a thread serves, and those that are kept open between two requests.
 worker_connections = threads + 1000
 timeout = 60

@@ -36,10 +36,27 @@ _HELD_BYTES = 64 * 1024
 # than the requests at work have.
 _ALLOCATIONS_A_COLLECTION = 20_000
 # One thread at a time is told of a connection, and no other until it is armed again.
-_ONCE_READABLE = select.EPOLLIN | select.EPOLLONESHOT
+HAS_EPOLL = hasattr(select, "epoll")
+_ONCE_READABLE = select.EPOLLIN | select.EPOLLONESHOT if HAS_EPOLL else 0
 
 
-class FollowingWorker(ThreadWorker):
+class PlainWorker(ThreadWorker):
+    """gunicorn's, with what every process of ours does beside; good enough to develop with, where there
+    is no epoll.
+    """
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        # What is loaded stays: the collector of cycles need not go through it again and again, and a
+        # request makes next to none.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_ALLOCATIONS_A_COLLECTION, 10, 10)
+        # By its name, as the application: it stands above this package.
+        import_module("executions.background").begin()
+
+
+class FollowingWorker(PlainWorker):
     """A worker whose threads take turns (`map_project.serving.turns`) at whichever connection has a
     request; with as many connections as its siblings; that drains when told to stop.
     """
@@ -60,16 +77,6 @@ class FollowingWorker(ThreadWorker):
         self.keepalived_conns: dict[int, TConn] = {}
         self._counting = threading.Lock()
         super().init_process()
-
-    def load_wsgi(self) -> None:
-        super().load_wsgi()
-        # What is loaded stays: the collector of cycles need not go through it again and again, and a
-        # request makes next to none.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_ALLOCATIONS_A_COLLECTION, 10, 10)
-        # By its name, as the application: it stands above this package.
-        import_module("executions.background").begin()
 
     def get_thread_pool(self) -> Turns:
         return Turns(
