@@ -6,32 +6,30 @@ They cost a fifth of what a run costs (see docs/performance.md). Here that threa
 """
 
 import gc
-import mmap
 import select
 import socket
 import struct
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
-from map_project.serving.turns import Turns, Work, waiting
+from map_project.serving.client import Client
+from map_project.serving.siblings import Siblings
+from map_project.serving.turns import Turns, Work
 
 # How long a client may send nothing in the middle of a request, or take nothing of its answer.
 STALLED_CLIENT_SECONDS = 10
 # How often and how long a newcomer is left to a worker that has fewer connections.
 _LEFT_TO_OTHERS_TIMES = 5
 _LEFT_TO_OTHERS_SECONDS = 0.001
-# So much of an answer is held back until the rest of it is there.
-_HELD_BYTES = 64 * 1024
 # How many objects may be made and not freed before cycles are looked for; Python's own 700 are fewer
 # than the requests at work have.
 _ALLOCATIONS_A_COLLECTION = 20_000
@@ -63,7 +61,7 @@ class FollowingWorker(PlainWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._siblings = _Siblings(self)
+        self._siblings = Siblings(self)
 
     def init_process(self) -> None:
         # What is accepted inherits it. gunicorn would let a client that stops in the middle of its
@@ -131,7 +129,7 @@ class FollowingWorker(PlainWorker):
 
     def _take(self, listener: socket.socket) -> None:
         accepted, address = listener.accept()
-        client = _Client(accepted.detach())
+        client = Client(accepted.detach())
         connection = TConn(self.cfg, client, address, listener.getsockname())
         # It is served when there is something to read, and never waited for otherwise.
         connection.data_ready = True
@@ -201,102 +199,3 @@ def _is_readable(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
-
-
-class _Client(socket.socket):
-    """A connection whose thread gives its turn to others for as long as the client keeps it waiting,
-    and that asks the system for nothing twice: whoever asks gives up the interpreter's lock, and has to
-    wait for it afterwards.
-    """
-
-    def __init__(self, fileno: int) -> None:
-        super().__init__(fileno=fileno)
-        # It blocks, except for the timeout that is wanted of it just now.
-        super().settimeout(None)
-        self._timeout: float | None = None
-        self._held = bytearray()
-
-    def setblocking(self, flag: bool) -> None:
-        self._timeout = None if flag else 0.0
-
-    def settimeout(self, value: float | None) -> None:
-        self._timeout = value
-
-    def gettimeout(self) -> float | None:
-        return self._timeout
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        self.flush()
-        try:
-            return super().recv(size, flags | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            if self._timeout == 0.0:
-                raise
-        with waiting():
-            super().settimeout(self._timeout)
-            try:
-                return super().recv(size, flags)
-            finally:
-                super().settimeout(None)
-
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        # Headers and body come one after the other, and leave together.
-        self._held += data
-        if len(self._held) > _HELD_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Sends what is held. Raises OSError."""
-        if not self._held:
-            return
-        data, self._held, sent = self._held, bytearray(), 0
-        with suppress(BlockingIOError):
-            sent = super().send(data, socket.MSG_DONTWAIT)
-        if sent < len(data):
-            with waiting():
-                super().sendall(memoryview(data)[sent:])
-
-    def sendfile(self, *args: Any, **kwargs: Any) -> int:
-        self.flush()
-        with waiting():
-            return super().sendfile(*args, **kwargs)
-
-    def shutdown(self, how: int) -> None:
-        self.flush()
-        super().shutdown(how)
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self.flush()
-        super().close()
-
-
-class _Siblings:
-    """How many connections each worker has, in memory that they share.
-
-    All of them are woken by a newcomer. Clients that come at once and keep their connections would
-    otherwise often end with one worker all together, while another has nothing to do.
-    """
-
-    _MOST = 256
-    _NOBODY = 2**31 - 1
-    # Filled in the arbiter, before a worker is forked.
-    _counts: ClassVar = memoryview(mmap.mmap(-1, 4 * _MOST)).cast("i")
-    _places: ClassVar = weakref.WeakValueDictionary[int, ThreadWorker]()
-
-    def __init__(self, worker: ThreadWorker) -> None:
-        free = (place for place in range(self._MOST) if place not in self._places)
-        self._place = next(free)
-        self._places[self._place] = worker
-        self._counts[self._place] = 0
-        for place in range(self._MOST):
-            if place not in self._places:
-                self._counts[place] = self._NOBODY
-
-    def tell(self, connections: int) -> None:
-        """So many has this one."""
-        self._counts[self._place] = connections
-
-    def have_fewer(self) -> bool:
-        """Whether another would be a better one to take the next."""
-        return min(self._counts) < self._counts[self._place]
