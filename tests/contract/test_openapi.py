@@ -206,6 +206,8 @@ def fuzzed() -> Rows:
     return rows
 
 
+# Hypothesis blames a strategy for it when a thread of the connection pool draws at the same moment.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=str)
 @pytest.mark.parametrize("name", API)
