@@ -75,7 +75,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.connection is None or self.health_check_done:
             return
         self.health_check_done = True
-        if not _is_alive(self.connection):
+        # While the server hangs its connections look alive; the pool knows of none that is better.
+        if _Hang.lasts() or not _is_alive(self.connection):
             self.close()
 
     def get_connection_params(self) -> dict[str, Any]:
