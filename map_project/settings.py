@@ -80,7 +80,7 @@ PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
 WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", 2, minimum=1, maximum=64)
 # Threads are made when they are needed. Most wait for a model; a few at a time are at work.
 WEB_THREADS = env_int("WEB_THREADS", 1000, minimum=1, maximum=1000)
-WEB_ACTIVE_THREADS = min(env_int("WEB_ACTIVE_THREADS", 6, minimum=1, maximum=64), WEB_THREADS)
+WEB_ACTIVE_THREADS = min(env_int("WEB_ACTIVE_THREADS", 5, minimum=1, maximum=64), WEB_THREADS)
 # What is going when a signal says stop may take so long to end: longer than the longest run.
 GRACEFUL_TIMEOUT_SECONDS = env_int("GRACEFUL_TIMEOUT_SECONDS", 130, minimum=1, maximum=3_600)
 ALLOWED_HOSTS = env_hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
