@@ -72,7 +72,7 @@ OF_AGENT = Compiled(
 # A declared tool that takes any arguments.
 NEW = CompiledCreate(
     Tool,
-    ("id", "tenant", "name", "description"),
+    ("id", "tenant", "name", "description", "parameters"),
     returning=_ANSWERED,
     presented=_with_json,
 )

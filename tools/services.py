@@ -16,7 +16,7 @@ from map_project.postgresql.compiled import Row
 from tools import queries
 from tools.definitions import misfits
 from tools.invokers import INVOKERS
-from tools.models import Tool
+from tools.models import Tool, no_parameters
 
 # These alone cannot break what fits.
 _TEXTS = {"name", "description"}
@@ -30,7 +30,7 @@ def create_tool(*, tenant_id: uuid.UUID, **fields: Any) -> Row:
     Each field by itself has been looked at (`tools.serializers`, or `Tool.clean`).
     """
     if fields.keys() <= _TEXTS:
-        return queries.NEW(id=uuid7(), tenant_id=tenant_id, **fields)
+        return queries.NEW(id=uuid7(), tenant_id=tenant_id, parameters=no_parameters(), **fields)
     tool = Tool(tenant_id=tenant_id)
     _apply(tool, fields)
     tool.save(force_insert=True)

@@ -20,6 +20,7 @@ from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ExecutionFactory, ToolFactory
 from tools.models import Tool
 from tools.serializers import ToolSerializer
+from tools.services import create_tool
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,8 @@ def test_tools(tenant: Tenant) -> None:
 
 
 def test_a_new_tool(tenant: Tenant) -> None:
-    row = tools.queries.NEW(id=uuid.uuid4(), tenant_id=tenant.pk, name="new", description="d")
+    row = create_tool(tenant_id=tenant.pk, name="new", description="d")
+    assert list(row["parameters"]) == ["type", "properties"]
     made = Tool.objects.get(pk=row["id"])
     assert written([row]) == plain(ToolSerializer, [made])
     like = Tool.objects.create(tenant=tenant, name="like", description="d")
