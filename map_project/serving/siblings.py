@@ -33,6 +33,10 @@ class Siblings:
         """So many has this one."""
         self._counts[self._place] = connections
 
+    def leave(self) -> None:
+        """This one takes no more."""
+        self._counts[self._place] = self._NOBODY
+
     def have_fewer(self) -> bool:
         """Whether another would be a better one to take the next."""
         return min(self._counts) < self._counts[self._place]

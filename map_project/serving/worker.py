@@ -100,6 +100,9 @@ class FollowingWorker(PlainWorker):
             self._take_all(listener)
             listener.close()
         self.sockets: list[Any] = []
+        with self._counting:
+            self.alive = False
+            self._siblings.leave()
         # A client may be sending its next request on a connection that it was told is kept.
         lingering = time.monotonic() + STOP_KEEPALIVE_LINGER
         over = time.monotonic() + self.cfg.graceful_timeout
@@ -189,7 +192,8 @@ class FollowingWorker(PlainWorker):
     def _count(self, change: int) -> None:
         with self._counting:
             self.nr_conns += change
-            self._siblings.tell(self.nr_conns)
+            if self.alive:
+                self._siblings.tell(self.nr_conns)
 
     def _woken(self, _pipe: int) -> None:
         self.method_queue.run_callbacks(None)
