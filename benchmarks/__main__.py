@@ -13,6 +13,7 @@ from pathlib import Path
 import redis
 
 from benchmarks import databases, servers
+from benchmarks.alone import alone
 from benchmarks.compare import Side, compare
 from benchmarks.endpoints import ENDPOINTS
 from benchmarks.errors import BenchError
@@ -23,7 +24,6 @@ from benchmarks.seed_figures import seed_figures
 from benchmarks.start_and_size import start, web_processes
 from map_project.embedded import Location, location
 from map_project.embedded.errors import EmbeddedServersError
-from map_project.embedded.locks import FileLock
 from map_project.embedded.servers import running
 
 _CHECKOUT = Path(__file__).parent.parent
@@ -73,7 +73,7 @@ def _options() -> Namespace:
 
 def _bench(options: Namespace) -> int:
     where = location(_CHECKOUT, "bench")
-    with _alone(where), running(where):
+    with alone(where), running(where):
         redis.Redis.from_url(where.redis_url).flushall()
         rows = databases.fresh(where)
         # For what of the platform runs in this process.
@@ -135,17 +135,6 @@ def _sides(where: Location, rows: databases.Databases) -> Iterator[tuple[Side, S
             for server in map(stack.enter_context, started)
         )
         yield peer, platform
-
-
-@contextmanager
-def _alone(where: Location) -> Iterator[None]:
-    """One bench at a time in a checkout: two would measure each other."""
-    path = where.data_dir.with_suffix(".lock")
-    path.parent.mkdir(exist_ok=True)
-    with FileLock(path) as lock:
-        if not lock.acquire(wait=False):
-            raise BenchError("Another bench of this checkout runs: wait for it.")
-        yield
 
 
 if __name__ == "__main__":

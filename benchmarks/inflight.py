@@ -28,12 +28,13 @@ import redis
 from psycopg import sql
 
 from benchmarks import databases, servers
+from benchmarks.alone import alone
 from benchmarks.errors import BenchError
 from benchmarks.inflight_provider import TEXT
 from benchmarks.processes import Family, memory
+from benchmarks.report import table
 from map_project.embedded import Location, location
 from map_project.embedded.errors import EmbeddedServersError
-from map_project.embedded.locks import FileLock
 from map_project.embedded.servers import running
 
 _CHECKOUT = Path(__file__).parent.parent
@@ -78,7 +79,7 @@ def main() -> int:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         where = location(_CHECKOUT, "bench")
-        with _alone(where), running(where):
+        with alone(where), running(where):
             measured = _bench(options, where)
     except (BenchError, EmbeddedServersError) as error:
         print(error, file=sys.stderr)
@@ -347,25 +348,9 @@ def _print(options: Namespace, measured: Measured, rows: list[Row]) -> None:
         f"{measured.cpu_seconds / max(len(measured.runs), 1) * 1000:.1f} ms of CPU a run, the CRUD "
         f"counted in; load average {os.getloadavg()[0]:.1f}.\n"
     )
-    header = ("", "measured", "bar", "")
-    table = [header, *((*row[:3], "holds" if row[3] else "FAILS") for row in rows)]
-    widths = [max(len(row[column]) for row in table) for column in range(4)]
-    table.insert(1, tuple("-" * width for width in widths))  # type: ignore[arg-type]
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(f"| {' | '.join(cells)} |")
+    told = [[*row[:3], "holds" if row[3] else "FAILS"] for row in rows]
+    print(table(["", "measured", "bar", ""], told))
     print("\nHOLDS" if all(holds for *_, holds in rows) else "\nFAILS")
-
-
-@contextmanager
-def _alone(where: Location) -> Iterator[None]:
-    """No other bench of this checkout at the same time."""
-    path = where.data_dir.with_suffix(".lock")
-    path.parent.mkdir(exist_ok=True)
-    with FileLock(path) as lock:
-        if not lock.acquire(wait=False):
-            raise BenchError("Another bench of this checkout runs: wait for it.")
-        yield
 
 
 if __name__ == "__main__":

@@ -111,13 +111,13 @@ class Report:
             rows.append(
                 ["web process after load", size, f"≤ {MEGABYTES_AT_MOST:.0f} MB", _verdict(holds)]
             )
-        return _table(["start and size", "measured", "bar", ""], rows)
+        return table(["start and size", "measured", "bar", ""], rows)
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> str:
     header = ["endpoint", "connections", "requests/s", "peer", "ratio", "of the pairs"]
     header += ["p50 ms", "peer", "p99 ms", "peer", "CPU µs", "peer", "bars"]
-    return _table(header, [_comparison_row(comparison) for comparison in comparisons])
+    return table(header, [_comparison_row(comparison) for comparison in comparisons])
 
 
 def _comparison_row(result: Comparison) -> list[str]:
@@ -140,7 +140,7 @@ def _bars(result: Comparison) -> str:
 
 def _figure_table(figures: Sequence[Figure]) -> str:
     header = [f"at {CLIENTS} clients", "requests/s", "p95 ms", "bar", "errors", ""]
-    return _table(
+    return table(
         header,
         [
             [
@@ -160,7 +160,8 @@ def _verdict(holds: bool) -> str:
     return "holds" if holds else "FAILS"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """In Markdown, its columns as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(

@@ -9,7 +9,6 @@ Three things can go wrong with a database in the network, and each has its bound
   then on, until a connection succeeds, nobody waits long for the next one.
 """
 
-import select
 import time
 from functools import cache
 from typing import Any
@@ -23,6 +22,8 @@ from psycopg.abc import RV, PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg_pool import ConnectionPool, PoolTimeout
+
+from map_project.sockets import is_readable
 
 # Beyond statement_timeout the server had its chance to cancel: it hangs, or cannot be reached.
 _GRACE_SECONDS = 0.3
@@ -167,11 +168,7 @@ def _tell_who_waits(pool: ConnectionPool[Any]) -> None:
 
 def _is_alive(connection: psycopg.Connection[Any]) -> bool:
     """Whether the server still holds its end. It says nothing on an idle connection but good-bye."""
-    if connection.closed:
-        return False
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return not poll.poll(0)
+    return not connection.closed and not is_readable(connection.pgconn.socket)
 
 
 def allow_any_time() -> None:

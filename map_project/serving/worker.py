@@ -24,6 +24,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 from map_project.serving.client import Client
 from map_project.serving.siblings import Siblings
 from map_project.serving.turns import Turns, Work
+from map_project.sockets import is_readable
 
 # How long a client may send nothing in the middle of a request, or take nothing of its answer.
 STALLED_CLIENT_SECONDS = 10
@@ -33,8 +34,8 @@ _LEFT_TO_OTHERS_SECONDS = 0.001
 # How many objects may be made and not freed before cycles are looked for; Python's own 700 are fewer
 # than the requests at work have.
 _ALLOCATIONS_A_COLLECTION = 20_000
-# One thread at a time is told of a connection, and no other until it is armed again.
 HAS_EPOLL = hasattr(select, "epoll")
+# One thread at a time is told of a connection, and no other until it is armed again.
 _ONCE_READABLE = select.EPOLLIN | select.EPOLLONESHOT if HAS_EPOLL else 0
 
 
@@ -178,7 +179,7 @@ class FollowingWorker(PlainWorker):
     def _close_waiting(self, *, until: float) -> None:
         for descriptor, connection in list(self.keepalived_conns.items()):
             # One with a request waits for a thread.
-            if connection.timeout > until or _is_readable(descriptor):
+            if connection.timeout > until or is_readable(descriptor):
                 continue
             if self.keepalived_conns.pop(descriptor, None) is connection:
                 connection.close()
@@ -197,9 +198,3 @@ class FollowingWorker(PlainWorker):
 
     def _woken(self, _pipe: int) -> None:
         self.method_queue.run_callbacks(None)
-
-
-def _is_readable(descriptor: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
