@@ -49,9 +49,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         except psycopg.errors._WaitTimeout as error:
             self.pgconn.finish()
             if isinstance(self._pool, ConnectionPool):
-                _Hang.noticed()
-                # The idle ones lead to the same server.
-                self._pool.drain()
+                _Hang.noticed(self._pool)
             raise psycopg.OperationalError("the database did not answer in time") from error
 
 
@@ -76,7 +74,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.connection is None or self.health_check_done:
             return
         self.health_check_done = True
-        # While the server hangs its connections look alive; the pool knows of none that is better.
+        # While the server hangs its connections look alive; the pool takes none of them back.
         if _Hang.lasts() or not _is_alive(self.connection):
             self.close()
 
@@ -108,7 +106,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             stats = self.pool.get_stats()
             # Or all connections there may be are in use: that is no news about the server.
             if stats["pool_size"] < stats["pool_max"]:
-                _Hang.noticed()
+                _Hang.noticed(self.pool)
             raise
         return connection
 
@@ -139,8 +137,10 @@ class _Hang:
     _noticed_at = -_HANGING_SECONDS
 
     @classmethod
-    def noticed(cls) -> None:
+    def noticed(cls, pool: ConnectionPool[Any]) -> None:
         cls._noticed_at = time.monotonic()
+        # The connections made by now, idle or given back later, lead to the same server.
+        pool.drain()
 
     @classmethod
     def ended(cls) -> None:
