@@ -186,6 +186,22 @@ def test_return_long_after_the_last_error(service: Service, outage: str) -> None
     assert {answer.status for answer in answers} <= {200, 201, 400}
 
 
+def test_hang_is_waited_for_once(service: Service) -> None:
+    """Not by each thread that kept a connection, after one that had none has found it."""
+    threads = 6
+    environment = {"WEB_CONCURRENCY": "1", "WEB_ACTIVE_THREADS": str(threads)}
+    with serving(DATABASE_URL=service.database.url, **environment) as port:
+        api = LiveApi(port, service.used.key)
+        for _ in range(5):
+            at_once([lambda: api.get("tools")] * 5 * threads)
+        terminate_all(service, but_newest=threads // 2)
+        with service.database.halted():
+            api.get("tools")
+            for answer, seconds in at_once([timed(lambda: api.get("tools"))] * threads):
+                assert is_unavailable(answer)
+                assert seconds < 0.5
+
+
 def test_restarts_under_load(service: Service) -> None:
     """All is answered, in time, with what is right or 503; a run that is answered is recorded."""
     before = service.runs()
@@ -216,12 +232,14 @@ def test_restarts_under_load(service: Service) -> None:
         assert service.used.get(f"history/{answer.json['execution_id']}").status == 200
 
 
-def terminate_all(service: Service) -> None:
+def terminate_all(service: Service, *, but_newest: int = 0) -> None:
     """Returns once they are gone; the pools may have made others by then."""
     with service.database.session() as session:
         terminated = session.execute(
-            "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            "SELECT pid, pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() "
+            "ORDER BY backend_start DESC OFFSET %s)",
+            [but_newest],
         ).fetchall()
         pids = [pid for pid, _ in terminated]
         left = "SELECT 1 FROM pg_stat_activity WHERE pid = ANY (%s)"
