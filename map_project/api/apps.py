@@ -1,6 +1,8 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.cache import close_caches
-from django.core.signals import got_request_exception, request_finished
+from django.core.signals import got_request_exception, request_finished, request_started
+from django.db import reset_queries
 from django.db.models.signals import pre_migrate
 
 
@@ -14,8 +16,11 @@ class ApiConfig(AppConfig):
         from map_project.api.errors import log_escaped
 
         pre_migrate.connect(_allow_any_time, dispatch_uid="map_project.api.allow_any_time")
-        # Our one cache has nothing to close after a request.
+        # Our one cache has nothing to close after a request, and no statements are collected to be
+        # forgotten before one.
         request_finished.disconnect(close_caches)
+        if not settings.DEBUG:
+            request_started.disconnect(reset_queries)
         got_request_exception.connect(log_escaped, dispatch_uid="map_project.api.log_escaped")
 
 

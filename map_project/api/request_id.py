@@ -2,7 +2,8 @@
 
 import re
 from contextvars import ContextVar
-from secrets import token_hex
+
+import uuid_utils
 
 NONE = "-"
 
@@ -12,7 +13,7 @@ _current: ContextVar[str] = ContextVar("request_id", default=NONE)
 
 def begin(offered: str | None) -> str:
     """Takes the caller's id where it is well formed, else makes one."""
-    request_id = offered if offered and _WELL_FORMED.fullmatch(offered) else token_hex(16)
+    request_id = offered if offered and _WELL_FORMED.fullmatch(offered) else uuid_utils.uuid4().hex
     _current.set(request_id)
     return request_id
 

@@ -4,17 +4,15 @@ import time
 import uuid
 from dataclasses import dataclass
 
+import orjson
 from django.conf import settings
-from django.db.models import Q
-from django.db.models.functions import Now
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from map_project.api.errors import ApiError
-from map_project.tenants import last_used
+from map_project.tenants import last_used, queries
 from map_project.tenants.keys import hash_key
-from map_project.tenants.models import ApiKey
 
 _REALM = 'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
 
@@ -87,33 +85,19 @@ def _believe(key_hash: str, caller: Caller | None, until: float) -> None:
 
 
 def _read_caller(key_hash: str) -> Caller | None:
-    row = (
-        ApiKey.objects.filter(
-            Q(expires_at=None) | Q(expires_at__gt=Now()),
-            key_hash=key_hash,
-            revoked_at=None,
-            tenant__is_active=True,
-        )
-        .values_list(
-            "tenant_id",
-            "id",
-            "prefix",
-            "tenant__rate_limit_requests",
-            "tenant__rate_limit_window_seconds",
-            "tenant__allowed_models",
-        )
-        .first()
-    )
+    row = queries.CALLER(key_hash=key_hash).first()
     if row is None:
         return None
-    tenant_id, key_id, prefix, requests, window_seconds, allowed_models = row
+    allowed_models = row["tenant__allowed_models"]
     return Caller(
-        tenant_id=tenant_id,
-        key_id=key_id,
-        key_prefix=prefix,
-        rate_limit_requests=requests or settings.RATE_LIMIT_REQUESTS,
-        rate_limit_window_seconds=window_seconds or settings.RATE_LIMIT_WINDOW_SECONDS,
-        allowed_models=None if allowed_models is None else frozenset(allowed_models),
+        tenant_id=row["tenant_id"],
+        key_id=row["id"],
+        key_prefix=row["prefix"],
+        rate_limit_requests=row["tenant__rate_limit_requests"] or settings.RATE_LIMIT_REQUESTS,
+        rate_limit_window_seconds=(
+            row["tenant__rate_limit_window_seconds"] or settings.RATE_LIMIT_WINDOW_SECONDS
+        ),
+        allowed_models=None if allowed_models is None else frozenset(orjson.loads(allowed_models)),
     )
 
 

@@ -41,7 +41,11 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
     sent: Mapping[str, Any] = {}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
+        # As DRF's, without a renderer and a version to negotiate: there is one of each.
+        self.format_kwarg = None
+        self.perform_authentication(request)
+        self.check_permissions(request)
+        self.check_throttles(request)
         _refuse_broken_query(request._request)
 
     def handle_exception(self, exc: Exception) -> Response:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db.models import Model
 
 import agents.queries
@@ -16,6 +17,8 @@ from executions.models import Execution
 from executions.serializers import ExecutionSerializer
 from executions.snapshots import Snapshot
 from map_project.postgresql.compiled import Compiled
+from map_project.tenants.authentication import Caller, find_caller
+from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ExecutionFactory, ToolFactory
 from tools.models import Tool
@@ -128,6 +131,22 @@ def test_one(
     # One execution tells more than a list of them: tests/contract/test_history.py.
     assert {name: found[name] for name in expected} == expected
     assert one(tenant_id=other_tenant.pk, pk=row.pk).first() is None
+
+
+@pytest.mark.parametrize("allowed_models", [None, [], ["gpt-4o", "ä"]])
+def test_the_caller_of_a_key(tenant: Tenant, allowed_models: list[str] | None) -> None:
+    Tenant.objects.filter(pk=tenant.pk).update(
+        allowed_models=allowed_models, rate_limit_requests=7, rate_limit_window_seconds=None
+    )
+    row, key = issue_key(tenant=tenant)
+    assert find_caller(key) == Caller(
+        tenant_id=tenant.pk,
+        key_id=row.pk,
+        key_prefix=row.prefix,
+        rate_limit_requests=7,
+        rate_limit_window_seconds=settings.RATE_LIMIT_WINDOW_SECONDS,
+        allowed_models=None if allowed_models is None else frozenset(allowed_models),
+    )
 
 
 def test_the_agent_of_a_run(tenant: Tenant) -> None:
