@@ -59,6 +59,12 @@ graceful_timeout = settings.GRACEFUL_TIMEOUT_SECONDS
 limit_request_line = 8190
 limit_request_field_size = 32 * 1024 + len("\r\n")
 
+# Nobody's headers change a request's scheme or path here. Django looks at X-Forwarded-Proto itself, with
+# HTTPS=1; so gunicorn need not find out at each request whose headers to believe.
+forwarded_allow_ips = "*"
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
+
 # Nobody steers the server through a socket in somebody's home.
 control_socket_disable = True
 logger_class = CommonLog

@@ -135,10 +135,10 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "map_project.api.middleware.StaticFilesMiddleware",
     "map_project.desk.middleware.SessionMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
+    "map_project.desk.middleware.CsrfViewMiddleware",
     "map_project.desk.middleware.AuthenticationMiddleware",
     "map_project.desk.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "map_project.desk.middleware.XFrameOptionsMiddleware",
     "ratelimit.middleware.RateLimitMiddleware",
 ]
 
@@ -259,6 +259,9 @@ if HTTPS:
 SILENCED_SYSTEM_CHECKS = [
     # axes' middleware would stand in the way of every API call; the sign-in page looks itself.
     "axes.W002",
+    # Frames and forged forms are seen to, by middleware of these names in map_project.desk.
+    "security.W002",
+    "security.W003",
     # The preload list binds a whole domain, which is not for one of its services to say.
     "security.W021",
 ]

@@ -12,7 +12,6 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
-from django_structlog.middlewares import RequestMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from map_project.api import request_id
@@ -31,37 +30,34 @@ _DRAIN_BYTES = 16 * 1024 * 1024
 _BLOCK_BYTES = 64 * 1024
 
 
-class RequestLogMiddleware(RequestMiddleware):
+class RequestLogMiddleware:
     """`X-Request-ID` in, where it is well formed, and out; one log line a request, but for probes that
     found all well.
-
-    django-structlog's middleware would write two, with the caller's address and the query string,
-    and take any id.
     """
 
-    def prepare(self, request: HttpRequest) -> None:
-        request.map_started = time.perf_counter()  # type: ignore[attr-defined]
-        request_id.begin(request.META.get("HTTP_X_REQUEST_ID"))
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
 
-    def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
-        response["X-Request-ID"] = request_id.current()
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started = time.perf_counter()
+        identifier = request_id.begin(request.META.get("HTTP_X_REQUEST_ID"))
+        response = self.get_response(request)
+        response["X-Request-ID"] = identifier
         if not response.streaming:
             response["Content-Length"] = str(len(response.content))
             if request.method == "HEAD":
                 # gunicorn would drop it as well, with a warning each time.
                 response.content = b""
-        level = logging.ERROR if response.status_code >= 500 else logging.INFO
         if response.status_code != 200 or request.path not in _PROBES:
-            logger.log(level, "request", **_told(request, response))
+            level = logging.ERROR if response.status_code >= 500 else logging.INFO
+            latency_seconds = time.perf_counter() - started
+            logger.log(level, "request", **_told(request, response, latency_seconds))
+        return response
 
-    def process_got_request_exception(self, *_: Any, **__: Any) -> None:
-        """`map_project.api.errors` has logged it."""
 
-
-def _told(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
+def _told(request: HttpRequest, response: HttpResponse, latency_seconds: float) -> dict[str, Any]:
     """What the log says of a request: nothing that the caller sent, so a route and no path."""
     match = request.resolver_match
-    latency_seconds = time.perf_counter() - request.map_started  # type: ignore[attr-defined]
     told = {
         "method": request.method,
         "route": match and (match.view_name or match.route),
@@ -114,7 +110,9 @@ class RequestGuardMiddleware:
         except ApiError as error:
             return error.response()
         response = self.get_response(request)
-        _drain(request.META["wsgi.input"])
+        # Else a view has read all of it.
+        if not hasattr(request, "_body"):
+            _drain(request.META["wsgi.input"])
         return response
 
 

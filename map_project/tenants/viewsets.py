@@ -48,6 +48,12 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
         self.check_throttles(request)
         _refuse_broken_query(request._request)
 
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """`Allow`, for a method that is not allowed (or OPTIONS): nobody else needs it."""
+        is_allowed = self.action not in (None, "metadata")
+        return {} if is_allowed else dict(super().default_response_headers)
+
     def handle_exception(self, exc: Exception) -> Response:
         """A constraint of the database speaks last, at whatever statement or commit it does; a row
         may be gone by the time it is written.
