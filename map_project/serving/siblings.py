@@ -21,22 +21,23 @@ class Siblings:
     _places: ClassVar = weakref.WeakValueDictionary[int, ThreadWorker]()
 
     def __init__(self, worker: ThreadWorker) -> None:
+        """`place` is its number among them; the first that is free, counted from 0."""
         free = (place for place in range(self._MOST) if place not in self._places)
-        self._place = next(free)
-        self._places[self._place] = worker
-        self._counts[self._place] = 0
+        self.place = next(free)
+        self._places[self.place] = worker
+        self._counts[self.place] = 0
         for place in range(self._MOST):
             if place not in self._places:
                 self._counts[place] = self._NOBODY
 
     def tell(self, connections: int) -> None:
         """So many has this one."""
-        self._counts[self._place] = connections
+        self._counts[self.place] = connections
 
     def leave(self) -> None:
         """This one takes no more."""
-        self._counts[self._place] = self._NOBODY
+        self._counts[self.place] = self._NOBODY
 
     def have_fewer(self) -> bool:
         """Whether another would be a better one to take the next."""
-        return min(self._counts) < self._counts[self._place]
+        return min(self._counts) < self._counts[self.place]

@@ -6,6 +6,7 @@ They cost a fifth of what a run costs (see docs/performance.md). Here that threa
 """
 
 import gc
+import os
 import select
 import socket
 import struct
@@ -68,6 +69,7 @@ class FollowingWorker(PlainWorker):
         self._siblings = Siblings(self)
 
     def init_process(self) -> None:
+        self._stay_on_a_core()
         # What is accepted inherits it. gunicorn would let a client that stops in the middle of its
         # request hold a thread for ever.
         patience = struct.pack("ll", STALLED_CLIENT_SECONDS, 0)
@@ -79,6 +81,17 @@ class FollowingWorker(PlainWorker):
         self.keepalived_conns: dict[int, TConn] = {}
         self._counting = threading.Lock()
         super().init_process()
+
+    def _stay_on_a_core(self) -> None:
+        """Where each core has as many workers as the others, a worker keeps to its own. Its threads hand
+        the interpreter's lock on at each wait, a dozen times a request; the system would wake each of
+        them on another core, and leave one without work meanwhile.
+        """
+        cores = sorted(os.sched_getaffinity(0))
+        if self.cfg.workers % len(cores) == 0:
+            # Where that may not be said it has to go without.
+            with suppress(OSError):
+                os.sched_setaffinity(0, {cores[self._siblings.place % len(cores)]})
 
     def get_thread_pool(self) -> Turns:
         return Turns(

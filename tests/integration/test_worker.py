@@ -1,5 +1,7 @@
 """Server processes share what comes in."""
 
+import os
+import signal
 import time
 from contextlib import ExitStack
 from http.client import HTTPConnection
@@ -7,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkouts import eventually
 from tests.live import arbiter, serving
 from tests.own_postgres import children
+
+CORES = os.sched_getaffinity(0)
 
 pytestmark = pytest.mark.slow
 
@@ -39,3 +44,25 @@ def test_clients_that_stay_are_spread_over_the_processes(clients: int) -> None:
         assert sum(have) == clients
         # Evenly, but for those that came in the same moment.
         assert min(have) >= clients / 3 / 2
+
+
+def cores(port: int) -> list[set[int]]:
+    """Those on which each worker of a server may be."""
+    return [os.sched_getaffinity(pid) for pid in children(arbiter(port))]
+
+
+def each_has_its_own(port: int) -> bool:
+    return sorted(core for found in cores(port) for core in found) == sorted([*CORES, *CORES])
+
+
+def test_workers_keep_to_a_core_each_where_all_cores_get_as_many() -> None:
+    with serving(WEB_CONCURRENCY=str(2 * len(CORES))) as port:
+        assert eventually(lambda: each_has_its_own(port))
+        # Who comes instead of another takes its place.
+        for _ in range(2):
+            gone = children(arbiter(port))[-1]
+            os.kill(gone, signal.SIGKILL)
+            assert eventually(lambda gone=gone: gone not in children(arbiter(port)))
+            assert eventually(lambda: each_has_its_own(port))
+    with serving(WEB_CONCURRENCY=str(2 * len(CORES) + 1)) as port:
+        assert cores(port) == [CORES] * (2 * len(CORES) + 1) or len(CORES) == 1
