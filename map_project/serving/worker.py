@@ -49,7 +49,7 @@ class PlainWorker(ThreadWorker):
         super().load_wsgi()
         # Each look at gunicorn's configuration is three calls, and a request takes thirty looks. What
         # stands in the object itself is found first; in this process nothing changes any more.
-        vars(self.cfg).update({name: found.get() for name, found in self.cfg.settings.items()})
+        self.cfg.__dict__ |= {name: found.get() for name, found in self.cfg.settings.items()}
         # What is loaded stays: the collector of cycles need not go through it again and again, and a
         # request makes next to none.
         gc.collect()

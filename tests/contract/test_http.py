@@ -163,6 +163,22 @@ def test_underscores_make_no_header(live_api: LiveApi) -> None:
     assert answer.status in (400, 401)
 
 
+def test_what_a_proxy_would_say_moves_nobody(live_api: LiveApi) -> None:
+    moving = [
+        b"X-Forwarded-Proto: https",
+        b"SCRIPT_NAME: /x",
+        b"SCRIPT-NAME: /x",
+        b"PATH_INFO: /live",
+    ]
+    for path in ("/api/v1/tools", "/admin"):
+        plain, moved = (
+            exchange(live_api.port, request("GET", path, key=live_api.key, headers=headers))
+            for headers in ([], moving)
+        )
+        assert (moved.status, moved.content) == (plain.status, plain.content)
+        assert moved.headers.get("location") == plain.headers.get("location")
+
+
 HEADS = [
     "/api/v1/tools",
     "/api/v1/history",

@@ -55,14 +55,17 @@ def each_has_its_own(port: int) -> bool:
     return sorted(core for found in cores(port) for core in found) == sorted([*CORES, *CORES])
 
 
+def killed(worker: int, port: int) -> None:
+    os.kill(worker, signal.SIGKILL)
+    assert eventually(lambda: worker not in children(arbiter(port)))
+
+
 def test_workers_keep_to_a_core_each_where_all_cores_get_as_many() -> None:
     with serving(WEB_CONCURRENCY=str(2 * len(CORES))) as port:
         assert eventually(lambda: each_has_its_own(port))
         # Who comes instead of another takes its place.
         for _ in range(2):
-            gone = children(arbiter(port))[-1]
-            os.kill(gone, signal.SIGKILL)
-            assert eventually(lambda gone=gone: gone not in children(arbiter(port)))
+            killed(children(arbiter(port))[-1], port)
             assert eventually(lambda: each_has_its_own(port))
     with serving(WEB_CONCURRENCY=str(2 * len(CORES) + 1)) as port:
         assert cores(port) == [CORES] * (2 * len(CORES) + 1) or len(CORES) == 1
