@@ -44,12 +44,13 @@ class BoundedConnection(psycopg.Connection[Any]):
     answer_timeout_seconds: float | None = settings.STATEMENT_TIMEOUT_MS / 1000 + _GRACE_SECONDS
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        patience = timeout or self.answer_timeout_seconds
         try:
-            return super().wait(gen, interval, timeout or self.answer_timeout_seconds)
+            return super().wait(gen, interval, patience)
         except psycopg.errors._WaitTimeout as error:
             self.pgconn.finish()
             if isinstance(self._pool, ConnectionPool):
-                _Hang.noticed(self._pool)
+                _Hang.noticed(self._pool, patience or 0.0)
             raise psycopg.OperationalError("the database did not answer in time") from error
 
 
@@ -106,7 +107,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             stats = self.pool.get_stats()
             # Or all connections there may be are in use: that is no news about the server.
             if stats["pool_size"] < stats["pool_max"]:
-                _Hang.noticed(self.pool)
+                _Hang.noticed(self.pool, patience)
             raise
         return connection
 
@@ -134,17 +135,22 @@ def _adapters(of_django: AdaptersMap) -> AdaptersMap:
 class _Hang:
     """Whether the server hangs, as far as this process has noticed lately."""
 
-    _noticed_at = -_HANGING_SECONDS
+    _noticed_at = _ended_at = -_HANGING_SECONDS
 
     @classmethod
-    def noticed(cls, pool: ConnectionPool[Any]) -> None:
-        cls._noticed_at = time.monotonic()
-        # The connections made by now, idle or given back later, lead to the same server.
-        pool.drain()
+    def noticed(cls, pool: ConnectionPool[Any], waited_seconds: float) -> None:
+        """Somebody waited so long in vain."""
+        now = time.monotonic()
+        # Else somebody else got through meanwhile.
+        if cls._ended_at < now - waited_seconds:
+            cls._noticed_at = now
+            # The connections made by now, idle or given back later, lead to the same server.
+            pool.drain()
 
     @classmethod
     def ended(cls) -> None:
-        cls._noticed_at = -_HANGING_SECONDS
+        """A connection succeeded."""
+        cls._noticed_at, cls._ended_at = -_HANGING_SECONDS, time.monotonic()
 
     @classmethod
     def lasts(cls) -> bool:
