@@ -5,6 +5,7 @@ nothing is rolled back or truncated, so that commits, deferred constraints and o
 the real ones. A test must not expect to be alone in the database.
 """
 
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -20,6 +21,10 @@ from tests.factories import TenantFactory
 from tests.live import serving
 
 pytest_plugins = ["tests.log_guard"]
+
+# Who is started in a shell's background ignores interrupts, and would hand that on to what the tests
+# start, and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
