@@ -168,16 +168,15 @@ class AgentAdmin(TenantOwnedAdmin):
             return
         sent = {name: value for name, value in form.cleaned_data.items() if name != "tenant"}
         fields = _with_settings(obj, sent)
-        made = services.create_agent(tenant_id=obj.tenant_id, tool_ids=(), **fields)
+        made = services.create_agent(tenant_id=obj.tenant_id, **fields)
         obj.pk, obj.created_at, obj.updated_at = made.pk, made.created_at, made.updated_at
 
     def write_changes(self, obj: Any, fields: Mapping[str, Any]) -> None:
         tools = fields.get("uses")
-        services.change_agent(
-            agent=obj,
-            fields=_with_settings(obj, {name: fields[name] for name in fields if name != "uses"}),
-            tool_ids=None if tools is None else [tool.pk for tool in tools],
-        )
+        columns = _with_settings(obj, {name: fields[name] for name in fields if name != "uses"})
+        if tools is not None:
+            columns["tool_ids"] = [tool.pk for tool in tools]
+        services.update_agent(agent=obj, fields=columns)
 
     def response_add(
         self, request: HttpRequest, obj: Agent, post_url_continue: str | None = None

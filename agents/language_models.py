@@ -13,8 +13,8 @@ from threading import Lock
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
+from agents.errors import InvalidModel
 from agents.models import LanguageModel
-from map_project.api.errors import ApiError
 from map_project.tenants.models import list_of_names
 
 _BELIEVED_SECONDS = 0.75
@@ -57,17 +57,12 @@ def offered(allowed: Collection[str] | None) -> dict[str, KnownModel]:
 
 
 def find(name: str, allowed: Collection[str] | None) -> KnownModel:
-    """The active model of this name. Raises ApiError `INVALID_MODEL` where `allowed` (unless it is
-    None) does not name it, too.
+    """Return the active model with this name. Raises InvalidModel if there is none, or `allowed` (None:
+    all models) does not contain it.
     """
     found = _known().get(name)
     if found is None or (allowed is not None and name not in allowed):
-        raise ApiError(
-            400,
-            "INVALID_MODEL",
-            "There is no such model.",
-            {"provided_model": name, "allowed_models": [*offered(allowed)]},
-        )
+        raise InvalidModel(provided_model=name, allowed_models=[*offered(allowed)])
     return found
 
 

@@ -13,6 +13,15 @@ from tools.models import Tool
 MAX_STEPS = 50
 
 
+class AgentQuerySet(models.QuerySet["Agent"]):
+    """Agents with what the API shows of their tools."""
+
+    def with_tools(self) -> "AgentQuerySet":
+        """Prefetch the tools: one query, whatever the number of agents."""
+        tools = Tool.objects.only("id", "name", "description").order_by()
+        return self.prefetch_related(models.Prefetch("tools", tools))
+
+
 class Agent(TenantOwned):
     """An agent of one tenant; its name is unique there, by code point."""
 
@@ -39,6 +48,8 @@ class Agent(TenantOwned):
     # while the version does.
     version = models.PositiveBigIntegerField(db_default=1, editable=False)
     tools = models.ManyToManyField(Tool, through="AgentTool", related_name="agents", blank=True)
+
+    objects = AgentQuerySet.as_manager()
 
     class Meta:
         ordering = ("created_at", "id")

@@ -1,12 +1,19 @@
-"""What the OpenAPI document says about agents."""
+"""The OpenAPI operations of agents and language models."""
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema_view
+from drf_spectacular.utils import extend_schema_view
 
-from agents.serializers import AgentBody, AgentSerializer, LanguageModelSerializer
-from map_project.api.schema import operation
+from agents.errors import AgentNotFound, CrossTenantTool, DuplicateAgentName, InvalidModel
+from agents.serializers import AgentSerializer, LanguageModelSerializer
+from map_project.api.errors import InvalidPagination
+from map_project.tenants.errors import TenantIsolationViolation
+from map_project.tenants.openapi import tenant_operation as operation
 
 _TOOL_ID = "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11"
-_FIELDS = {"name": "Researcher", "role": "research analyst", "description": "Finds and sums up."}
+_FIELDS = {
+    "name": "Researcher",
+    "role": "research analyst",
+    "description": "Finds and summarizes sources.",
+}
 _BODY = {**_FIELDS, "tool_ids": [_TOOL_ID], "model": "gpt-4o", "settings": {"temperature": 0.2}}
 EXAMPLE = {
     "id": "0197a3c1-0c55-7d0e-8a41-6a1f7c8e2b90",
@@ -24,27 +31,22 @@ EXAMPLE = {
     "created_at": "2026-11-22T10:00:00.123456Z",
     "updated_at": "2026-11-22T10:00:00.123456Z",
 }
-_ONE = ("AGENT_NOT_FOUND", "TENANT_ISOLATION_VIOLATION")
+_ONE = (AgentNotFound, TenantIsolationViolation)
+_WRITE = (InvalidModel, DuplicateAgentName, CrossTenantTool)
 
 documented = extend_schema_view(
     list=operation(
         "List agents",
         description="Ordered by `created_at`, then `id`.",
-        parameters=[
-            OpenApiParameter(
-                "tool_name", str, description="Only agents with the tool of this name."
-            )
-        ],
         responses={200: AgentSerializer(many=True)},
-        errors=["INVALID_PAGINATION"],
+        errors=[InvalidPagination],
         example=EXAMPLE,
     ),
     create=operation(
         "Create an agent",
-        request=AgentBody,
         responses={201: AgentSerializer},
-        errors=["INVALID_MODEL", "DUPLICATE_AGENT_NAME", "CROSS_TENANT_TOOL"],
-        body={"An agent": _BODY},
+        errors=_WRITE,
+        body={"Agent": _BODY},
         example=EXAMPLE,
     ),
     retrieve=operation(
@@ -52,25 +54,24 @@ documented = extend_schema_view(
     ),
     update=operation(
         "Replace an agent",
-        description="`tool_ids` left out leaves the tools alone; `[]` clears them.",
-        request=AgentBody,
+        description="Name, role and description are required. If `tool_ids` is omitted, the tools do not "
+        "change; `[]` removes them.",
         responses={200: AgentSerializer},
-        errors=[*_ONE, "INVALID_MODEL", "DUPLICATE_AGENT_NAME", "CROSS_TENANT_TOOL"],
-        body={"An agent": _BODY},
+        errors=[*_ONE, *_WRITE],
+        body={"Agent": _BODY},
         example=EXAMPLE,
     ),
     partial_update=operation(
         "Change an agent",
-        description="Only what is sent changes; `{}` changes nothing.",
-        request=AgentBody(partial=True),
+        description="Changes the fields that are sent.",
         responses={200: AgentSerializer},
-        errors=[*_ONE, "INVALID_MODEL", "DUPLICATE_AGENT_NAME", "CROSS_TENANT_TOOL"],
-        body={"A new description": {"description": "Finds, compares and sums up."}},
+        errors=[*_ONE, *_WRITE],
+        body={"New description": {"description": "Finds, compares and summarizes sources."}},
         example=EXAMPLE,
     ),
     destroy=operation(
         "Delete an agent",
-        description="Its executions stay in the history.",
+        description="Its executions are kept in the history.",
         responses={204: None},
         errors=_ONE,
     ),
@@ -79,9 +80,9 @@ documented = extend_schema_view(
 models_documented = extend_schema_view(
     list=operation(
         "List models",
-        description="Those that your runs may name, in the order in which the operator made them.",
+        description="The models that your runs may use, in the order in which they were added.",
         responses={200: LanguageModelSerializer(many=True)},
-        errors=["INVALID_PAGINATION"],
+        errors=[InvalidPagination],
         example={
             "name": "gpt-4o",
             "provider": "openai",

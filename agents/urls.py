@@ -1,22 +1,11 @@
-"""Addresses of agents. An id is parsed by us: a malformed one is a 404 of the agent."""
+"""URLs of agents and language models."""
 
-from django.urls import path
+from rest_framework.routers import SimpleRouter
 
 from agents.views import AgentViewSet, LanguageModelViewSet
 
-urlpatterns = [
-    path("agents", AgentViewSet.as_view({"get": "list", "post": "create"}), name="agents"),
-    path(
-        "agents/<str:pk>",
-        AgentViewSet.as_view(
-            {
-                "get": "retrieve",
-                "put": "update",
-                "patch": "partial_update",
-                "delete": "destroy",
-            }
-        ),
-        name="agent",
-    ),
-    path("models", LanguageModelViewSet.as_view({"get": "list"}), name="models"),
-]
+# `<str:pk>` instead of `<uuid:pk>`: a malformed id is a 404 of the agent.
+router = SimpleRouter(trailing_slash=False, use_regex_path=False)
+router.register("agents", AgentViewSet, basename="agent")
+router.register("models", LanguageModelViewSet, basename="model")
+urlpatterns = router.urls

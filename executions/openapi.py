@@ -1,14 +1,18 @@
-"""What the OpenAPI document says about runs and history."""
+"""The OpenAPI operations of runs and history."""
 
 from drf_spectacular.utils import extend_schema_view
 
+from agents.errors import AgentNotFound, InvalidModel
+from executions.errors import ExecutionNotFound, ModelFailed, ModelTimedOut, PromptTooLong
 from executions.serializers import (
+    ExecutionDetailSerializer,
     ExecutionSerializer,
-    RunBody,
+    RunResultSerializer,
     RunSerializer,
-    WholeExecutionSerializer,
 )
-from map_project.api.schema import RATE_LIMIT_HEADERS, operation
+from map_project.api.errors import InvalidPagination
+from map_project.tenants.errors import TenantIsolationViolation
+from map_project.tenants.openapi import tenant_operation as operation
 
 _BODY = {"prompt": "What changed in the third quarter?", "model": "gpt-4o"}
 _RECORD = {
@@ -21,7 +25,7 @@ _RECORD = {
 _TIME = "2026-11-22T10:00:00.123456Z"
 _ID = "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004"
 _EXECUTION = {"id": _ID, **_RECORD, "status": "succeeded", "created_at": _TIME}
-_WHOLE = {
+_EXECUTION_DETAIL = {
     **_EXECUTION,
     "response": "Sales grew by 4 %.",
     "stop_reason": "completed",
@@ -31,7 +35,7 @@ _WHOLE = {
     "output_tokens": 58,
     "cost_usd": "0.00161",
     "latency_ms": 2840,
-    "system_prompt": "You are Researcher, research analyst.\n\nFinds and sums up.",
+    "system_prompt": "You are Researcher, research analyst.\n\nFinds and summarizes sources.",
     "steps": [
         {
             "kind": "model",
@@ -65,7 +69,7 @@ _WHOLE = {
         },
     ],
 }
-_ANSWER = {
+_RESULT = {
     "execution_id": _ID,
     **_RECORD,
     "tools_available": ["web_search"],
@@ -76,39 +80,37 @@ _ANSWER = {
 run_documented = extend_schema_view(
     create=operation(
         "Run an agent",
-        description="Takes one unit of the tenant's quota, whatever comes of it, unless the quota "
-        "is used up. The answer is sent once the execution is in the history.",
+        description="Takes one unit of the tenant's quota, unless the quota is used up. The response is sent "
+        "after the execution has been committed to the history.",
         operation_id="agents_run",
         tags=["agents"],
-        request=RunBody,
-        parameters=RATE_LIMIT_HEADERS,
-        responses={200: RunSerializer},
+        request=RunSerializer,
+        responses={200: RunResultSerializer},
         errors=[
-            "AGENT_NOT_FOUND",
-            "TENANT_ISOLATION_VIOLATION",
-            "PROMPT_TOO_LONG",
-            "INVALID_MODEL",
-            "RATE_LIMIT_EXCEEDED",
-            "MODEL_ERROR",
-            "MODEL_TIMEOUT",
+            AgentNotFound,
+            TenantIsolationViolation,
+            PromptTooLong,
+            InvalidModel,
+            ModelFailed,
+            ModelTimedOut,
         ],
-        body={"A run": _BODY},
-        example=_ANSWER,
+        body={"Run": _BODY},
+        example=_RESULT,
     )
 )
 
 history_documented = extend_schema_view(
     list=operation(
         "List executions",
-        description="The newest first: by `created_at`, then `id`, both descending.",
+        description="The newest first: ordered by `created_at`, then `id`, both descending.",
         responses={200: ExecutionSerializer(many=True)},
-        errors=["INVALID_PAGINATION"],
+        errors=[InvalidPagination],
         example=_EXECUTION,
     ),
     retrieve=operation(
-        "Read an execution, with its steps",
-        responses={200: WholeExecutionSerializer},
-        errors=["EXECUTION_NOT_FOUND", "TENANT_ISOLATION_VIOLATION"],
-        example=_WHOLE,
+        "Read an execution with its steps",
+        responses={200: ExecutionDetailSerializer},
+        errors=[ExecutionNotFound, TenantIsolationViolation],
+        example=_EXECUTION_DETAIL,
     ),
 )

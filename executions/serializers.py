@@ -1,4 +1,4 @@
-"""An execution as JSON, and the body of a run."""
+"""Serializers of executions and runs."""
 
 from typing import Any
 
@@ -6,15 +6,25 @@ from rest_framework import serializers
 
 from agents.serializers import PriceField
 from executions.models import Execution, Step
-from map_project.api.fields import StrictSerializer, TextField
+from map_project.api.fields import RowSerializer, StrictSerializer, TextField
 
 
-class ExecutionSerializer(serializers.Serializer[Execution]):
-    """An execution as the history shows it."""
+class NullableCodeField(serializers.CharField):
+    """A code that is stored as an empty string where there is none; null in the API."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_null=True, **kwargs)
+
+    def to_representation(self, value: Any) -> Any:
+        return value or None
+
+
+class ExecutionSerializer(RowSerializer):
+    """An execution in the history."""
 
     id = serializers.UUIDField()
-    agent_id = serializers.UUIDField(help_text="It may be deleted by now.")
-    agent_name = serializers.CharField(help_text="As it was at the run.")
+    agent_id = serializers.UUIDField(help_text="The agent may have been deleted since.")
+    agent_name = serializers.CharField(help_text="The name at the time of the run.")
     prompt = serializers.CharField()
     model = serializers.CharField()
     response = serializers.CharField()
@@ -22,57 +32,50 @@ class ExecutionSerializer(serializers.Serializer[Execution]):
     created_at = serializers.DateTimeField()
 
 
-class StepSerializer(serializers.Serializer[Any]):
+class StepSerializer(serializers.Serializer[Step]):
     """A call of the model or of a tool."""
 
     kind = serializers.ChoiceField(choices=Step.Kind.choices)
-    name = serializers.CharField(help_text="Of the model or of the tool.")
+    name = serializers.CharField(help_text="The name of the model or the tool.")
     input = serializers.CharField(
-        help_text="What the model was newly told, as JSON; the arguments that it wrote for the tool."
+        help_text="The messages that were new to the model, as JSON; or the arguments of the tool."
     )
-    output = serializers.CharField(help_text="What the model wrote; what it was told of the call.")
+    output = serializers.CharField(help_text="The text of the model, or the result of the tool.")
     input_tokens = serializers.IntegerField(allow_null=True)
     output_tokens = serializers.IntegerField(allow_null=True)
     latency_ms = serializers.IntegerField()
-    error = serializers.CharField(allow_null=True, help_text="A code of what went wrong.")
+    error = NullableCodeField(help_text="An error code, or null.")
 
 
-class WholeExecutionSerializer(ExecutionSerializer):
-    """An execution with all that is known of it. What is null is not known."""
+class ExecutionDetailSerializer(ExecutionSerializer):
+    """An execution with its steps. Unknown values are null."""
 
-    stop_reason = serializers.CharField(allow_null=True, help_text="Null while it is running.")
-    error_code = serializers.CharField(allow_null=True, help_text="Of a run that failed.")
+    stop_reason = NullableCodeField(help_text="Null while the run is going on.")
+    error_code = NullableCodeField(help_text="Null unless the run failed.")
     provider = serializers.CharField()
-    input_tokens = serializers.IntegerField(allow_null=True, help_text="Of all its model calls.")
-    output_tokens = serializers.IntegerField(allow_null=True, help_text="Of all its model calls.")
-    cost_usd = PriceField(help_text="A decimal number in a string, at the prices of the run.")
+    input_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
+    output_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
+    cost_usd = PriceField(help_text="At the prices at the time of the run.")
     latency_ms = serializers.IntegerField()
-    system_prompt = serializers.CharField(help_text="What the model was told it is.")
-    steps = StepSerializer(many=True, help_text="None where the run stayed in the process.")
-
-
-class ModelField(TextField):
-    """Any text, here: one that names no model is told so by its own error."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            allow_blank=True,
-            required=False,
-            help_text="One of `GET /models`; left out, it is the agent's own.",
-        )
-
-
-class RunBody(StrictSerializer):
-    """What a run is asked. The other bounds are told by `services`, once all fields are well formed."""
-
-    prompt = TextField(
-        help_text="Kept byte for byte; 10,000 characters, where nothing else is set."
+    system_prompt = serializers.CharField()
+    steps = StepSerializer(
+        many=True, help_text="Empty for runs of the mock model without tool calls."
     )
-    model = ModelField()
 
 
-class RunSerializer(serializers.Serializer[Any]):
-    """What a run answers."""
+class RunSerializer(StrictSerializer):
+    """A run of an agent."""
+
+    prompt = TextField(help_text="Stored byte for byte. At most 10,000 characters by default.")
+    model = TextField(
+        allow_blank=True,
+        required=False,
+        help_text="Name from `GET /models`. Defaults to the model of the agent.",
+    )
+
+
+class RunResultSerializer(serializers.Serializer[Any]):
+    """The result of a run."""
 
     execution_id = serializers.UUIDField()
     agent_id = serializers.UUIDField()
@@ -80,15 +83,17 @@ class RunSerializer(serializers.Serializer[Any]):
     model = serializers.CharField()
     prompt = serializers.CharField()
     response = serializers.CharField()
-    tools_available = serializers.ListField(child=serializers.CharField(), help_text="By name.")
-    executed_at = serializers.DateTimeField(help_text="The record's `created_at`.")
+    tools_available = serializers.ListField(
+        child=serializers.CharField(), help_text="Names of the agent's tools, sorted."
+    )
+    executed_at = serializers.DateTimeField(help_text="`created_at` of the execution.")
     status = serializers.CharField(
-        required=False, help_text="`incomplete`, only where a bound ended the run."
+        required=False, help_text="`incomplete`. Only present if a limit ended the run."
     )
     stop_reason = serializers.CharField(
         required=False,
-        help_text="Which it was: `max_steps`, `run_timeout`, `max_output_tokens`, `content_filter`.",
+        help_text="The limit: `max_steps`, `run_timeout`, `max_output_tokens` or `content_filter`.",
     )
     warning = serializers.CharField(
-        required=False, help_text="Only where a bound ended the run, or the agent has no tools."
+        required=False, help_text="Present if a limit ended the run, or the agent has no tools."
     )

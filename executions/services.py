@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -14,6 +15,7 @@ from django.db import DatabaseError
 from agents import language_models
 from agents.language_models import KnownModel
 from executions import queries, snapshots
+from executions.errors import ModelFailed, ModelTimedOut, PromptTooLong
 from executions.loop import Loop, LoopTool, Outcome
 from executions.models import Execution
 from executions.providers import (
@@ -28,7 +30,7 @@ from executions.providers import (
 )
 from executions.records import Record
 from executions.snapshots import Snapshot
-from map_project.api.errors import ApiError, validation_error
+from map_project.api.errors import ApiError, ValidationFailed
 from map_project.api.ids import uuid7
 from map_project.postgresql.compiled import CompiledInsert
 from map_project.serving.turns import waiting
@@ -39,7 +41,7 @@ from tools.invokers import CallableTool, ToolResult
 logger = logging.getLogger("map.runs")
 
 # Of a run that names no model, where the agent has none of its own.
-NO_MODEL = "This field is required."
+MODEL_REQUIRED = "This field is required."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +96,13 @@ def run_agent(
 def _model(agent: Snapshot, prompt: str, name: str | None, caller: Caller) -> KnownModel:
     name = agent.model if name is None else name
     if name is None:
-        raise validation_error({"model": [NO_MODEL]})
+        raise ValidationFailed(fields={"model": [MODEL_REQUIRED]})
     length, allowed = len(prompt), settings.MAX_PROMPT_LENGTH
     if length > allowed:
-        raise ApiError(
-            400,
-            "PROMPT_TOO_LONG",
-            f"The prompt has {length} characters; {allowed} are allowed.",
-            {"provided_length": length, "max_length": allowed},
+        raise PromptTooLong(
+            f"The prompt has {length} characters; the maximum is {allowed}.",
+            provided_length=length,
+            max_length=allowed,
         )
     return language_models.find(name, caller.allowed_models)
 
@@ -222,10 +223,12 @@ def _recorded(
 
 
 def _failed(error: ModelError) -> ApiError:
-    details = {"provider": error.provider, "status": error.status, "retryable": error.retryable}
-    if isinstance(error, ModelTimeout):
-        return ApiError(504, error.error_code, "The model gave no answer in time.", details)
-    return ApiError(502, error.error_code, "The model's provider failed.", details)
+    details: dict[str, Any] = {
+        "provider": error.provider,
+        "status": error.status,
+        "retryable": error.retryable,
+    }
+    return (ModelTimedOut if isinstance(error, ModelTimeout) else ModelFailed)(**details)
 
 
 def _ms_since(started: float) -> int:

@@ -50,7 +50,20 @@ class Snapshot:
     def of(cls, tenant_id: uuid.UUID, agent_id: uuid.UUID, row: Mapping[str, Any]) -> "Snapshot":
         """Of a row of `queries.AGENT`."""
         rows = map(orjson.loads, row["tool_rows"])
-        tools = sorted((CallableTool.of(tool) for tool in rows), key=lambda tool: tool.name)
+        from types import SimpleNamespace
+
+        objs = [
+            SimpleNamespace(
+                **{
+                    **r,
+                    "id": uuid.UUID(r["id"]),
+                    "parameters": orjson.loads(r["parameters"]),
+                    "config": orjson.loads(r["config"] or "null"),
+                }
+            )
+            for r in rows
+        ]
+        tools = sorted((CallableTool.of(tool) for tool in objs), key=lambda tool: tool.name)
         callable_tools = [tool for tool in tools if tool.kind in INVOKERS]
         functions = aliases(tool.name for tool in callable_tools)
         settings = orjson.loads(row["settings"])

@@ -1,12 +1,14 @@
-"""Addresses of runs and history."""
+"""URLs of runs and history."""
 
 from django.urls import path
+from rest_framework.routers import SimpleRouter
 
 from executions.views import HistoryViewSet, RunViewSet
 
+router = SimpleRouter(trailing_slash=False, use_regex_path=False)
+router.register("history", HistoryViewSet, basename="execution")
 urlpatterns = [
-    # The limiter's middleware knows this route by its name.
+    # `ratelimit.middleware` knows this route by its name.
     path("agents/<str:pk>/run", RunViewSet.as_view({"post": "create"}), name="agent-run"),
-    path("history", HistoryViewSet.as_view({"get": "list"}), name="history"),
-    path("history/<str:pk>", HistoryViewSet.as_view({"get": "retrieve"}), name="execution"),
+    *router.urls,
 ]

@@ -1,64 +1,72 @@
-"""Running an agent, and the history of runs."""
+"""The API of runs and history."""
 
-from typing import Any, cast
+from typing import Any
 
-from rest_framework.exceptions import APIException, ValidationError
+from django.db.models import QuerySet
+from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ReadOnlyModelViewSet
 
+from agents.errors import AgentNotFound
 from agents.models import Agent
-from executions import history, openapi
+from executions import openapi
+from executions.errors import ExecutionNotFound
 from executions.models import Execution
-from executions.serializers import ExecutionSerializer, RunBody
-from executions.services import NO_MODEL, Run, run_agent
+from executions.serializers import ExecutionDetailSerializer, ExecutionSerializer, RunSerializer
+from executions.services import MODEL_REQUIRED, Run, run_agent
 from map_project.api import request_id
-from map_project.api.renderers import Answer
+from map_project.api.errors import ApiError
 from map_project.tenants.viewsets import TenantViewSet
 
-_NO_TOOLS = "This agent has no tools; the model answered from the prompt alone."
+_NO_TOOLS = "This agent has no tools. The model answered from the prompt alone."
 _INCOMPLETE = {
-    "max_steps": "The run ended at the agent's max_steps, while the model still asked for calls.",
-    "run_timeout": "The run ended when its time was up, before the model was done.",
-    "max_output_tokens": "The answer ends where the model had no tokens left.",
-    "content_filter": "The model's provider held the answer back, or a part of it.",
+    "max_steps": "The run reached the agent's max_steps while the model still requested tool calls.",
+    "run_timeout": "The run reached its time limit before the model was done.",
+    "max_output_tokens": "The model reached its maximum number of output tokens.",
+    "content_filter": "The model provider filtered the response or a part of it.",
 }
 
 
 @openapi.run_documented
 class RunViewSet(TenantViewSet[Agent]):
-    """Runs of the tenant's agents. The quota has been seen to by `ratelimit.middleware`."""
+    """Runs of the tenant's agents. `ratelimit.middleware` has taken a unit of the quota before."""
 
-    model = Agent
+    queryset = Agent.objects.all()
+    serializer_class = RunSerializer
     resource = "agent"
-    body_class = RunBody
+    not_found = AgentNotFound
 
-    def create(self, request: Request, pk: str) -> Answer:
+    def create(self, request: Request, pk: str) -> Response:
+        agent_id = self.get_pk()
         try:
-            body = self.validated_body()
-        except APIException as error:
-            # What is wrong with the agent is told before what is wrong with the body.
+            serializer = self.get_serializer(data=request.data)
+            serializer.is_valid(raise_exception=True)
+        except (ApiError, ValidationError) as error:
+            # Errors of the agent have precedence over errors of the body.
             agent = self.get_object()
             if isinstance(error, ValidationError) and agent.model is None:
-                _tell_of_missing_model(error, request)
+                _add_missing_model(error, request.data)
             raise
         run = run_agent(
             caller=self.caller,
-            agent_id=self.named(),
-            prompt=body["prompt"],
-            model=body.get("model"),
+            agent_id=agent_id,
+            prompt=serializer.validated_data["prompt"],
+            model=serializer.validated_data.get("model"),
             request_id=request_id.current(),
         )
-        return Answer(_answer(run))
+        return Response(_result(run))
 
 
-def _tell_of_missing_model(error: ValidationError, request: Request) -> None:
-    """With all the others that are wrong: only its agent tells whether a run has to name a model."""
-    if "model" not in request.data:
-        cast(dict[str, Any], error.detail)["model"] = [NO_MODEL]
+def _add_missing_model(error: ValidationError, data: Any) -> None:
+    """Report a missing `model` with the other errors: only some agents require it."""
+    if isinstance(error.detail, dict) and "model" not in data:
+        error.detail["model"] = [ErrorDetail(MODEL_REQUIRED)]
 
 
-def _answer(run: Run) -> dict[str, Any]:
+def _result(run: Run) -> dict[str, Any]:
     agent = run.asked.agent
-    answer = {
+    result = {
         "execution_id": run.id,
         "agent_id": agent.agent_id,
         "agent_name": agent.name,
@@ -70,21 +78,24 @@ def _answer(run: Run) -> dict[str, Any]:
     }
     if run.status != Execution.Status.SUCCEEDED:
         ended = {"status": run.status, "stop_reason": run.stop_reason}
-        return {**answer, **ended, "warning": _INCOMPLETE[run.stop_reason]}
-    return answer if agent.tools else {**answer, "warning": _NO_TOOLS}
+        return {**result, **ended, "warning": _INCOMPLETE[run.stop_reason]}
+    return result if agent.tools else {**result, "warning": _NO_TOOLS}
 
 
 @openapi.history_documented
-class HistoryViewSet(TenantViewSet[Execution]):
-    """The tenant's executions; they can be read and nothing else."""
+class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
+    """The tenant's executions, the newest first."""
 
-    model = Execution
-    resource = "execution"
+    queryset = Execution.objects.all()
     serializer_class = ExecutionSerializer
-    one = history.ONE
+    resource = "execution"
+    not_found = ExecutionNotFound
 
-    def list(self, request: Request) -> Answer:
-        return self.page(history.History)
+    def get_queryset(self) -> QuerySet[Execution, Any]:
+        executions = super().get_queryset()
+        if self.action == "retrieve":
+            return executions.prefetch_related("steps")
+        return ExecutionSerializer.rows(executions)
 
-    def retrieve(self, request: Request, pk: str) -> Answer:
-        return Answer(self.row())
+    def get_serializer_class(self) -> type[ExecutionSerializer]:
+        return ExecutionDetailSerializer if self.action == "retrieve" else ExecutionSerializer

@@ -30,7 +30,7 @@ ONLY_ASK = 0  # as a limit: nothing passes, so nothing is taken
 FIVE_INTEGERS = [int] * 5
 
 
-class LimiterUnavailable(Exception):  # noqa: N818  it tells a state of the limiter
+class LimiterUnavailable(Exception):
     """Redis gave no answer in time, or none that can be trusted. The text is for the log alone."""
 
 

@@ -6,8 +6,9 @@ from typing import Any
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
 
-from map_project.api.errors import ApiError, as_api_error, unavailable
+from map_project.api.errors import ServiceUnavailable, as_api_error
 from map_project.tenants.authentication import Caller, resolve_caller
+from ratelimit.errors import RateLimitExceeded
 from ratelimit.limiter import Decision, LimiterUnavailable, take
 
 # Methods and names of the routes that take a unit, a malformed id in them included.
@@ -51,24 +52,9 @@ class RateLimitMiddleware:
                 window_seconds=caller.rate_limit_window_seconds,
             )
         except LimiterUnavailable:
-            return unavailable("redis_unavailable").response()
+            return ServiceUnavailable(reason="redis_unavailable").response()
         request.rate_limit_decision = decision  # type: ignore[attr-defined]
-        return None if decision.allowed else exceeded(decision).response()
-
-
-def exceeded(decision: Decision) -> ApiError:
-    """429."""
-    return ApiError(
-        429,
-        "RATE_LIMIT_EXCEEDED",
-        f"The quota of {decision.limit} requests in {decision.window_seconds} seconds is used up.",
-        {
-            "limit": decision.limit,
-            "window_seconds": decision.window_seconds,
-            "retry_after_seconds": decision.retry_after_seconds,
-        },
-        {"Retry-After": str(decision.retry_after_seconds)},
-    )
+        return None if decision.allowed else RateLimitExceeded.of(decision).response()
 
 
 def headers(decision: Decision) -> dict[str, str]:

@@ -68,5 +68,7 @@ class ExecutionFactory(DjangoModelFactory[Execution]):
 
 
 def saved_tool(**fields: Any) -> Tool:
-    """A tool made as the API makes it, with its secrets."""
-    return Tool.objects.get(pk=create_tool(**fields)["id"])
+    """Return a tool created as the API creates it, with its secrets."""
+    if "http" in fields:
+        fields["config"] = fields.pop("http")
+    return create_tool(**fields)

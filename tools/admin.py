@@ -72,8 +72,7 @@ class ToolAdmin(TenantOwnedAdmin):
         return super().formfield_for_dbfield(db_field, request, **options)
 
     def write_changes(self, obj: Any, fields: Mapping[str, Any]) -> None:
-        if services.change_tool(tenant_id=obj.tenant_id, pk=obj.pk, fields=fields) is None:
-            raise Tool.DoesNotExist
+        services.update_tool(tool=obj, fields=fields)
 
     @admin.display(description="parameters")
     def schema(self, tool: Tool) -> SafeString:

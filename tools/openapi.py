@@ -1,12 +1,15 @@
-"""What the OpenAPI document says about tools."""
+"""The OpenAPI operations of tools."""
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema_view
+from drf_spectacular.utils import extend_schema_view
 
-from map_project.api.schema import RATE_LIMIT_HEADERS, operation
-from tools.serializers import ToolBody, ToolSerializer, ToolTestBody, ToolTestSerializer
+from map_project.api.errors import InvalidPagination
+from map_project.tenants.errors import TenantIsolationViolation
+from map_project.tenants.openapi import tenant_operation as operation
+from tools.errors import DuplicateToolName, ToolInUse, ToolNotCallable, ToolNotFound
+from tools.serializers import ToolSerializer, ToolTestSerializer
 
-_TEXTS = {"name": "weather", "description": "Tells the weather of a city, today."}
-_DECLARED = {"name": "web_search", "description": "Searches the web; nothing is called."}
+_TEXTS = {"name": "weather", "description": "Returns the current weather of a city."}
+_DECLARED = {"name": "web_search", "description": "Searches the web."}
 _PARAMETERS = {
     "type": "object",
     "properties": {"city": {"type": "string"}},
@@ -20,7 +23,7 @@ _HTTP = {
     "timeout_seconds": 10,
 }
 _CALLED = {**_TEXTS, "kind": "http", "parameters": _PARAMETERS, "http": _HTTP}
-_BODY = {**_CALLED, "secrets": {"token": "what the service gave you"}}
+_BODY = {**_CALLED, "secrets": {"token": "the token of the service"}}
 EXAMPLE = {
     "id": "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11",
     **_CALLED,
@@ -28,25 +31,21 @@ EXAMPLE = {
     "created_at": "2026-11-22T10:00:00.123456Z",
     "updated_at": "2026-11-22T10:00:00.123456Z",
 }
-_ONE = ("TOOL_NOT_FOUND", "TENANT_ISOLATION_VIOLATION")
+_ONE = (ToolNotFound, TenantIsolationViolation)
 
 documented = extend_schema_view(
     list=operation(
         "List tools",
         description="Ordered by `created_at`, then `id`.",
-        parameters=[
-            OpenApiParameter("agent_name", str, description="Only tools of the agent of this name.")
-        ],
         responses={200: ToolSerializer(many=True)},
-        errors=["INVALID_PAGINATION"],
+        errors=[InvalidPagination],
         example=EXAMPLE,
     ),
     create=operation(
         "Create a tool",
-        request=ToolBody,
         responses={201: ToolSerializer},
-        errors=["DUPLICATE_TOOL_NAME"],
-        body={"A tool that is called": _BODY, "A tool that is declared": _DECLARED},
+        errors=[DuplicateToolName],
+        body={"Callable tool": _BODY, "Declared tool": _DECLARED},
         example=EXAMPLE,
     ),
     retrieve=operation(
@@ -54,51 +53,45 @@ documented = extend_schema_view(
     ),
     update=operation(
         "Replace a tool",
-        description="Name and description are needed. Kind, parameters, `http` and secrets stay as they "
-        "are where they are left out.",
-        request=ToolBody,
+        description="Name and description are required. Kind, parameters, `http` and secrets keep their "
+        "values if they are omitted.",
         responses={200: ToolSerializer},
-        errors=[*_ONE, "DUPLICATE_TOOL_NAME"],
-        body={"A tool that is called": _BODY, "A tool that is declared": _DECLARED},
+        errors=[*_ONE, DuplicateToolName],
+        body={"Callable tool": _BODY, "Declared tool": _DECLARED},
         example=EXAMPLE,
     ),
     partial_update=operation(
         "Change a tool",
-        description="Only what is sent changes; `{}` changes nothing. `http` is replaced as a whole.",
-        request=ToolBody(partial=True),
+        description="Changes the fields that are sent. `http` is replaced as a whole.",
         responses={200: ToolSerializer},
-        errors=[*_ONE, "DUPLICATE_TOOL_NAME"],
+        errors=[*_ONE, DuplicateToolName],
         body={
-            "A new description": {"description": _TEXTS["description"]},
-            "A new secret": {"secrets": {"token": "another one", "old_token": None}},
+            "New description": {"description": _TEXTS["description"]},
+            "New secret": {"secrets": {"token": "a new token", "old_token": None}},
         },
         example=EXAMPLE,
     ),
     destroy=operation(
         "Delete a tool",
-        description="Refused while an agent uses it.",
+        description="Rejected while an agent uses the tool.",
         responses={204: None},
-        errors=[*_ONE, "TOOL_IN_USE"],
+        errors=[*_ONE, ToolInUse],
     ),
-)
-
-test_documented = extend_schema_view(
-    create=operation(
+    test=operation(
         "Test a tool",
-        description="Makes the call, and answers what a model would see: 200 also where the call "
-        "failed. Takes one unit of the tenant's quota, whatever comes of it.",
+        description="Calls the tool and returns what a model would read: 200 also if the call failed. Takes "
+        "one unit of the tenant's quota.",
         operation_id="tools_test",
         tags=["tools"],
-        request=ToolTestBody,
-        parameters=RATE_LIMIT_HEADERS,
+        request=ToolTestSerializer,
         responses={200: ToolTestSerializer},
-        errors=[*_ONE, "TOOL_NOT_CALLABLE", "RATE_LIMIT_EXCEEDED"],
-        body={"A call": {"arguments": {"city": "Hamburg"}}},
+        errors=[*_ONE, ToolNotCallable],
+        body={"Call": {"arguments": {"city": "Hamburg"}}},
         example={
             "ok": True,
             "error": None,
             "result": '{"city": "Hamburg", "celsius": 11}',
             "latency_ms": 184,
         },
-    )
+    ),
 )

@@ -45,7 +45,7 @@ _REFUSED = (
 )
 
 
-class _TooMuch(Exception):  # noqa: N818  it tells a state
+class _TooMuch(Exception):
     """The check takes too long, or leads too deep."""
 
 

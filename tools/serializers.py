@@ -1,70 +1,39 @@
-"""A tool as JSON, out and in."""
+"""Serializers of tools."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from map_project.api.fields import NameField, StrictSerializer, TextField
-from tools import definitions, schemas
+from map_project.api.fields import NameField, ObjectField, StrictSerializer, TextField
+from tools import definitions, schemas, services
 from tools.invokers import ConfigError, invoker
 from tools.models import Tool
 
-if TYPE_CHECKING:
-    _Object = serializers.Field[dict[str, Any], Any, dict[str, Any], Any]
-else:
-    _Object = serializers.Field
 
-_OBJECT = {"type": "object", "additionalProperties": True}
-
-
-class HttpSerializer(StrictSerializer):
-    """How a tool of the kind `http` is called."""
+class HttpSerializer(serializers.Serializer[Any]):
+    """The OpenAPI schema of `http`. `tools.invokers.http_config` validates it."""
 
     method = serializers.ChoiceField(choices=["GET", "POST", "PUT", "PATCH", "DELETE"])
     url = serializers.CharField(
         max_length=2_000,
-        help_text="`{name}` in path and query stands for an argument, `{{secret.name}}` for a secret; "
-        "both are percent-encoded.",
+        help_text="In path and query, `{name}` is replaced by an argument and `{{secret.name}}` by a "
+        "secret. Both are percent-encoded.",
     )
     arguments_in = serializers.ChoiceField(
         choices=["query", "body"],
         required=False,
-        help_text="Where the arguments go that have no place in the URL: its query, or a JSON body. "
-        "Left out, it is the query for GET and DELETE, else the body.",
+        help_text="Where to send the arguments that are not part of the URL: in the query, or in a JSON "
+        "body. Defaults to the query for GET and DELETE, else to the body.",
     )
     headers = serializers.DictField(
         child=serializers.CharField(),
         required=False,
-        help_text="Values may hold `{{secret.name}}`.",
+        help_text="Values may contain `{{secret.name}}`.",
     )
     timeout_seconds = serializers.IntegerField(
-        min_value=1, max_value=60, required=False, help_text="10, if left out."
+        min_value=1, max_value=60, required=False, help_text="Defaults to 10."
     )
-
-
-@extend_schema_field(_OBJECT)
-class _Answered(serializers.DictField):
-    """An object as it is, in a document without further promises."""
-
-    def to_representation(self, value: Any) -> Any:
-        return value
-
-
-class ToolSerializer(serializers.Serializer[Tool]):
-    """A tool as it is answered."""
-
-    id = serializers.UUIDField()
-    name = serializers.CharField()
-    description = serializers.CharField()
-    kind = serializers.ChoiceField(choices=Tool.Kind.choices)
-    parameters = _Answered(help_text="A JSON Schema, draft 2020-12.")
-    http = _Answered(allow_null=True, help_text="Of the kind `http` alone, else null.")
-    secret_names = serializers.ListField(
-        child=serializers.CharField(), help_text="By name; their values are never told."
-    )
-    created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField()
 
 
 class KindField(TextField):
@@ -76,23 +45,18 @@ class KindField(TextField):
         return super().to_internal_value(data)
 
 
-@extend_schema_field(_OBJECT)
-class ParametersField(_Object):
-    """A JSON Schema for arguments."""
+class ParametersField(ObjectField):
+    """A JSON Schema of a tool's arguments."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        if problems := schemas.problems(data):
-            raise serializers.ValidationError(problems)
-        found: dict[str, Any] = data
-        return found
-
-    def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
-        return value
+        if errors := schemas.problems(data):
+            raise serializers.ValidationError(errors)
+        return super().to_internal_value(data)
 
 
 @extend_schema_field(HttpSerializer)
-class HttpField(_Object):
-    """What the kind `http` wants to know; it is checked where the call is made."""
+class HttpField(ObjectField):
+    """The configuration of a tool of the kind `http`."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         try:
@@ -100,71 +64,69 @@ class HttpField(_Object):
         except ConfigError as error:
             raise serializers.ValidationError(error.problems) from None
 
-    def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
-        return value
-
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": ["string", "null"]}})
-class SecretsField(_Object):
-    """Names and values; it is never answered."""
+class SecretsField(ObjectField):
+    """Names and values of secrets; null removes one."""
 
-    def to_internal_value(self, data: Any) -> dict[str, str | None]:
-        if problems := definitions.secrets_problems(data):
-            raise serializers.ValidationError(problems)
-        found: dict[str, str | None] = data
-        return found
-
-    def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
-        return dict.fromkeys(value)
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if errors := definitions.secrets_problems(data):
+            raise serializers.ValidationError(errors)
+        return super().to_internal_value(data)
 
 
-class ToolBody(StrictSerializer):
-    """A tool as it is sent."""
+class ToolSerializer(StrictSerializer):
+    """A function that agents may use."""
 
-    name = NameField(help_text="Unique among your tools; blanks around it are dropped.")
-    description = TextField(max_length=1000, help_text="What it does; the model reads this.")
+    id = serializers.UUIDField(read_only=True)
+    name = NameField(help_text="Unique among your tools. Surrounding whitespace is removed.")
+    description = TextField(max_length=1000, help_text="What the tool does. The model reads this.")
     kind = KindField(
         required=False,
-        help_text="`declared`: the model is told of it, and nothing is called. `http`: a call is an "
+        help_text="`declared` (default): the model knows the tool but cannot call it. `http`: a call is an "
         "HTTP request.",
     )
     parameters = ParametersField(
         required=False,
-        help_text="A JSON Schema (draft 2020-12) of the arguments; left out, it takes any.",
+        help_text="A JSON Schema (draft 2020-12) of the arguments. Defaults to any arguments.",
     )
-    http = HttpField(required=False, allow_null=True)
+    http = HttpField(
+        source="config",
+        required=False,
+        allow_null=True,
+        help_text="Only for the kind `http`, else null.",
+    )
     secrets = SecretsField(
         required=False,
         write_only=True,
-        help_text="What is named here is set, or with null removed; the others stay.",
+        help_text="Sets the secrets that are named, and removes those that are null. Others are kept.",
     )
+    secret_names = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="Names of the secrets, sorted. Values are never returned.",
+    )
+    created_at = serializers.DateTimeField(read_only=True)
+    updated_at = serializers.DateTimeField(read_only=True)
+
+    def create(self, validated_data: dict[str, Any]) -> Tool:
+        return services.create_tool(**validated_data)
+
+    def update(self, instance: Tool, validated_data: dict[str, Any]) -> Tool:
+        return services.update_tool(tool=instance, fields=validated_data)
 
 
-@extend_schema_field(_OBJECT)
-class ArgumentsField(_Object):
-    """Any object."""
+class ToolTestSerializer(StrictSerializer):
+    """A call of a tool without a model."""
 
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        if not isinstance(data, dict):
-            raise serializers.ValidationError("Expected an object.")
-        return data
-
-    def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
-        return value
-
-
-class ToolTestBody(StrictSerializer):
-    """A call of a tool, without a model."""
-
-    arguments = ArgumentsField(required=False, help_text="What a model would send.")
-
-
-class ToolTestSerializer(serializers.Serializer[Any]):
-    """What came of the call, as a model would see it."""
-
-    ok = serializers.BooleanField()
+    arguments = ObjectField(
+        required=False, write_only=True, help_text="The arguments that a model would send."
+    )
+    ok = serializers.BooleanField(read_only=True)
     error = serializers.CharField(
-        allow_null=True, help_text="Null, or a code: `bad_arguments`, `timeout`, `http_500`…"
+        read_only=True,
+        allow_null=True,
+        help_text="Null, or an error code such as `bad_arguments`, `timeout` or `http_500`.",
     )
-    result = serializers.CharField()
-    latency_ms = serializers.IntegerField()
+    result = serializers.CharField(read_only=True, help_text="The text that a model would read.")
+    latency_ms = serializers.IntegerField(read_only=True)

@@ -1,4 +1,4 @@
-"""Writes of tools whose parts must fit together; the API and the admin call the same ones."""
+"""Writing tools. The API and the admin call these functions."""
 
 import uuid
 from collections.abc import Mapping
@@ -10,104 +10,92 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from map_project.api import secrets
-from map_project.api.errors import validation_error
-from map_project.api.ids import uuid7
-from map_project.postgresql.compiled import Row
-from tools import queries
+from map_project.api.errors import ValidationFailed
+from map_project.tenants.viewsets import constraint_errors
 from tools.definitions import misfits
+from tools.errors import DuplicateToolName
 from tools.invokers import INVOKERS
-from tools.models import Tool, no_parameters
+from tools.models import Tool
 
-# These alone cannot break what fits.
-_TEXTS = {"name", "description"}
+Errors = dict[str, list[str]]
 
 
-def create_tool(*, tenant_id: uuid.UUID, **fields: Any) -> Row:
-    """A new tool, as it is answered. Raises ApiError `VALIDATION_ERROR`, and IntegrityError where the
-    name is taken.
+def create_tool(*, tenant_id: uuid.UUID, **fields: Any) -> Tool:
+    """Create a tool from the validated fields of the API.
 
-    `http` is the configuration of the kind `http`; `secrets` maps names to values, or to None.
-    Each field by itself has been looked at (`tools.serializers`, or `Tool.clean`).
+    `secrets` maps names to values or None. Raises
+    ValidationFailed for fields that contradict each other, and DuplicateToolName.
     """
-    if fields.keys() <= _TEXTS:
-        return queries.NEW(id=uuid7(), tenant_id=tenant_id, parameters=no_parameters(), **fields)
     tool = Tool(tenant_id=tenant_id)
-    _apply(tool, fields)
-    tool.save(force_insert=True)
-    (row,) = queries.ONE(tenant_id=tenant_id, pk=tool.pk)
-    return row
+    _set_fields(tool, fields)
+    with _unique_name(tool):
+        tool.save(force_insert=True)
+    return tool
 
 
-def change_tool(*, tenant_id: uuid.UUID, pk: uuid.UUID, fields: Mapping[str, Any]) -> Row | None:
-    """Changes what is given, and gives the tool as it is answered; None where the tenant has none such.
-    Raises as above.
-    """
-    if fields.keys() <= _TEXTS:
-        texts = {name: fields.get(name) for name in _TEXTS}
-        return queries.CHANGE(tenant_id=tenant_id, pk=pk, **texts)
-    with transaction.atomic():
-        # What is sent must fit what is there, and secrets are added to those that are there.
-        mine = Tool.objects.select_for_update(no_key=True).filter(tenant_id=tenant_id, pk=pk)
-        changed = mine.first()
-        if changed is None:
-            return None
-        _apply(changed, fields)
-        columns = {name: getattr(changed, name) for name in _COLUMNS}
-        Tool.objects.filter(pk=pk).update(**columns, updated_at=Now())
-        return queries.ONE(tenant_id=tenant_id, pk=pk).first()
+@transaction.atomic
+def update_tool(*, tool: Tool, fields: Mapping[str, Any]) -> Tool:
+    """Change the given fields of a tool, and return it. Raises as `create_tool`, and Tool.DoesNotExist."""
+    if not fields:
+        return tool
+    # Locked, because the fields must agree with the current row, and secrets are merged with its secrets.
+    tool = Tool.objects.select_for_update(no_key=True).get(pk=tool.pk)
+    _set_fields(tool, fields)
+    tool.updated_at = Now()
+    with _unique_name(tool):
+        tool.save(force_update=True)
+    tool.refresh_from_db(fields=["updated_at"])
+    return tool
 
 
-_COLUMNS = (
-    "name",
-    "description",
-    "kind",
-    "parameters",
-    "config",
-    "secrets_token",
-    "secret_names",
-)
+def _unique_name(tool: Tool) -> Any:
+    return constraint_errors({"tool_name_unique": DuplicateToolName(name=tool.name)})
 
 
-def _apply(tool: Tool, fields: Mapping[str, Any]) -> None:
+def _set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
+    """Set the fields. Raises ValidationFailed if they contradict each other."""
     for name in ("name", "description", "kind", "parameters"):
         if name in fields:
             setattr(tool, name, fields[name])
-    problems: dict[str, list[str]] = {}
     if tool.kind not in INVOKERS:
-        # What it had of another kind is forgotten.
+        # A tool that becomes declared loses what it had as a callable one.
         tool.config, tool.secrets_token, tool.secret_names = None, "", []
-    for kind in INVOKERS:
-        if fields.get(kind) is not None and kind != tool.kind:
-            problems[kind] = [f'Only a tool of the kind {kind} has it: send "kind": "{kind}".']
-        elif kind in fields and kind == tool.kind:
-            tool.config = fields[kind]
-    if sent := fields.get("secrets"):
-        problems |= _keep_secrets(tool, sent)
-    # In the API the configuration bears the name of its kind.
-    found = misfits(tool)
-    problems |= {tool.kind if name == "config" else name: found[name] for name in found}
-    if problems:
-        raise validation_error(problems)
+    errors: Errors = {}
+    if tool.kind in INVOKERS:
+        tool.config = fields.get("config", tool.config)
+    elif fields.get("config") is not None:
+        errors["http"] = ['Only allowed for the kind http: send "kind": "http".']
+    if values := fields.get("secrets"):
+        errors |= _set_secrets(tool, values)
+    # In the API the configuration has the name of its kind.
+    errors |= {
+        tool.kind if name == "config" else name: texts for name, texts in misfits(tool).items()
+    }
+    if errors:
+        raise ValidationFailed(fields=errors)
 
 
-def _keep_secrets(tool: Tool, sent: Mapping[str, str | None]) -> dict[str, list[str]]:
-    """Sets what has a value, removes what is None, leaves the others; gives what is wrong with that."""
+def _set_secrets(tool: Tool, values: Mapping[str, str | None]) -> Errors:
+    """Set the secrets with a value, remove those with None, keep the others. Returns errors."""
     if tool.kind not in INVOKERS:
-        return {"secrets": ["A declared tool is not called, and has no secrets."]}
+        return {"secrets": ["A declared tool cannot be called and has no secrets."]}
+    unchanged = sorted(set(tool.secret_names) - values.keys())
     try:
-        kept = _opened(tool) if set(tool.secret_names) - sent.keys() else {}
-        opened = {**kept, **sent}
-        left = {name: value for name, value in sorted(opened.items()) if value is not None}
-        tool.secrets_token = secrets.encrypt(orjson.dumps(left).decode()) if left else ""
+        merged = {**(_decrypted_secrets(tool) if unchanged else {}), **values}
+        kept = {name: value for name, value in sorted(merged.items()) if value is not None}
+        tool.secrets_token = secrets.encrypt(orjson.dumps(kept).decode()) if kept else ""
     except secrets.Unreadable:
-        others = ", ".join(sorted(set(tool.secret_names) - sent.keys()))
-        return {"secrets": [f"{others} cannot be read any more: set or remove it as well."]}
+        return {
+            "secrets": [
+                f"{', '.join(unchanged)} can no longer be decrypted. Set or remove it as well."
+            ]
+        }
     except ImproperlyConfigured:
-        return {"secrets": ["This server keeps no secrets: its operator has set no SECRETS_KEYS."]}
-    tool.secret_names = list(left)
+        return {"secrets": ["This server cannot store secrets: SECRETS_KEYS is not set."]}
+    tool.secret_names = list(kept)
     return {}
 
 
-def _opened(tool: Tool) -> dict[str, str]:
-    opened: dict[str, str] = orjson.loads(secrets.decrypt(tool.secrets_token))
-    return opened
+def _decrypted_secrets(tool: Tool) -> dict[str, str]:
+    values: dict[str, str] = orjson.loads(secrets.decrypt(tool.secrets_token))
+    return values

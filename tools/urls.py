@@ -1,23 +1,10 @@
-"""Addresses of tools. An id is parsed by us: a malformed one is a 404 of the tool."""
+"""URLs of tools."""
 
-from django.urls import path
+from rest_framework.routers import SimpleRouter
 
-from tools.views import ToolTestViewSet, ToolViewSet
+from tools.views import ToolViewSet
 
-urlpatterns = [
-    path("tools", ToolViewSet.as_view({"get": "list", "post": "create"}), name="tools"),
-    path(
-        "tools/<str:pk>",
-        ToolViewSet.as_view(
-            {
-                "get": "retrieve",
-                "put": "update",
-                "patch": "partial_update",
-                "delete": "destroy",
-            }
-        ),
-        name="tool",
-    ),
-    # The limiter's middleware knows this route by its name.
-    path("tools/<str:pk>/test", ToolTestViewSet.as_view({"post": "create"}), name="tool-test"),
-]
+# `<str:pk>` instead of `<uuid:pk>`: a malformed id is a 404 of the tool, and takes a unit of the quota.
+router = SimpleRouter(trailing_slash=False, use_regex_path=False)
+router.register("tools", ToolViewSet, basename="tool")
+urlpatterns = router.urls

@@ -1,109 +1,71 @@
-"""Tools of a tenant: list, make, change, delete; and one called alone, to see what it does."""
+"""The API of tools."""
 
 import time
 from operator import itemgetter
+from typing import Any
 
 import orjson
 from django.db import IntegrityError
-from rest_framework.exceptions import APIException
+from django.db.models import ProtectedError, QuerySet
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.viewsets import ModelViewSet
 
-from map_project.api.errors import ApiError
-from map_project.api.renderers import Answer
+from map_project.api.filters import ExactFilter
 from map_project.serving.turns import waiting
 from map_project.tenants.viewsets import TenantViewSet
-from tools import openapi, queries, services
+from tools import openapi
+from tools.errors import ToolInUse, ToolNotCallable, ToolNotFound
 from tools.invokers import INVOKERS, CallableTool, call
 from tools.models import Tool
-from tools.serializers import ToolBody, ToolSerializer, ToolTestBody
+from tools.serializers import ToolSerializer, ToolTestSerializer
 
-# Beyond every timeout that a tool may have.
+# Longer than any timeout of a tool.
 _TEST_SECONDS = 65
 
 
 @openapi.documented
-class ToolViewSet(TenantViewSet[Tool]):
+class ToolViewSet(TenantViewSet[Tool], ModelViewSet[Tool]):
     """The tenant's tools."""
 
-    model = Tool
-    resource = "tool"
+    queryset = Tool.objects.all()
     serializer_class = ToolSerializer
-    body_class = ToolBody
-    one = queries.ONE
-
-    def list(self, request: Request) -> Answer:
-        agent_name = request.query_params.get("agent_name")
-        if agent_name is not None:
-            return self.page(queries.OF_AGENT, name=agent_name)
-        return self.page(queries.ALL)
-
-    def create(self, request: Request) -> Answer:
-        row = services.create_tool(tenant_id=self.caller.tenant_id, **self.validated_body())
-        return Answer(row, status=201)
-
-    def retrieve(self, request: Request, pk: str) -> Answer:
-        return Answer(self.row())
-
-    def update(self, request: Request, pk: str, *, partial: bool = False) -> Answer:
-        try:
-            fields = self.validated_body(partial=partial)
-        except APIException:
-            # What is wrong with the address is told before what is wrong with the body.
-            self.row()
-            raise
-        row = (
-            services.change_tool(tenant_id=self.caller.tenant_id, pk=self.named(), fields=fields)
-            if fields
-            else self.row()
-        )
-        if row is None:
-            raise self.missing()
-        return Answer(row)
-
-    def partial_update(self, request: Request, pk: str) -> Answer:
-        return self.update(request, pk, partial=True)
-
-    def destroy(self, request: Request, pk: str) -> Response:
-        if queries.REMOVE(tenant_id=self.caller.tenant_id, pk=self.named()) is None:
-            raise self.missing()
-        return Response(status=204)
-
-    def conflict(self, constraint: str, error: IntegrityError) -> ApiError | None:
-        if constraint == "tool_name_unique":
-            name = self.sent["name"]
-            message = "There is a tool with this name."
-            return ApiError(400, "DUPLICATE_TOOL_NAME", message, {"name": name})
-        if constraint.startswith("agents_agenttool_tool_id"):
-            return self._in_use()
-        return None
-
-    def _in_use(self) -> ApiError:
-        agents = Tool(pk=self.kwargs["pk"]).agents.filter(tenant_id=self.caller.tenant_id)
-        dependent = sorted(agents.values("id", "name"), key=itemgetter("name"))
-        message = "Agents use this tool; take it from them first."
-        return ApiError(400, "TOOL_IN_USE", message, {"dependent_agents": dependent})
-
-
-@openapi.test_documented
-class ToolTestViewSet(TenantViewSet[Tool]):
-    """A tool called without a model. The quota has been seen to by `ratelimit.middleware`."""
-
-    model = Tool
+    filter_backends = (ExactFilter,)
+    exact_filters = {"agent_name": ("agents__name", "Only tools of the agent with this name.")}
     resource = "tool"
-    body_class = ToolTestBody
-    one = queries.CALLABLE
+    not_found = ToolNotFound
 
-    def create(self, request: Request, pk: str) -> Answer:
-        tool = CallableTool.of(self.row())
+    def get_queryset(self) -> QuerySet[Tool, Any]:
+        tools = super().get_queryset()
+        return ToolSerializer.rows(tools) if self.action in {"list", "retrieve"} else tools
+
+    def perform_create(self, serializer: Any) -> None:
+        serializer.save(tenant_id=self.caller.tenant_id)
+
+    def perform_destroy(self, instance: Tool) -> None:
+        try:
+            deleted, _ = instance.delete()
+        except (ProtectedError, IntegrityError):
+            # The foreign key reports an agent that was given the tool at the same moment.
+            raise ToolInUse(dependent_agents=_dependent_agents(instance)) from None
+        if not deleted:
+            raise Tool.DoesNotExist
+
+    @action(detail=True, methods=["post"], serializer_class=ToolTestSerializer)
+    def test(self, request: Request, pk: str) -> Response:
+        """Call a tool. `ratelimit.middleware` has taken a unit of the quota before."""
+        tool = self.get_object()
         if tool.kind not in INVOKERS:
-            message = "This tool is declared only: there is nothing to call."
-            details = {"tool_id": str(tool.id), "kind": tool.kind}
-            raise ApiError(400, "TOOL_NOT_CALLABLE", message, details)
-        arguments = orjson.dumps(self.validated_body().get("arguments", {})).decode()
+            raise ToolNotCallable(tool_id=str(tool.pk), kind=tool.kind)
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        arguments = orjson.dumps(serializer.validated_data.get("arguments", {})).decode()
         with waiting():
-            result = call(tool, arguments, deadline=time.monotonic() + _TEST_SECONDS)
-        return Answer(
+            result = call(
+                CallableTool.of(tool), arguments, deadline=time.monotonic() + _TEST_SECONDS
+            )
+        return Response(
             {
                 "ok": result.error is None,
                 "error": result.error,
@@ -111,3 +73,7 @@ class ToolTestViewSet(TenantViewSet[Tool]):
                 "latency_ms": result.latency_ms,
             }
         )
+
+
+def _dependent_agents(tool: Tool) -> list[Any]:
+    return sorted(tool.agents.values("id", "name"), key=itemgetter("name"))

@@ -101,7 +101,7 @@ class ModelError(Exception):
         self.retryable = retryable
 
 
-class ModelTimeout(ModelError):  # noqa: N818  it is an answer
+class ModelTimeout(ModelError):
     """There was no whole answer in time."""
 
     error_code = "MODEL_TIMEOUT"

@@ -13,7 +13,7 @@ class ApiConfig(AppConfig):
 
     def ready(self) -> None:
         from map_project.api import checks  # noqa: F401  registers itself
-        from map_project.api.errors import log_escaped
+        from map_project.api.errors import log_unhandled_exception
 
         pre_migrate.connect(_allow_any_time, dispatch_uid="map_project.api.allow_any_time")
         # Our one cache has nothing to close after a request, and no statements are collected to be
@@ -21,7 +21,9 @@ class ApiConfig(AppConfig):
         request_finished.disconnect(close_caches)
         if not settings.DEBUG:
             request_started.disconnect(reset_queries)
-        got_request_exception.connect(log_escaped, dispatch_uid="map_project.api.log_escaped")
+        got_request_exception.connect(
+            log_unhandled_exception, dispatch_uid="map_project.api.log_unhandled_exception"
+        )
 
 
 def _allow_any_time(**_: object) -> None:

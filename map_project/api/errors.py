@@ -1,9 +1,13 @@
-"""The error body, made here alone: `{"error_code", "message", "details"}` for every 4xx and 5xx."""
+"""The error body of every 4xx and 5xx: `{"error_code", "message", "details"}`.
+
+Each error code is a subclass of `ApiError` in the `errors` module of the app that raises it. The OpenAPI
+document takes the code, the default message and the example from the class.
+"""
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import orjson
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
@@ -21,33 +25,34 @@ RETRY_AFTER_SECONDS = 1
 
 
 class ApiError(exceptions.APIException):
-    """An answer that is an error.
+    """An error response. A subclass sets the class attributes; keyword arguments become `details`.
 
-    `status` is the HTTP status, `error_code` a constant a client can switch on, `message` a sentence
-    for a person, `details` what a program may want to know, `headers` what goes beside the body.
+    `message` replaces the default sentence, `headers` are added to the response.
     """
+
+    error_code: ClassVar[str]
+    message: str
+    example_details: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self,
-        status: int,
-        error_code: str,
-        message: str,
-        details: Mapping[str, Any] | None = None,
+        message: str | None = None,
+        *,
         headers: Mapping[str, str] | None = None,
+        **details: Any,
     ) -> None:
-        super().__init__(message, error_code)
-        self.status_code = status
-        self.error_code = error_code
-        self.message = message
-        self.details = dict(details or {})
+        if message is not None:
+            self.message = message
+        self.details = details
         self.headers = dict(headers or {})
+        super().__init__(self.message, self.error_code)
 
     def body(self) -> dict[str, Any]:
-        """The envelope."""
+        """Return the error body."""
         return {"error_code": self.error_code, "message": self.message, "details": self.details}
 
     def response(self) -> HttpResponse:
-        """The answer for whoever stands outside DRF: middleware, and Django's error handlers."""
+        """Return a response for code outside DRF: middleware and Django's error handlers."""
         return HttpResponse(
             orjson.dumps(self.body()),
             status=self.status_code,
@@ -56,102 +61,162 @@ class ApiError(exceptions.APIException):
         )
 
 
-def validation_error(fields: Mapping[str, Sequence[str]]) -> ApiError:
-    """400 with a flat list of sentences for each field."""
-    return ApiError(
-        400, "VALIDATION_ERROR", "The request body is not valid.", {"fields": dict(fields)}
+def error_classes(base: type[ApiError] = ApiError) -> Iterator[type[ApiError]]:
+    """Yield every error class that has been imported."""
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from error_classes(subclass)
+
+
+class ValidationFailed(ApiError):
+    """400. `fields` maps each field to a flat list of sentences."""
+
+    status_code = 400
+    error_code = "VALIDATION_ERROR"
+    message = "The request body is not valid."
+    example_details = {"fields": {"name": ["This field is required."]}}
+
+
+class MalformedJson(ApiError):
+    """400. The message says where the text stops being JSON and does not quote it."""
+
+    status_code = 400
+    error_code = "MALFORMED_JSON"
+    message = "The body is not valid JSON: the body is empty."
+
+
+class InvalidPagination(ApiError):
+    """400. `details` has an entry for each invalid parameter."""
+
+    status_code = 400
+    error_code = "INVALID_PAGINATION"
+    message = (
+        "limit must be a whole number from 1 to 100, offset a whole number from 0 to 2147483647."
     )
+    example_details = {"limit": {"provided": "0", "minimum": 1}}
 
 
-def bad_request(message: str) -> ApiError:
+class BadRequest(ApiError):
     """400 for a request that is malformed outside its body."""
-    return ApiError(400, "BAD_REQUEST", message)
+
+    status_code = 400
+    error_code = "BAD_REQUEST"
+    message = "The request is malformed."
 
 
-def unreadable_body() -> ApiError:
-    """400 for a body that ends early, or whose chunks are none."""
-    return bad_request("The body could not be read to its end.")
+class UnreadableBody(BadRequest):
+    """400 for a body that ends early or whose chunks are malformed."""
+
+    message = "The request body could not be read completely."
 
 
-def unavailable(reason: str) -> ApiError:
-    """503; `reason` is `redis_unavailable` or `database_unavailable`."""
-    return ApiError(
-        503,
-        "SERVICE_UNAVAILABLE",
-        "A service behind this one cannot be reached; try again shortly.",
-        {"reason": reason},
-        {"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+class NotFound(ApiError):
+    """404 for a URL that matches no route."""
+
+    status_code = 404
+    error_code = "NOT_FOUND"
+    message = "There is no resource at this URL."
 
 
-def not_found() -> ApiError:
-    """404 for a route that does not exist."""
-    return ApiError(404, "NOT_FOUND", "There is nothing at this address.")
+class MethodNotAllowed(ApiError):
+    """405."""
+
+    status_code = 405
+    error_code = "METHOD_NOT_ALLOWED"
+    message = "This method is not allowed for this URL."
 
 
-def internal_error() -> ApiError:
-    """500; the request's id leads an operator to the log."""
-    return ApiError(
-        500,
-        "INTERNAL_ERROR",
-        "Something went wrong on our side; quote the request id when you report it.",
-        {"request_id": request_id.current()},
-    )
+class RequestTooLarge(ApiError):
+    """413. `max_bytes` is the limit."""
+
+    status_code = 413
+    error_code = "REQUEST_TOO_LARGE"
+    message = "The request body is larger than the limit."
+    example_details = {"max_bytes": 1048576}
 
 
-_DRF_CODES = {
-    exceptions.MethodNotAllowed: "METHOD_NOT_ALLOWED",
-    exceptions.UnsupportedMediaType: "UNSUPPORTED_MEDIA_TYPE",
-}
+class UnsupportedMediaType(ApiError):
+    """415."""
+
+    status_code = 415
+    error_code = "UNSUPPORTED_MEDIA_TYPE"
+    message = 'Unsupported media type "text/plain" in request.'
+
+
+class InternalError(ApiError):
+    """500. `request_id` identifies the request in the log."""
+
+    status_code = 500
+    error_code = "INTERNAL_ERROR"
+    message = "Internal error. Quote the request id when you report it."
+    example_details = {"request_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+
+    def __init__(self) -> None:
+        super().__init__(request_id=request_id.current())
+
+
+class ServiceUnavailable(ApiError):
+    """503. `reason` is `redis_unavailable` or `database_unavailable`."""
+
+    status_code = 503
+    error_code = "SERVICE_UNAVAILABLE"
+    message = "A service that the API depends on is unavailable. Try again shortly."
+    example_details = {"reason": "database_unavailable"}
+
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(headers={"Retry-After": str(RETRY_AFTER_SECONDS)}, reason=reason)
 
 
 def as_api_error(error: BaseException) -> ApiError:
-    """Whatever was raised, as the answer it deserves; what nobody foresaw is logged and a 500."""
-    foreseen = _foreseen(error)
-    if foreseen is None:
+    """Return the response for an exception. Unexpected exceptions are logged and become a 500."""
+    api_error = _expected(error)
+    if api_error is None:
         logger.error("unhandled %s", type(error).__name__, exc_info=error)
-        return internal_error()
-    if foreseen.status_code == 503:
-        logger.warning(
-            "%s: %s", foreseen.details["reason"], type(error.__cause__ or error).__name__
-        )
-    return foreseen
+        return InternalError()
+    if isinstance(api_error, ServiceUnavailable):
+        cause = type(error.__cause__ or error).__name__
+        logger.warning("%s: %s", api_error.details["reason"], cause)
+    return api_error
 
 
-def _foreseen(error: BaseException) -> ApiError | None:  # noqa: PLR0911  a table in code
+def _expected(error: BaseException) -> ApiError | None:  # noqa: C901, PLR0911  one line per exception
     match error:
         case ApiError():
             return error
         case exceptions.ValidationError():
-            return validation_error(_flat_fields(error.detail))
-        case exceptions.APIException() if type(error) in _DRF_CODES:
-            return ApiError(error.status_code, _DRF_CODES[type(error)], str(error.detail))
+            return ValidationFailed(fields=_flat_fields(error.detail))
+        case exceptions.MethodNotAllowed():
+            return MethodNotAllowed(str(error.detail))
+        case exceptions.UnsupportedMediaType():
+            return UnsupportedMediaType(str(error.detail))
         case Http404():
-            return not_found()
+            return NotFound()
         case PermissionDenied():
-            return bad_request("This request is refused.")
+            return BadRequest("The request was rejected.")
         case UnreadablePostError():
-            return unreadable_body()
+            return UnreadableBody()
         case SuspiciousOperation():
-            return bad_request("The request is malformed.")
+            return BadRequest()
         case OperationalError() | InterfaceError():
-            return unavailable("database_unavailable")
-        case DatabaseError() if _lost_connection(error):
-            return unavailable("database_unavailable")
+            return ServiceUnavailable(reason="database_unavailable")
+        case DatabaseError() if _is_lost_connection(error):
+            return ServiceUnavailable(reason="database_unavailable")
     return None
 
 
-def _lost_connection(error: DatabaseError) -> bool:
-    """Whether the server said good-bye in a class of its own, SQLSTATE 08, 53, 57 and 58, or that it
-    is a standby now, 25006.
+def _is_lost_connection(error: DatabaseError) -> bool:
+    """Return whether the server ended the connection or became a standby.
+
+    psycopg raises errors of SQLSTATE classes 08, 53, 57 and 58, and 25006 (read-only transaction), as
+    DatabaseError or InternalError as well.
     """
     state = getattr(error.__cause__, "sqlstate", None) or ""
     return state[:2] in {"08", "53", "57", "58"} or state == "25006"
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
-    """DRF's hook: every exception of a view leaves as the envelope."""
-    # DRF imports what the settings name, this module with it, while it makes its views.
+    """Return the error response for an exception of a view (DRF's `EXCEPTION_HANDLER`)."""
+    # DRF imports this module through its settings while it defines its views.
     from rest_framework.views import set_rollback
 
     api_error = as_api_error(error)
@@ -163,60 +228,62 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
 
 
 def _flat_fields(detail: Any) -> dict[str, list[str]]:
-    """DRF's nested error detail, flattened: a list of sentences for each field of the body."""
+    """Flatten DRF's nested detail into a list of sentences per field."""
     if not isinstance(detail, Mapping):
         return {}
-    return {str(field): _sentences(found) for field, found in detail.items()}
+    return {str(field): _sentences(value) for field, value in detail.items()}
 
 
-def _sentences(found: Any) -> list[str]:
-    if isinstance(found, Mapping):
-        found = list(found.values())
-    if isinstance(found, list | tuple):
-        unique = dict.fromkeys(sentence for part in found for sentence in _sentences(part))
+def _sentences(detail: Any) -> list[str]:
+    if isinstance(detail, Mapping):
+        detail = list(detail.values())
+    if isinstance(detail, list | tuple):
+        unique = dict.fromkeys(sentence for part in detail for sentence in _sentences(part))
         return list(unique)
-    return [str(found)]
+    return [str(detail)]
 
 
 def enveloped(response: HttpResponseBase) -> HttpResponse:
-    """An error that was not made here (by WhiteNoise, by Django's views and debug pages): its status
-    and headers, with our body.
-    """
+    """Return an error response of WhiteNoise, Django or a debug page with the error body instead."""
     status = response.status_code
     match status:
         case 404:
-            error = not_found()
+            error: ApiError = NotFound()
         case 405:
-            error = ApiError(405, "METHOD_NOT_ALLOWED", "This method is not allowed here.")
+            error = MethodNotAllowed()
         case _ if status >= 500:
-            error = internal_error()
+            error = InternalError()
         case _:
-            error = ApiError(status, "BAD_REQUEST", "This request is refused.")
-    answer = error.response()
+            error = BadRequest("The request was rejected.")
+            error.status_code = status
+    replacement = error.response()
     for name, value in response.items():
         if name.lower() not in {"content-type", "content-length"}:
-            answer[name] = value
-    return answer
+            replacement[name] = value
+    return replacement
 
 
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's hook for a suspicious request."""
-    return bad_request("The request is malformed.").response()
+    """Django's handler for a suspicious request."""
+    return BadRequest().response()
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's hook for an unknown route."""
-    return not_found().response()
+    """Django's handler for an unknown URL."""
+    return NotFound().response()
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    """Django's hook for what escaped everything else; `log_escaped` has logged it by now."""
+    """Django's handler for an unhandled exception, which `log_unhandled_exception` has logged."""
     error = sys.exc_info()[1]
-    foreseen = _foreseen(error) if error else None
-    return (foreseen or internal_error()).response()
+    api_error = _expected(error) if error else None
+    return (api_error or InternalError()).response()
 
 
-def log_escaped(**_: object) -> None:
-    """Logs what no view handled, with DEBUG on as well: our settings silence Django's own logger."""
+def log_unhandled_exception(**_: object) -> None:
+    """Log an exception outside the views (signal `got_request_exception`).
+
+    Django's own `django.request` logger is silenced in the settings.
+    """
     if error := sys.exc_info()[1]:
         as_api_error(error)

@@ -1,4 +1,4 @@
-"""Identifiers that grow with time, so that the indexes they stand in stay dense."""
+"""Identifiers that increase with time, which keeps their indexes dense."""
 
 import uuid
 
@@ -6,5 +6,5 @@ import uuid_utils.compat
 
 
 def uuid7() -> uuid.UUID:
-    """A UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds, then random ones."""
+    """Return a UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds, then random ones."""
     return uuid_utils.compat.uuid7()

@@ -1,4 +1,4 @@
-"""What holds for every request, whoever asks and whatever for: an id, a bounded body, a known host."""
+"""Middleware for every request: request id and log, error body, limits on the body, allowed hosts."""
 
 import io
 import logging
@@ -15,25 +15,29 @@ from django.http import HttpRequest, HttpResponse
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from map_project.api import request_id
-from map_project.api.errors import ApiError, bad_request, enveloped, unreadable_body
+from map_project.api.errors import (
+    ApiError,
+    BadRequest,
+    RequestTooLarge,
+    UnreadableBody,
+    enveloped,
+)
 
 logger = structlog.get_logger("map.request")
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-# Asked every few seconds: while all is well, there is nothing to tell.
+# Requested every few seconds. Successful probes are not logged.
 _PROBES = {"/health", "/live", "/ready"}
 
-# A refused body is read and thrown away up to this size: a client that is still sending when the
-# connection closes would see a broken pipe instead of the answer.
+# A rejected body is read and discarded up to this size. A client that is still sending when the
+# connection closes would see a broken pipe instead of the response.
 _DRAIN_BYTES = 16 * 1024 * 1024
 _BLOCK_BYTES = 64 * 1024
 
 
 class RequestLogMiddleware:
-    """`X-Request-ID` in, where it is well formed, and out; one log line a request, but for probes that
-    found all well.
-    """
+    """Sets `X-Request-ID` on the response, and logs one line per request except successful probes."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -46,36 +50,39 @@ class RequestLogMiddleware:
         if not response.streaming:
             response["Content-Length"] = str(len(response.content))
             if request.method == "HEAD":
-                # gunicorn would drop it as well, with a warning each time.
+                # gunicorn would drop the body as well, with a warning each time.
                 response.content = b""
         if response.status_code != 200 or request.path not in _PROBES:
             level = logging.ERROR if response.status_code >= 500 else logging.INFO
             latency_seconds = time.perf_counter() - started
-            logger.log(level, "request", **_told(request, response, latency_seconds))
+            logger.log(level, "request", **_log_fields(request, response, latency_seconds))
         return response
 
 
-def _told(request: HttpRequest, response: HttpResponse, latency_seconds: float) -> dict[str, Any]:
-    """What the log says of a request: nothing that the caller sent, so a route and no path."""
+def _log_fields(
+    request: HttpRequest, response: HttpResponse, latency_seconds: float
+) -> dict[str, Any]:
+    """Return the fields of the log line. They hold nothing that the client sent: the route, not the path."""
     match = request.resolver_match
-    told = {
+    fields = {
         "method": request.method,
         "route": match and (match.view_name or match.route),
         "status": response.status_code,
         "latency_ms": round(latency_seconds * 1000, 2),
     }
-    # By their names alone: who knows tenants and runs stands above this package.
+    # Read by name, because the modules that set them are in higher layers.
     if caller := getattr(request, "map_caller", None):
-        told |= {"tenant_id": str(caller.tenant_id), "key_prefix": caller.key_prefix}
-    answer = getattr(response, "data", None)
-    if isinstance(answer, dict) and "execution_id" in answer:
-        told["execution_id"] = str(answer["execution_id"])
-    return told
+        fields |= {"tenant_id": str(caller.tenant_id), "key_prefix": caller.key_prefix}
+    data = getattr(response, "data", None)
+    if isinstance(data, dict) and "execution_id" in data:
+        fields["execution_id"] = str(data["execution_id"])
+    return fields
 
 
 class ErrorEnvelopeMiddleware:
-    """The last net: an error that left Django, WhiteNoise or a debug page in a form of its own leaves
-    here in ours. The admin is for people, and keeps its pages.
+    """Replaces the body of an error response of Django, WhiteNoise or a debug page by the error body.
+
+    The admin keeps its HTML pages.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -90,12 +97,12 @@ class ErrorEnvelopeMiddleware:
 
 
 class RequestGuardMiddleware:
-    """Refuses a Host that is not ours (400) and a body over the bound (413) before anything parses.
+    """Rejects a Host that is not allowed (400) and a body over the limit (413) before anything is parsed.
 
-    A chunked body has no length, and WSGI would show Django an empty one: it is read up to the
-    bound and handed on with its length. What nobody read of a body is read before the answer goes out:
-    the server would read a little of it and close, and a client that is still sending would see a
-    broken pipe instead of its 401 or 429.
+    A chunked body has no Content-Length, so Django would see an empty one: it is read up to the limit
+    and passed on with its length. The unread rest of a body is read before the response is sent;
+    otherwise the server closes the connection and a client that is still sending sees a broken pipe
+    instead of its 401 or 429.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -104,39 +111,36 @@ class RequestGuardMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
             request.get_host()
-            _bound_body(request)
+            _limit_body(request)
         except DisallowedHost:
-            return bad_request("The Host header names no host of this service.").response()
+            return BadRequest("The Host header is not a host of this service.").response()
         except ApiError as error:
             return error.response()
         response = self.get_response(request)
-        # Else a view has read all of it.
-        if not hasattr(request, "_body"):
-            _drain(request.META["wsgi.input"])
+        _discard(request.META["wsgi.input"])
         return response
 
 
-def _bound_body(request: HttpRequest) -> None:
-    """Raises ApiError `REQUEST_TOO_LARGE`, and `BAD_REQUEST` where the server cannot read the body."""
+def _limit_body(request: HttpRequest) -> None:
+    """Raises RequestTooLarge, and UnreadableBody if the server cannot read the body."""
     limit = settings.MAX_BODY_BYTES
     stream = request.META["wsgi.input"]
     if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
         body = _read(stream, limit + 1)
         if len(body) <= limit:
             request.META["CONTENT_LENGTH"] = str(len(body))
-            # WSGIRequest read the (missing) length when it was made; there is no public way back.
+            # WSGIRequest limited its stream to the missing length when it was created. There is no public
+            # way to replace the stream; the contract tests of chunked bodies fail if this stops working.
             request._stream = io.BytesIO(body)
             return
     elif int(request.META.get("CONTENT_LENGTH") or 0) <= limit:
         return
-    _drain(stream)
-    raise ApiError(
-        413, "REQUEST_TOO_LARGE", f"The request body is over {limit} bytes.", {"max_bytes": limit}
-    )
+    _discard(stream)
+    raise RequestTooLarge(f"The request body is larger than {limit} bytes.", max_bytes=limit)
 
 
-def _drain(stream: Any) -> None:
-    # What cannot be read is not sent any more, either.
+def _discard(stream: Any) -> None:
+    # A body that cannot be read is not being sent any more.
     with suppress(ApiError):
         for _ in range(_DRAIN_BYTES // _BLOCK_BYTES):
             if not _read(stream, _BLOCK_BYTES):
@@ -147,8 +151,8 @@ def _read(stream: Any, size: int) -> bytes:
     try:
         return bytes(stream.read(size))
     except Exception as error:
-        # Broken chunks, a lost connection: the server has exceptions of its own, without a base.
-        raise unreadable_body() from error
+        # gunicorn's exceptions for broken chunks and lost connections have no common base class.
+        raise UnreadableBody from error
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):

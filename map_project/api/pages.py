@@ -1,4 +1,4 @@
-"""The pages of the documentation: all that they load comes from here."""
+"""Swagger UI and ReDoc with local assets only."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-# Both pages have scripts and styles within them, and ReDoc a worker; its logo, which it would load
-# from a CDN, is what the browser refuses.
-_HERE_ALONE = (
+# Both pages have inline scripts and styles, and ReDoc starts a worker. The policy blocks ReDoc's logo,
+# which it would load from a CDN.
+_CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; worker-src 'self' blob:"
 )
@@ -19,7 +19,7 @@ class _LocalPage(APIView):
 
     def finalize_response(self, *args: Any, **kwargs: Any) -> Response:
         response: Response = super().finalize_response(*args, **kwargs)
-        response["Content-Security-Policy"] = _HERE_ALONE
+        response["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
         return response
 
 

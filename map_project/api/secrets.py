@@ -23,7 +23,7 @@ NO_KEYS = (
 )
 
 
-class Unreadable(Exception):  # noqa: N818  it tells a state
+class Unreadable(Exception):
     """No key of `SECRETS_KEYS` opens this text."""
 
 

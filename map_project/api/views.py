@@ -1,4 +1,4 @@
-"""Views that belong to no tenant: whether the service lives, is healthy, is ready."""
+"""Views without a tenant: liveness, health and readiness."""
 
 import logging
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from map_project.api.errors import not_found
+from map_project.api.errors import NotFound
 from map_project.api.schema import HEALTH, LIVE, READY
 
 logger = logging.getLogger("map.health")
 
 
 class PublicView(APIView):
-    """Open to everybody; a key, if one is sent, is not looked at."""
+    """A view without authentication."""
 
     authentication_classes = ()
     http_method_names = ["get", "head"]
@@ -32,7 +32,7 @@ class PublicView(APIView):
 
 @extend_schema(**LIVE)
 class LiveView(PublicView):
-    """Whether the process answers; touches nothing else."""
+    """Liveness: does not use the database or Redis."""
 
     def get(self, request: Request) -> Response:
         return Response({"status": "ok"})
@@ -40,22 +40,22 @@ class LiveView(PublicView):
 
 @extend_schema(**HEALTH)
 class HealthView(PublicView):
-    """Whether the database and Redis answer: 200 when both do, else 503."""
+    """Health: 200 if the database and Redis respond, else 503."""
 
     def get(self, request: Request) -> Response:
-        return _report({"database": database_answers(), "redis": redis_answers()})
+        return _report({"database": is_database_available(), "redis": is_redis_available()})
 
 
 @extend_schema(**READY)
 class ReadyView(PublicView):
-    """Whether traffic may be sent here: the database answers and has every migration.
+    """Readiness: the database responds and has every migration.
 
-    Redis is left out: without it runs are refused, but everything else still works.
+    Redis is not checked. Without it runs are rejected, but everything else works.
     """
 
     def get(self, request: Request) -> Response:
-        database = database_answers()
-        return _report({"database": database, "migrations": database and migrations_applied()})
+        database = is_database_available()
+        return _report({"database": database, "migrations": database and has_all_migrations()})
 
 
 def _report(checks: dict[str, bool]) -> Response:
@@ -67,8 +67,8 @@ def _report(checks: dict[str, bool]) -> Response:
     )
 
 
-def database_answers() -> bool:
-    """Whether a statement comes back."""
+def is_database_available() -> bool:
+    """Return whether the database executes a statement."""
 
     def select() -> None:
         with connection.cursor() as cursor:
@@ -77,13 +77,13 @@ def database_answers() -> bool:
     return _passes("database", select)
 
 
-def redis_answers() -> bool:
-    """Whether a PING comes back."""
+def is_redis_available() -> bool:
+    """Return whether Redis replies to PING."""
     return _passes("redis", lambda: get_redis_connection("default").ping())
 
 
-def migrations_applied() -> bool:
-    """Whether the database has every migration of this release."""
+def has_all_migrations() -> bool:
+    """Return whether the database has every migration of this release."""
 
     def compare() -> None:
         applied = MigrationRecorder(connection).applied_migrations()
@@ -95,7 +95,7 @@ def migrations_applied() -> bool:
 
 @cache
 def _migrations() -> dict[tuple[str, str], object]:
-    """The migrations on disk; a release does not change while it runs."""
+    """Return the migrations on disk, read once per process."""
     return dict(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
 
 
@@ -110,5 +110,5 @@ def _passes(name: str, check: Callable[[], object]) -> bool:
 
 @csrf_exempt
 def unknown_route(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-    """The last route: JSON for every address that is none, with DEBUG on as well."""
-    return not_found().response()
+    """The last URL pattern: a JSON 404 for every other URL, also with DEBUG on."""
+    return NotFound().response()

@@ -1,31 +1,32 @@
-"""Who calls: the tenant of an API key, resolved once a request, for the limiter and for DRF alike."""
+"""Authentication by API key: resolved once per request, for the limiter and for DRF."""
 
 import time
 import uuid
 from dataclasses import dataclass
 
-import orjson
 from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from map_project.api.errors import ApiError
-from map_project.tenants import last_used, queries
+from map_project.tenants import last_used
+from map_project.tenants.errors import InvalidApiKey, MissingApiKey
 from map_project.tenants.keys import hash_key
+from map_project.tenants.models import ApiKey
 
-_REALM = 'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
+_WWW_AUTHENTICATE = 'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
 
-
-# Counted from before the question, so that an answer is never believed for longer than a second.
-_BELIEVED_SECONDS = 0.75
-_BELIEVED_KEYS = 10_000
-_believed: dict[str, tuple["Caller", float]] = {}
+# A revocation must take effect within one second in every process.
+CACHE_TTL_SECONDS = 0.75
+_CACHE_SIZE = 10_000
+_cache: dict[str, tuple["Caller", float]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A tenant that proved itself with a key, its quota of runs, and the models it may use (None: all)."""
+    """The tenant of a valid API key, its run quota and its allowed models (None: all models)."""
 
     tenant_id: uuid.UUID
     key_id: uuid.UUID
@@ -36,87 +37,92 @@ class Caller:
 
 
 def resolve_caller(request: HttpRequest) -> Caller | None:
-    """Who calls; None without a valid key. The answer is kept on the request."""
+    """Return the caller of a request, or None without a valid key. Stored on the request."""
     try:
         return request.map_caller  # type: ignore[attr-defined, no-any-return]
     except AttributeError:
-        key = sent_key(request)
+        key = key_from_headers(request)
         caller = find_caller(key) if key else None
         request.map_caller = caller  # type: ignore[attr-defined]
         return caller
 
 
-def sent_key(request: HttpRequest) -> str | None:
-    """The key as sent: `X-API-KEY`, else `Authorization: Bearer`."""
-    sent: dict[str, str] = request.META
-    if key := sent.get("HTTP_X_API_KEY", "").strip():
+def key_from_headers(request: HttpRequest) -> str | None:
+    """Return the key in `X-API-KEY`, else the one in `Authorization: Bearer`."""
+    headers: dict[str, str] = request.META
+    if key := headers.get("HTTP_X_API_KEY", "").strip():
         return key
-    scheme, _, token = sent.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    scheme, _, token = headers.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def find_caller(key: str) -> Caller | None:
-    """The caller whose key this is. Unknown, expired, revoked and deactivated are all None.
+    """Return the caller with this key, or None for an unknown, expired or revoked key or an inactive tenant.
 
-    A caller that was found is believed for `_BELIEVED_SECONDS`, so that a busy key costs a query now
-    and then, and a change of key or tenant holds in every process within a second. What was not
-    found is asked for every time: a new key works at once, and nobody fills the memory with guesses.
+    A caller is cached for `CACHE_TTL_SECONDS`. A miss is never cached: a new key works at once, and
+    guessed keys do not fill the cache.
     """
     key_hash = hash_key(key)
-    believed = _believed.get(key_hash)
-    if believed is not None and believed[1] > time.monotonic():
-        caller: Caller | None = believed[0]
+    cached = _cache.get(key_hash)
+    if cached is not None and cached[1] > time.monotonic():
+        caller: Caller | None = cached[0]
     else:
-        asked = time.monotonic()
-        caller = _read_caller(key_hash)
-        _believe(key_hash, caller, asked + _BELIEVED_SECONDS)
+        # Read the clock before the query, so that the age of its result is never underestimated.
+        expires_at = time.monotonic() + CACHE_TTL_SECONDS
+        caller = _load_caller(key_hash)
+        _store(key_hash, caller, expires_at)
     if caller is not None:
         last_used.note(caller.key_id)
     return caller
 
 
-def _believe(key_hash: str, caller: Caller | None, until: float) -> None:
+def _store(key_hash: str, caller: Caller | None, expires_at: float) -> None:
     if caller is None:
-        _believed.pop(key_hash, None)
+        _cache.pop(key_hash, None)
         return
-    if len(_believed) >= _BELIEVED_KEYS:
-        _believed.clear()
-    _believed[key_hash] = caller, until
+    if len(_cache) >= _CACHE_SIZE:
+        _cache.clear()
+    _cache[key_hash] = caller, expires_at
 
 
-def _read_caller(key_hash: str) -> Caller | None:
-    row = queries.CALLER(key_hash=key_hash).first()
-    if row is None:
+def _load_caller(key_hash: str) -> Caller | None:
+    key = (
+        ApiKey.objects.select_related("tenant")
+        .filter(
+            Q(expires_at=None) | Q(expires_at__gt=Now()),
+            key_hash=key_hash,
+            revoked_at=None,
+            tenant__is_active=True,
+        )
+        .order_by()
+        .first()
+    )
+    if key is None:
         return None
-    allowed_models = row["tenant__allowed_models"]
+    tenant = key.tenant
     return Caller(
-        tenant_id=row["tenant_id"],
-        key_id=row["id"],
-        key_prefix=row["prefix"],
-        rate_limit_requests=row["tenant__rate_limit_requests"] or settings.RATE_LIMIT_REQUESTS,
+        tenant_id=tenant.pk,
+        key_id=key.pk,
+        key_prefix=key.prefix,
+        rate_limit_requests=tenant.rate_limit_requests or settings.RATE_LIMIT_REQUESTS,
         rate_limit_window_seconds=(
-            row["tenant__rate_limit_window_seconds"] or settings.RATE_LIMIT_WINDOW_SECONDS
+            tenant.rate_limit_window_seconds or settings.RATE_LIMIT_WINDOW_SECONDS
         ),
-        allowed_models=None if allowed_models is None else frozenset(orjson.loads(allowed_models)),
+        allowed_models=(
+            None if tenant.allowed_models is None else frozenset(tenant.allowed_models)
+        ),
     )
 
 
 class TenantAuthentication(BaseAuthentication):
-    """DRF's side of it: `request.user` and `request.auth` are the caller, or the answer is 401."""
+    """Sets `request.user` and `request.auth` to the caller, or responds with 401."""
 
     def authenticate(self, request: Request) -> tuple[Caller, Caller]:
         caller = resolve_caller(request._request)
         if caller is None:
-            raise _unauthorized(sent_key(request._request))
+            error = InvalidApiKey if key_from_headers(request._request) else MissingApiKey
+            raise error(headers={"WWW-Authenticate": _WWW_AUTHENTICATE})
         return caller, caller
 
     def authenticate_header(self, request: Request) -> str:
-        return _REALM
-
-
-def _unauthorized(key: str | None) -> ApiError:
-    headers = {"WWW-Authenticate": _REALM}
-    if key is None:
-        message = "An API key is needed: send it as X-API-KEY."
-        return ApiError(401, "MISSING_API_KEY", message, headers=headers)
-    return ApiError(401, "INVALID_API_KEY", "This API key is not valid.", headers=headers)
+        return _WWW_AUTHENTICATE

@@ -170,7 +170,7 @@ NO_LISTS: dict[str, tuple[Any, str]] = {
     "false": (False, "Expected a list of ids."),
     "an object": ({"0": "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11"}, "Expected a list of ids."),
 }
-_NOT_AN_ID = "Every item must be a UUID in its usual form."
+_NOT_AN_ID = "Every item must be a UUID."
 NO_IDS: dict[str, Any] = {
     "null": None,
     "a number": 1,
@@ -212,7 +212,7 @@ def test_tool_ids_are_a_list_of_uuids(
 def test_errors_in_a_list_are_a_flat_list_beside_the_others(api: Api) -> None:
     answer = api.post("agents", {"name": 1, "tool_ids": [1, "x", None, []], "extra": 1})
     assert answer.fields == {
-        "extra": ["This field is not known here."],
+        "extra": ["Unknown field."],
         "name": ["Not a valid string."],
         "role": ["This field is required."],
         "description": ["This field is required."],

@@ -225,7 +225,7 @@ def test_a_secret_is_in_no_answer(api: Api) -> None:
         ({"secrets": {"a": "ü"}}, "secrets", "printable ASCII"),
         ({"secrets": {"a": "b" * 4097}}, "secrets", "1 to 4096"),
         ({"secrets": {f"s{n}": "b" for n in range(21)}}, "secrets", "at most 20"),
-        ({"secret_names": ["a"]}, "secret_names", "not known"),
+        ({"secret_names": ["a"]}, "secret_names", "Unknown field"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_sentence(
@@ -277,7 +277,7 @@ def test_a_secret_that_no_key_opens_can_be_set_again(api: Api, tenant: Tenant) -
     Tool.objects.filter(tenant=tenant).update(secrets_token="gAAAAAB-lost")
     answer = api.patch(path, {"secrets": {"token": SECRET}})
     assert answer.fields == {
-        "secrets": ["other cannot be read any more: set or remove it as well."]
+        "secrets": ["other can no longer be decrypted. Set or remove it as well."]
     }
     both = api.patch(path, {"secrets": {"token": SECRET, "other": None}})
     assert both.json["secret_names"] == ["token"]

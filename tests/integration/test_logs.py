@@ -63,7 +63,7 @@ def test_of_a_stranger_it_says_nothing_that_was_sent(log: Log) -> None:
     Api().get("/a-secret-path")
 
     refused, lost = log()
-    assert (refused["route"], refused["status"]) == ("tools", 401)
+    assert (refused["route"], refused["status"]) == ("tool-list", 401)
     assert lost["status"] == 404
     for line in (refused, lost):
         assert "tenant_id" not in line
@@ -186,7 +186,7 @@ def test_a_server_logs_in_one_form(tenant: Tenant, log: Log) -> None:
     assert {line["logger"] for line in lines} == {"map.request", "gunicorn.error"}
     (told,) = [line["event"] for line in lines if line["logger"] == "gunicorn.error"]
     assert told == "Invalid request from ip=127.0.0.1: Invalid HTTP header name"
-    (line,) = [line for line in lines if line.get("route") == "tools"]
+    (line,) = [line for line in lines if line.get("route") == "tool-list"]
     assert line["tenant_id"] == str(tenant.pk)
     assert key not in json.dumps(lines)
     assert "a-secret-name" not in json.dumps(lines)

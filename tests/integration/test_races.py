@@ -11,7 +11,7 @@ import pytest
 from django.db import transaction
 
 from agents.models import Agent, AgentTool
-from agents.services import change_agent
+from agents.services import update_agent
 from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.api import Answer, LiveApi
@@ -217,7 +217,7 @@ def test_a_tool_changed_while_it_is_associated(
     tool, agent = ToolFactory.create(tenant=tenant), AgentFactory.create(tenant=tenant)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
-            change_agent(agent=agent, fields={}, tool_ids=[tool.pk])
+            update_agent(agent=agent, fields={"tool_ids": [tool.pk]})
             changed = pool.submit(live_api.patch, f"tools/{tool.pk}", change)
             wait([changed], 0.3)
             agent.refresh_from_db()

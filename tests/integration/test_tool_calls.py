@@ -31,7 +31,7 @@ from tests.at_once import at_once
 from tests.factories import AgentFactory, ToolFactory, saved_tool
 from tests.live import serving
 from tests.tool_server import tool_server
-from tools import invokers, queries, views
+from tools import invokers, views
 from tools.invokers import CallableTool, ToolResult, call, http, http_config
 from tools.models import Tool
 
@@ -273,7 +273,7 @@ class TestSecrets:
         row = list(Tool.objects.filter(tenant=tenant).values_list())
         texts = [answer.content.decode() for answer in answers]
         texts += [str(row), *capfd.readouterr(), repr(Tool.objects.get(tenant=tenant))]
-        texts.append(repr(CallableTool.of(_row(tenant, created.json["id"]))))
+        texts.append(repr(CallableTool.of(Tool.objects.get(pk=created.json["id"]))))
         assert not [text for text in texts if value in text]
 
     def test_those_that_no_key_opens_are_told_of(
@@ -317,9 +317,7 @@ class TestSecrets:
 
 
 def _row(tenant: Tenant, pk: object) -> dict[str, Any]:
-    row = queries.CALLABLE(tenant_id=tenant.pk, pk=uuid.UUID(str(pk))).first()
-    assert row is not None
-    return row
+    return Tool.objects.filter(tenant=tenant).values().get(pk=pk)
 
 
 def test_no_connection_is_held_while_a_tool_is_waited_for(
@@ -390,11 +388,11 @@ def test_a_row_is_all_a_call_needs(tenant: Tenant, base: str) -> None:
         http=http,
         secrets={"a": SECRET},
     )
-    found = CallableTool.of(_row(tenant, tool.pk))
+    found = CallableTool.of(Tool.objects.get(pk=tool.pk))
     assert (found.id, found.kind, found.parameters) == (tool.pk, "http", ANY)
     assert found.config["url"] == f"{base}/echo"
     assert echoed(found)["headers"]["x"] == "[secret]"
-    declared = CallableTool.of(_row(tenant, ToolFactory.create(tenant=tenant).pk))
+    declared = CallableTool.of(ToolFactory.create(tenant=tenant))
     assert (declared.kind, declared.config, declared.secrets_token) == ("declared", {}, "")
 
 

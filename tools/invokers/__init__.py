@@ -41,16 +41,15 @@ class CallableTool:
     secrets_token: str = field(repr=False)
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "CallableTool":
-        """Of a row's `COLUMNS`, as PostgreSQL has them: the JSON is text, the id may be."""
+    def of(cls, tool: Any) -> "CallableTool":
         return cls(
-            id=row["id"] if isinstance(row["id"], UUID) else UUID(row["id"]),
-            name=row["name"],
-            description=row["description"],
-            parameters=orjson.loads(row["parameters"]),
-            kind=row["kind"],
-            config=orjson.loads(row["config"] or "{}"),
-            secrets_token=row["secrets_token"],
+            id=tool.id,
+            name=tool.name,
+            description=tool.description,
+            parameters=tool.parameters,
+            kind=tool.kind,
+            config=tool.config or {},
+            secrets_token=tool.secrets_token,
         )
 
 
@@ -65,7 +64,7 @@ class ToolResult:
     latency_ms: int
 
 
-class ToolFailed(Exception):  # noqa: N818  it is an answer
+class ToolFailed(Exception):
     """A call went wrong, through the tool or the model: a code, and a sentence for the model."""
 
     def __init__(self, code: str, text: str) -> None:

@@ -32,7 +32,7 @@ class UrlError(ValueError):
     """Why a URL is refused, in a sentence."""
 
 
-class ValueRefused(ValueError):  # noqa: N818  a value is no error of ours
+class ValueRefused(ValueError):
     """A value cannot stand in its place; the text says why, and does not repeat it."""
 
 

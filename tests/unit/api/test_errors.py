@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from rest_framework import exceptions
 
 from map_project.api import errors
-from map_project.api.errors import ApiError, as_api_error, enveloped
+from map_project.api.errors import RequestTooLarge, as_api_error, enveloped
 
 
 def caused_by(error: Exception, cause: Exception) -> Exception:
@@ -20,7 +20,7 @@ def caused_by(error: Exception, cause: Exception) -> Exception:
 
 
 TABLE: list[tuple[Exception, int, str]] = [
-    (ApiError(418, "TEAPOT", "A teapot."), 418, "TEAPOT"),
+    (RequestTooLarge(max_bytes=1), 413, "REQUEST_TOO_LARGE"),
     (exceptions.ValidationError({"name": ["No."]}), 400, "VALIDATION_ERROR"),
     (exceptions.MethodNotAllowed("PUT"), 405, "METHOD_NOT_ALLOWED"),
     (exceptions.UnsupportedMediaType("text/plain"), 415, "UNSUPPORTED_MEDIA_TYPE"),

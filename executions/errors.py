@@ -1,0 +1,39 @@
+"""Errors of runs and history."""
+
+from map_project.api.errors import ApiError
+
+
+class ExecutionNotFound(ApiError):
+    """404."""
+
+    status_code = 404
+    error_code = "EXECUTION_NOT_FOUND"
+    message = "The execution does not exist."
+    example_details = {"execution_id": "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004"}
+
+
+class PromptTooLong(ApiError):
+    """400."""
+
+    status_code = 400
+    error_code = "PROMPT_TOO_LONG"
+    message = "The prompt has 10001 characters; the maximum is 10000."
+    example_details = {"provided_length": 10001, "max_length": 10000}
+
+
+class ModelFailed(ApiError):
+    """502. `status` is the HTTP status of the provider's response, or null."""
+
+    status_code = 502
+    error_code = "MODEL_ERROR"
+    message = "The model provider failed."
+    example_details = {"provider": "openai", "status": 429, "retryable": True}
+
+
+class ModelTimedOut(ApiError):
+    """504."""
+
+    status_code = 504
+    error_code = "MODEL_TIMEOUT"
+    message = "The model did not respond in time."
+    example_details = {"provider": "openai", "status": None, "retryable": True}

@@ -1,0 +1,54 @@
+"""The OpenAPI parts of calls that take a unit of the quota."""
+
+from typing import Any
+
+from map_project.api.schema import example
+from ratelimit.errors import RateLimitExceeded
+
+LIMITED_OPERATIONS = {"agents_run", "tools_test"}
+# The responses of a call that has reached the limiter.
+_STATUSES = {"200", "400", "403", "404", "415", "429", "502", "504"}
+
+
+def _header(kind: str, description: str) -> dict[str, Any]:
+    return {"schema": {"type": kind}, "description": description}
+
+
+_HEADERS = {
+    "X-RateLimit-Limit": _header("integer", "Maximum number of runs per window."),
+    "X-RateLimit-Remaining": _header("integer", "Units left after this call."),
+    "X-RateLimit-Reset": _header(
+        "integer", "Epoch seconds at which the oldest unit is free again."
+    ),
+    "RateLimit-Policy": _header("string", 'As in the IETF draft: `"default";q=100;w=60`.'),
+    "RateLimit": _header("string", 'As in the IETF draft: `"default";r=99;t=60`.'),
+}
+_RETRY_AFTER = {"Retry-After": _header("integer", "Seconds after which to try again.")}
+
+
+def document_rate_limit(
+    result: dict[str, Any], generator: Any, request: Any, public: bool
+) -> dict[str, Any]:
+    """Add the headers and the 429 response (a drf-spectacular postprocessing hook)."""
+    for path in result["paths"].values():
+        for operation in path.values():
+            if operation["operationId"] in LIMITED_OPERATIONS:
+                _document(operation["responses"])
+    return result
+
+
+def _document(responses: dict[str, Any]) -> None:
+    content = {
+        "schema": {"$ref": "#/components/schemas/ApiError"},
+        "examples": {RateLimitExceeded.error_code: {"value": example(RateLimitExceeded)}},
+    }
+    responses["429"] = {
+        "description": "The quota is used up",
+        "content": {"application/json": content},
+    }
+    for status, response in responses.items():
+        headers = _HEADERS if status in _STATUSES else {}
+        if status in {"429", "503"}:
+            headers = {**headers, **_RETRY_AFTER}
+        if headers:
+            response["headers"] = headers

@@ -1,0 +1,41 @@
+"""Errors of tools."""
+
+from map_project.api.errors import ApiError
+
+_ID = "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11"
+
+
+class ToolNotFound(ApiError):
+    """404."""
+
+    status_code = 404
+    error_code = "TOOL_NOT_FOUND"
+    message = "The tool does not exist."
+    example_details = {"tool_id": _ID}
+
+
+class DuplicateToolName(ApiError):
+    """400."""
+
+    status_code = 400
+    error_code = "DUPLICATE_TOOL_NAME"
+    message = "A tool with this name already exists."
+    example_details = {"name": "web_search"}
+
+
+class ToolInUse(ApiError):
+    """400: the tool cannot be deleted while agents use it."""
+
+    status_code = 400
+    error_code = "TOOL_IN_USE"
+    message = "Agents use this tool. Remove it from them first."
+    example_details = {"dependent_agents": [{"id": _ID, "name": "Researcher"}]}
+
+
+class ToolNotCallable(ApiError):
+    """400: a declared tool cannot be called."""
+
+    status_code = 400
+    error_code = "TOOL_NOT_CALLABLE"
+    message = "A declared tool cannot be called."
+    example_details = {"tool_id": _ID, "kind": "declared"}
