@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import django_stubs_ext
 from django.core.exceptions import ImproperlyConfigured
@@ -187,20 +188,22 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CACHES = {
+CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
         "OPTIONS": {
-            "SOCKET_CONNECT_TIMEOUT": RATE_LIMIT_TIMEOUT_MS / 1000,
-            "SOCKET_TIMEOUT": RATE_LIMIT_TIMEOUT_MS / 1000,
-            "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
+            # Together RATE_LIMIT_TIMEOUT_MS. To connect takes one round trip in the network, to read
+            # a reply may also have to wait for the server.
+            "SOCKET_CONNECT_TIMEOUT": 0.2 * RATE_LIMIT_TIMEOUT_MS / 1000,
+            "SOCKET_TIMEOUT": 0.8 * RATE_LIMIT_TIMEOUT_MS / 1000,
             "CONNECTION_POOL_KWARGS": {
+                # At least the requests that a process serves at once: the pool does not block, since
+                # under load a wait for a connection would end in a timeout although Redis is fast.
                 "max_connections": WEB_THREADS + 2,
-                "timeout": RATE_LIMIT_TIMEOUT_MS / 1000,
-                # A command that is sent again may have been executed twice.
+                # Redis may already have executed a command whose reply was lost.
                 "retry": Retry(NoBackoff(), 0),
-                # No round trips before the first command.
+                # Without HELLO and CLIENT SETINFO, which add round trips to each new connection.
                 "protocol": 2,
                 "driver_info": None,
             },

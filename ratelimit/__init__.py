@@ -1,1 +1,1 @@
-"""The exact rate limit of run calls, one window a tenant."""
+"""The exact rate limit of run calls: one sliding window for each tenant."""

@@ -2,10 +2,10 @@ from django.apps import AppConfig
 
 
 class RateLimitConfig(AppConfig):
-    """Registers the system check of the limiter's Redis."""
+    """Registers the system checks of the limiter's Redis."""
 
     name = "ratelimit"
     verbose_name = "Rate limit"
 
     def ready(self) -> None:
-        from ratelimit import checks  # noqa: F401  registers itself
+        from ratelimit import checks  # noqa: F401  registers the checks

@@ -1,4 +1,4 @@
-"""What of Redis' configuration would break the limiter's promise without any error: `check --deploy`."""
+"""System checks for Redis settings that break the rate limit without an error: `check --deploy`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,34 +16,30 @@ UNKNOWN = "ratelimit.W003"
 def check_redis(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
-    """Warn of an eviction policy under which windows may vanish, and of a replica."""
+    """Warn if Redis may evict windows, and if it is a replica."""
     try:
         redis = get_redis_connection("default")
         policy = redis.info("memory")["maxmemory_policy"]
         role = redis.info("replication")["role"]
     except Exception as error:
-        # The class alone: the text may hold the address, and this is printed by a deployment.
-        reason = type(error).__name__
-        return [
-            checks.Warning(
-                f"Redis could not be asked for its configuration ({reason}).", id=UNKNOWN
-            )
-        ]
-    return [*_eviction(policy), *_replica(role)]
+        # Only the class: the text may contain the address, and this output goes to deployment logs.
+        message = f"The configuration of Redis could not be read ({type(error).__name__})."
+        return [checks.Warning(message, id=UNKNOWN)]
+    return [*_check_eviction(policy), *_check_role(role)]
 
 
-def _eviction(policy: str) -> list[checks.CheckMessage]:
+def _check_eviction(policy: str) -> list[checks.CheckMessage]:
     if policy == "noeviction":
         return []
-    message = f"Redis evicts keys (maxmemory-policy {policy}): an evicted window is a new quota."
-    hint = "Set maxmemory-policy to noeviction; calls are refused (503) when memory runs out."
+    message = (
+        f"Redis evicts keys (maxmemory-policy {policy}): an evicted window frees the whole quota."
+    )
+    hint = "Set maxmemory-policy to noeviction; run calls get 503 when memory is exhausted."
     return [checks.Warning(message, hint=hint, id=EVICTION)]
 
 
-def _replica(role: str) -> list[checks.CheckMessage]:
+def _check_role(role: str) -> list[checks.CheckMessage]:
     if role == "master":
         return []
-    message = (
-        f"REDIS_URL leads to a {role}, which takes no writes: every run call is refused (503)."
-    )
-    return [checks.Warning(message, hint="Let REDIS_URL lead to the primary.", id=REPLICA)]
+    message = f"REDIS_URL points to a {role}, which is read-only: every run call gets 503."
+    return [checks.Warning(message, hint="Point REDIS_URL to the primary.", id=REPLICA)]

@@ -1,4 +1,4 @@
-"""The quota, before a run: takes a unit, or answers in the view's place. No other route comes here."""
+"""Middleware that applies the rate limit to run calls."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,19 +9,22 @@ from django.http import HttpRequest, HttpResponse
 from map_project.api.errors import ServiceUnavailable, as_api_error
 from map_project.tenants.authentication import Caller, resolve_caller
 from ratelimit.errors import RateLimitExceeded
-from ratelimit.limiter import Decision, LimiterUnavailable, take
+from ratelimit.limiter import Decision, LimiterUnavailable, default_limiter
 
-# Methods and names of the routes that take a unit, a malformed id in them included.
+# Method and URL name of the calls that take a unit. The routes match malformed ids as well.
 LIMITED = frozenset({("POST", "agent-run"), ("POST", "tool-test")})
 
 
 class RateLimitMiddleware:
-    """Lets a run call pass (the decision's headers go on whatever the view answers), or answers 429;
-    503 where Redis cannot decide: what cannot be counted is not run.
+    """Takes one unit of the tenant's quota for each run call.
+
+    Responds with 429 if no unit is free, and with 503 if Redis is unavailable: a call that cannot be
+    counted is not run. Adds the rate limit headers to every response of a call that was checked.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
+        self.limiter = default_limiter()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
@@ -39,14 +42,14 @@ class RateLimitMiddleware:
             return None
         try:
             caller = resolve_caller(request)
-            # Without a valid key it is the view that answers 401, and nothing is taken.
-            return self._refusal(request, caller) if caller else None
         except Error as error:
             return as_api_error(error).response()
+        # Without a valid key the view responds with 401, and no unit is taken.
+        return self._check(request, caller) if caller else None
 
-    def _refusal(self, request: HttpRequest, caller: Caller) -> HttpResponse | None:
+    def _check(self, request: HttpRequest, caller: Caller) -> HttpResponse | None:
         try:
-            decision = take(
+            decision = self.limiter.take(
                 caller.tenant_id,
                 limit=caller.rate_limit_requests,
                 window_seconds=caller.rate_limit_window_seconds,
@@ -58,7 +61,7 @@ class RateLimitMiddleware:
 
 
 def headers(decision: Decision) -> dict[str, str]:
-    """What a client may steer by: the usual names, and those of the IETF draft
+    """Return the rate limit headers: the common `X-` ones and those of the IETF draft
     (draft-ietf-httpapi-ratelimit-headers).
     """
     return {

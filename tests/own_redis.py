@@ -1,4 +1,4 @@
-"""A redis-server of a test's own, which it may kill, halt, starve and start again; and its limiter."""
+"""A redis-server for one test, which may kill, stop and restart it, and a limiter on it."""
 
 import shutil
 import signal
@@ -12,7 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from redis import BlockingConnectionPool, Redis
+from django.conf import settings
+from django_redis.pool import get_connection_factory
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
@@ -22,13 +24,12 @@ from map_project.embedded.accounts import account_for
 from map_project.embedded.redis import Redis as EmbeddedRedis
 from ratelimit.limiter import Decision, Limiter, LimiterUnavailable, Quota
 
-TIMEOUT_SECONDS = 0.25
-IN_TIME_SECONDS = TIMEOUT_SECONDS + 0.020
+IN_TIME_SECONDS = 0.25 + 0.020
 WINDOW = 600
 
 
 class OwnRedis:
-    """One server at one address, `unix` or TCP, up or down."""
+    """A server at a fixed address, a Unix socket or TCP."""
 
     def __init__(self, folder: Path, *, unix: bool = False) -> None:
         self.folder = folder
@@ -67,9 +68,9 @@ class OwnRedis:
             self._process.wait()
             self._process = None
 
-    def limiter(self, *, connections: int = 8, timeout_seconds: float = TIMEOUT_SECONDS) -> Limiter:
-        """A limiter with a connection: to open one may take too long on a busy machine."""
-        limiter = limiter_at(self.url, connections=connections, timeout_seconds=timeout_seconds)
+    def limiter(self, *, timeout_ms: int | None = None) -> Limiter:
+        """Return a limiter that has a connection: on a busy machine it may take long to open one."""
+        limiter = limiter_at(self.url, timeout_ms=timeout_ms)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             with suppress(LimiterUnavailable):
@@ -86,8 +87,8 @@ class OwnRedis:
 
 @contextmanager
 def own_redis(*, unix: bool = False) -> Iterator[OwnRedis]:
-    """A server that is up, and gone afterwards with all its files."""
-    # The path of a socket has a hundred bytes: pytest's folders are too deep.
+    """Start a server; stop it and delete its files at the end."""
+    # The path of a socket is limited to about 100 bytes, which pytest's temporary folders exceed.
     folder = Path(tempfile.mkdtemp(prefix="map-"))
     server = OwnRedis(folder, unix=unix)
     try:
@@ -99,20 +100,15 @@ def own_redis(*, unix: bool = False) -> Iterator[OwnRedis]:
         shutil.rmtree(folder)
 
 
-def limiter_at(
-    url: str, *, connections: int = 8, timeout_seconds: float = TIMEOUT_SECONDS
-) -> Limiter:
-    """A limiter with the options of the settings at another address."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        driver_info=None,
-    )
-    return Limiter(pool)
+def limiter_at(url: str, *, timeout_ms: int | None = None) -> Limiter:
+    """Return a limiter with the client of the settings, but another address and timeout."""
+    options = dict(settings.CACHES["default"]["OPTIONS"])
+    if timeout_ms:
+        options["SOCKET_CONNECT_TIMEOUT"] = options["SOCKET_TIMEOUT"] = timeout_ms / 1000
+    factory = get_connection_factory(options)
+    # Not `factory.connect`, which would share a pool between tests if a port is used again.
+    pool = factory.get_connection_pool(factory.make_connection_params(url))
+    return Limiter(Redis(connection_pool=pool))
 
 
 def free_port() -> int:
@@ -132,7 +128,7 @@ def seconds_to_refuse(call: Callable[[], object]) -> float:
 
 
 def refusals(call: Callable[[], object]) -> list[float]:
-    """The seconds until each refusal: until one is in time, since the machine may be busy."""
+    """Repeat a call that fails until one fails in time: the machine may be busy. Return the seconds."""
     seconds: list[float] = []
     while len(seconds) < 10 and not (seconds and seconds[-1] <= IN_TIME_SECONDS):
         seconds.append(seconds_to_refuse(call))

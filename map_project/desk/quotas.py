@@ -1,4 +1,4 @@
-"""The use of quotas right now, read without taking a unit, in one round trip."""
+"""The current usage of the tenants' quotas."""
 
 import uuid
 from collections.abc import Iterable
@@ -7,39 +7,39 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from map_project.tenants.models import Tenant
-from ratelimit.limiter import LimiterUnavailable, Quota, Usage, peek
+from ratelimit.limiter import LimiterUnavailable, Quota, Usage, default_limiter
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A tenant, and how much of its quota is in use."""
+    """A tenant and the usage of its quota."""
 
     tenant: Tenant
     usage: Usage
 
     @property
     def percent(self) -> int:
-        """Of the quota; more than 100 for a while after it was lowered."""
+        """Percentage of the quota in use; over 100 for a while after the quota was lowered."""
         return round(100 * self.usage.used / self.usage.limit)
 
     @property
     def bar(self) -> int:
-        """The same, for something that ends at 100."""
+        """The percentage for a progress bar, at most 100."""
         return min(self.percent, 100)
 
     @property
     def tone(self) -> str:
-        """How near the limit."""
+        """The style of the progress bar."""
         return "bad" if self.percent >= 100 else "warn" if self.percent >= 80 else "good"
 
     @property
     def free_in_seconds(self) -> int:
-        """Until the oldest unit comes free."""
+        """Whole seconds until the oldest unit is free."""
         return -(-self.usage.next_free_us // 1_000_000)
 
 
 def quota(tenant: Tenant) -> Quota:
-    """The tenant's quota, its own or the setting's."""
+    """Return the tenant's quota: its own, or the default from the settings."""
     return Quota(
         tenant.pk,
         tenant.rate_limit_requests or settings.RATE_LIMIT_REQUESTS,
@@ -48,10 +48,10 @@ def quota(tenant: Tenant) -> Quota:
 
 
 def uses(tenants: Iterable[Tenant]) -> dict[uuid.UUID, Use] | None:
-    """By tenant; None where Redis does not answer."""
-    wanted = list(tenants)
+    """Return the usage by tenant id, or None if Redis is unavailable."""
+    tenants = list(tenants)
     try:
-        found = peek([quota(tenant) for tenant in wanted])
+        usages = default_limiter().peek([quota(tenant) for tenant in tenants])
     except LimiterUnavailable:
         return None
-    return {tenant.pk: Use(tenant, use) for tenant, use in zip(wanted, found, strict=True)}
+    return {tenant.pk: Use(tenant, usage) for tenant, usage in zip(tenants, usages, strict=True)}

@@ -25,7 +25,7 @@ from map_project.desk.metrics import DAY
 from map_project.tenants.admin import ApiKeyAdmin, TenantAdmin
 from map_project.tenants.keys import is_valid, issue_key, revoke_key, rotate_key
 from map_project.tenants.models import ApiKey, Tenant
-from ratelimit.limiter import LimiterUnavailable, reset
+from ratelimit.limiter import LimiterUnavailable, default_limiter
 from tools.models import Tool
 
 KEYS_SHOWN = 100
@@ -121,7 +121,7 @@ class TenantPage(TenantAdmin):
         if not self.has_change_permission(request, tenant) or request.method != "POST":
             raise PermissionDenied
         try:
-            reset(tenant.pk, quotas.quota(tenant).window_seconds)
+            default_limiter().reset(tenant.pk, quotas.quota(tenant).window_seconds)
         except LimiterUnavailable:
             messages.error(request, "Redis does not answer; the window was not reset.")
         else:

@@ -103,8 +103,9 @@ def use_quotas() -> None:
     """Takes some units, so that there is something in use."""
     from map_project.desk.quotas import quota
     from map_project.tenants.models import Tenant
-    from ratelimit.limiter import take
+    from ratelimit.limiter import default_limiter
 
+    limiter = default_limiter()
     for name, units in {
         "Helvetia Biolabs": 100,
         "Kaito Logistics": 84,
@@ -115,7 +116,7 @@ def use_quotas() -> None:
     }.items():
         of = quota(Tenant.objects.get(name=name))
         for _ in range(units):
-            take(of.tenant_id, limit=of.limit, window_seconds=of.window_seconds)
+            limiter.take(of.tenant_id, limit=of.limit, window_seconds=of.window_seconds)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from agents.models import Agent
 from executions.models import Execution
 from map_project.tenants.models import Tenant
-from ratelimit.limiter import Quota, peek
+from ratelimit.limiter import Quota, default_limiter
 from tests.api import Answer, Api
 from tests.conftest import api_of
 from tests.contract.shapes import is_time
@@ -46,7 +46,7 @@ def agent(tenant: Tenant) -> Agent:
 
 def units_taken(tenant: Tenant) -> int:
     """What the limiter has counted."""
-    (usage,) = peek([Quota(tenant.pk, 100, 60)])
+    (usage,) = default_limiter().peek([Quota(tenant.pk, 100, 60)])
     return usage.used
 
 

@@ -1,4 +1,4 @@
-"""Servers that only look like Redis, and addresses that lead nowhere: 503 in time."""
+"""Servers that are not Redis, and addresses that do not accept: calls fail in time."""
 
 import socket
 import socketserver
@@ -21,7 +21,7 @@ def tenant() -> uuid.UUID:
 
 
 class Impostor(socketserver.ThreadingTCPServer):
-    """Answers whatever it is sent with `reply`, and counts."""
+    """Sends `reply` for everything it receives, and counts what it receives."""
 
     daemon_threads = True
 
@@ -80,21 +80,11 @@ def test_nonsense(reply: bytes, tenant: uuid.UUID) -> None:
         assert server.received == len(seconds)
 
 
-def test_a_script_that_is_never_known_is_sent_twice_at_most(tenant: uuid.UUID) -> None:
+def test_noscript_is_followed_by_one_eval(tenant: uuid.UUID) -> None:
     with impostor(lambda client: client.sendall(b"-NOSCRIPT No such\r\n")) as (server, limiter):
         seconds = refusals(lambda: take(limiter, tenant))
         assert seconds[-1] <= IN_TIME_SECONDS
         assert server.received == 2 * len(seconds)
-
-
-def test_a_reply_that_trickles_in(tenant: uuid.UUID) -> None:
-    def trickle(client: socket.socket) -> None:
-        for byte in b"*5\r\n:1\r\n:1\r\n:0\r\n:1\r\n:1\r\n":
-            client.sendall(bytes([byte]))
-            time.sleep(0.05)
-
-    with impostor(trickle) as (_, limiter):
-        assert is_refused_in_time(lambda: take(limiter, tenant))
 
 
 def test_a_connection_closed_instead_of_a_reply(tenant: uuid.UUID) -> None:
@@ -104,7 +94,7 @@ def test_a_connection_closed_instead_of_a_reply(tenant: uuid.UUID) -> None:
         assert server.received == len(seconds)
 
 
-def test_a_second_reply_is_given_to_nobody(tenant: uuid.UUID) -> None:
+def test_a_second_reply_is_discarded(tenant: uuid.UUID) -> None:
     numbers = iter(range(1, 100))
 
     def twice(client: socket.socket) -> None:
@@ -115,22 +105,6 @@ def test_a_second_reply_is_given_to_nobody(tenant: uuid.UUID) -> None:
         assert [take(limiter, tenant).remaining for _ in range(5)] == [99, 98, 97, 96, 95]
 
 
-def test_a_name_that_does_not_resolve_in_time(
-    monkeypatch: pytest.MonkeyPatch, tenant: uuid.UUID
-) -> None:
-    released = threading.Event()
-
-    def hang(*_: object) -> Any:
-        released.wait(5)
-        raise OSError("no such name")
-
-    monkeypatch.setattr(socket, "getaddrinfo", hang)
-    try:
-        assert is_refused_in_time(lambda: take(limiter_at("redis://a.name"), tenant))
-    finally:
-        released.set()
-
-
 def test_an_address_that_does_not_accept(tenant: uuid.UUID) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server, _filled(server):
         url = f"redis://127.0.0.1:{server.getsockname()[1]}"
@@ -139,7 +113,7 @@ def test_an_address_that_does_not_accept(tenant: uuid.UUID) -> None:
 
 @contextmanager
 def _filled(server: socket.socket) -> Iterator[None]:
-    """With a queue of connections so long that one more hangs."""
+    """Fill the queue of connections, so that one more connection hangs."""
     clients = [socket.socket() for _ in range(4)]
     for client in clients:
         client.setblocking(False)

@@ -1,4 +1,4 @@
-"""Many processes on one quota: exactly as many calls pass as it has units."""
+"""Many processes use one quota: exactly as many calls are admitted as it has units."""
 
 import threading
 import uuid
@@ -14,7 +14,7 @@ from tests.own_redis import OwnRedis, limiter_at, own_redis
 PROCESSES = 6
 SURPLUS = 25
 WINDOW = 2_000
-PATIENT_SECONDS = 10  # nothing here is about time, and the machine is as busy as can be
+LONG_TIMEOUT_MS = 10_000  # the machine is busy, and these tests are not about time
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +26,22 @@ def server() -> Iterator[OwnRedis]:
 def take_all(
     url: str, tenant: uuid.UUID, limit: int, start: Barrier
 ) -> tuple[int, set[int], set[int]]:
-    """In a process of its own: admitted calls, what they left, and what denials left."""
-    limiter = limiter_at(url, timeout_seconds=PATIENT_SECONDS)
+    """Take the whole quota and more, in a child process.
+
+    Return the number of admitted calls, and `remaining` of the admitted and of the denied calls.
+    """
+    limiter = limiter_at(url, timeout_ms=LONG_TIMEOUT_MS)
     start.wait()
-    left: dict[bool, list[int]] = {True: [], False: []}
+    remaining: dict[bool, list[int]] = {True: [], False: []}
     for _ in range(limit + SURPLUS):
         decision = limiter.take(tenant, limit=limit, window_seconds=WINDOW)
-        left[decision.allowed].append(decision.remaining)
-    return len(left[True]), set(left[True]), set(left[False])
+        remaining[decision.allowed].append(decision.remaining)
+    return len(remaining[True]), set(remaining[True]), set(remaining[False])
 
 
 @contextmanager
 def scripts_flushed(server: OwnRedis) -> Iterator[None]:
-    """All the while."""
+    """Flush the scripts of the server repeatedly."""
     done = threading.Event()
 
     def flush() -> None:
@@ -55,14 +58,14 @@ def scripts_flushed(server: OwnRedis) -> Iterator[None]:
 
 
 def compete(server: OwnRedis, limit: int) -> None:
-    """Let the processes loose, and check what each of them was told."""
+    """Start the processes and compare all their decisions."""
     spawn, tenant = get_context("spawn"), uuid.uuid4()
     with spawn.Manager() as manager, spawn.Pool(PROCESSES) as pool:
         start = manager.Barrier(PROCESSES)
         jobs = [(server.url, tenant, limit, start)] * PROCESSES
         counts, admitted, denied = zip(*pool.starmap(take_all, jobs, chunksize=1), strict=True)
     assert sum(counts) == limit
-    # Each unit was taken by one of them.
+    # Each unit was taken by exactly one process.
     assert sum(map(len, admitted)) == limit
     assert set().union(*admitted) == set(range(limit))
     assert set().union(*denied) == {0}

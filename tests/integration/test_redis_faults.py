@@ -1,4 +1,4 @@
-"""Redis away, as callers of the API see it: no run without a count, and all else as ever."""
+"""Redis is unavailable: run calls get 503 and are not run, all other endpoints work."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,15 +18,15 @@ from tests.own_redis import OwnRedis, own_redis
 
 pytestmark = pytest.mark.slow
 
-# Redis may take 250 ms; the rest is room for a busy machine.
+# RATE_LIMIT_TIMEOUT_MS is 250; the rest is a margin for a busy machine.
 IN_TIME_SECONDS = 1.0
-BACK_SECONDS = 1.0
-CROWD = 12
+RECOVERY_SECONDS = 1.0
+CLIENTS = 12
 
 
 @dataclass
 class Service:
-    """A server whose Redis is ours, and a tenant on it."""
+    """A server on a Redis of this test, and a tenant."""
 
     redis: OwnRedis
     api: LiveApi
@@ -52,7 +52,7 @@ def service(port_and_redis: tuple[int, OwnRedis]) -> Service:
     tenant = TenantFactory.create(rate_limit_requests=1000)
     agent = AgentFactory.create(tenant=tenant, with_tools=1)
     service = Service(redis, LiveApi(port, api_of(tenant).key), tenant, str(agent.pk))
-    assert {answer.status for answer in at_once([service.run] * CROWD)} == {200}
+    assert {answer.status for answer in at_once([service.run] * CLIENTS)} == {200}
     return service
 
 
@@ -80,12 +80,12 @@ def is_unavailable(answer: Answer) -> bool:
 
 
 def assert_runs_are_refused(service: Service) -> None:
-    for answer, seconds in at_once([timed(service.run)] * CROWD):
+    for answer, seconds in at_once([timed(service.run)] * CLIENTS):
         assert is_unavailable(answer), answer
         assert seconds < IN_TIME_SECONDS
 
 
-def assert_all_else_is_well(service: Service) -> None:
+def assert_other_endpoints_work(service: Service) -> None:
     api, agent_id = service.api, service.agent_id
     tool = api.post("tools", {"name": f"t {time.monotonic_ns()}", "description": "d"})
     assert tool.status == 201
@@ -99,13 +99,13 @@ def assert_all_else_is_well(service: Service) -> None:
     assert health.json["checks"] == {"database": "ok", "redis": "unavailable"}
 
 
-def assert_back_in_time(service: Service) -> None:
-    """By itself, and from then on for everybody."""
-    deadline = time.monotonic() + BACK_SECONDS
+def assert_recovers_in_time(service: Service) -> None:
+    """One run succeeds in time, and from then on all do."""
+    deadline = time.monotonic() + RECOVERY_SECONDS
     while time.monotonic() < deadline and service.run().status != 200:
         time.sleep(0.01)
     for _ in range(3):
-        assert {answer.status for answer in at_once([service.run] * CROWD)} == {200}
+        assert {answer.status for answer in at_once([service.run] * CLIENTS)} == {200}
     assert service.api.get("/health").status == 200
 
 
@@ -115,21 +115,21 @@ def test_outage(service: Service, outage: str) -> None:
     with OUTAGES[outage](service.redis):
         for _ in range(2):
             assert_runs_are_refused(service)
-        assert_all_else_is_well(service)
+        assert_other_endpoints_work(service)
         assert service.recorded() == recorded
-    assert_back_in_time(service)
+    assert_recovers_in_time(service)
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_outage_that_nobody_is_there_to_see(service: Service, outage: str) -> None:
-    """The connections of before are dead; not one run is refused for that."""
+def test_outage_without_requests(service: Service, outage: str) -> None:
+    """The open connections are lost; this fails no run."""
     with OUTAGES[outage](service.redis):
         time.sleep(0.3)
-    assert {answer.status for answer in at_once([service.run] * CROWD)} == {200}
+    assert {answer.status for answer in at_once([service.run] * CLIENTS)} == {200}
 
 
 def test_order_of_checks(service: Service) -> None:
-    """Who calls comes before the quota; agent and body come after it."""
+    """The key is checked before the quota; the agent and the body after it."""
     port, path = service.api.port, f"agents/{service.agent_id}/run"
     with killed(service.redis):
         assert LiveApi(port).post(path, {}).status == 401
@@ -140,7 +140,7 @@ def test_order_of_checks(service: Service) -> None:
 
 
 def test_restarts_under_load(service: Service) -> None:
-    """Each run is either answered and recorded, or refused and not."""
+    """Each run is either successful and recorded, or refused and not recorded."""
     end = time.monotonic() + 3.0
 
     def client() -> list[Answer]:
@@ -158,7 +158,7 @@ def test_restarts_under_load(service: Service) -> None:
         return []
 
     before = service.recorded()
-    # A restart forgets the units, which are kept in memory here: the quota plays no part.
+    # This Redis is not persistent: a restart frees all units, so the quota does not matter.
     answers = [answer for found in at_once([*[client] * 6, restarts]) for answer in found]
     refused = [answer for answer in answers if answer.status == 503]
     assert refused

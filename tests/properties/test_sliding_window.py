@@ -1,4 +1,4 @@
-"""The script against a log kept in the plainest way, on any course of the clock and of the quota."""
+"""The script compared with a reference model, for any sequence of clock readings and limits."""
 
 import random
 import uuid
@@ -15,26 +15,26 @@ from ratelimit.limiter import SCRIPT, window_key
 
 pytestmark = pytest.mark.slow
 
-TIME = b"call('TIME')"
-# Only here does the clock come from outside: the text of the script is another one.
-SCRIPT_WITH_CLOCK = SCRIPT.replace(TIME, b"{ ARGV[3], ARGV[4] }")
+TIME = "call('TIME')"
+# The same script with the clock as an argument.
+SCRIPT_WITH_CLOCK = SCRIPT.replace(TIME, "{ ARGV[3], ARGV[4] }")
 SECOND = 1_000_000
 START = 1_800_000_000 * SECOND
 WRAP = 2**32
 BOUNDS = (1, 60, 2_100)
 
 Call = tuple[int, int]  # the clock in microseconds, the limit
-Answer = list[int]
+Reply = list[int]
 
 
 class Model:
-    """The log that the ring packs: the times of the admitted calls, the oldest first."""
+    """The times of the admitted calls, oldest first, in a list."""
 
     def __init__(self, window_seconds: int) -> None:
         self.window = window_seconds * SECOND
         self.admitted: list[int] = []
 
-    def take(self, clock: int, limit: int) -> Answer:
+    def take(self, clock: int, limit: int) -> Reply:
         now = max([clock, *self.admitted[-1:]])
         taken = [unit for unit in self.admitted[-MOST:] if now - unit < self.window]
         if len(taken) < limit:
@@ -48,7 +48,7 @@ class Model:
         return [0, len(taken), *waits, clock]
 
 
-MOST = 2_000  # no test has more units at once
+MOST = 2_000  # units in use at the same time, in any test
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +57,8 @@ def redis() -> Iterator[Redis]:
         yield client
 
 
-def play(redis: Redis, window_seconds: int, calls: Iterable[Call]) -> list[Answer]:
-    """The script's answers to `calls`, all in one go on a log of their own."""
+def run_calls(redis: Redis, window_seconds: int, calls: Iterable[Call]) -> list[Reply]:
+    """Run `calls` in one pipeline on a new log and return the replies of the script."""
     key = window_key(uuid.uuid4(), window_seconds)
     sha1 = redis.script_load(SCRIPT_WITH_CLOCK)
     pipeline = redis.pipeline(transaction=False)
@@ -69,7 +69,7 @@ def play(redis: Redis, window_seconds: int, calls: Iterable[Call]) -> list[Answe
 
 
 def steps(window_seconds: int, *, backwards: bool) -> st.SearchStrategy[int]:
-    """Microseconds from one call to the next; mostly near what decides something."""
+    """Microseconds from one call to the next, mostly near a boundary."""
     window = window_seconds * SECOND
     near = st.sampled_from([window // 100, window // 2, window - 1, window, window + 1, 2 * window])
     wraps = st.sampled_from([WRAP - window, WRAP - 1, WRAP, WRAP + 1, WRAP + window])
@@ -78,8 +78,8 @@ def steps(window_seconds: int, *, backwards: bool) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def courses(draw: st.DrawFn, *, backwards: bool) -> tuple[int, list[Call]]:
-    """A window, and bursts of calls with the clock and the limit of each call."""
+def sequences(draw: st.DrawFn, *, backwards: bool) -> tuple[int, list[Call]]:
+    """A window and a sequence of calls in bursts, each with its clock reading and limit."""
     window_seconds = draw(st.sampled_from(BOUNDS))
     limits = st.one_of(st.integers(0, 5), st.sampled_from([100, 127, 128, 129, 300, 1_000]))
     bursts = st.tuples(steps(window_seconds, backwards=backwards), st.integers(0, 3), limits)
@@ -93,9 +93,9 @@ def courses(draw: st.DrawFn, *, backwards: bool) -> tuple[int, list[Call]]:
     return window_seconds, calls
 
 
-def modelled(window_seconds: int, calls: Iterable[Call]) -> tuple[Model, list[Answer]]:
+def run_model(window_seconds: int, calls: Iterable[Call]) -> list[Reply]:
     model = Model(window_seconds)
-    return model, [model.take(clock, limit) for clock, limit in calls]
+    return [model.take(clock, limit) for clock, limit in calls]
 
 
 thorough = hypothesis_settings(
@@ -103,12 +103,12 @@ thorough = hypothesis_settings(
 )
 
 
-def test_clock_of_the_script_is_replaced_in_the_tests_alone() -> None:
+def test_the_script_reads_the_clock_once() -> None:
     assert SCRIPT.count(TIME) == 1
-    assert SCRIPT.count(b"ARGV[3]") == 0
+    assert SCRIPT.count("ARGV[3]") == 0
 
 
-# A ring for three that has gone round four times, is full where it wraps, grows, and empties again.
+# A ring with room for three units wraps four times, is full at a wrap, grows, and becomes empty.
 PACE = 350_000
 ROUND = [
     *((START + n * PACE, 3) for n in range(13)),
@@ -118,60 +118,60 @@ ROUND = [
 
 
 @thorough
-@given(course=courses(backwards=False))
-@example(course=(1, ROUND))
-@example(course=(1, [(START, 1), (START + SECOND - 1, 1), (START + SECOND, 1)]))
-@example(course=(2_100, [(START + n * 700 * SECOND, 3) for n in range(20)]))
-def test_while_the_clock_runs_forward_the_script_is_the_model(
-    redis: Redis, course: tuple[int, list[Call]]
+@given(sequence=sequences(backwards=False))
+@example(sequence=(1, ROUND))
+@example(sequence=(1, [(START, 1), (START + SECOND - 1, 1), (START + SECOND, 1)]))
+@example(sequence=(2_100, [(START + n * 700 * SECOND, 3) for n in range(20)]))
+def test_the_script_equals_the_model_while_the_clock_runs_forward(
+    redis: Redis, sequence: tuple[int, list[Call]]
 ) -> None:
-    window_seconds, calls = course
-    assert play(redis, window_seconds, calls) == modelled(window_seconds, calls)[1]
+    window_seconds, calls = sequence
+    assert run_calls(redis, window_seconds, calls) == run_model(window_seconds, calls)
 
 
 @thorough
-@given(course=courses(backwards=True))
-def test_when_the_clock_steps_back_nothing_comes_free_early(
-    redis: Redis, course: tuple[int, list[Call]]
+@given(sequence=sequences(backwards=True))
+def test_the_script_equals_the_model_when_the_clock_steps_back(
+    redis: Redis, sequence: tuple[int, list[Call]]
 ) -> None:
-    window_seconds, calls = course
-    assert play(redis, window_seconds, calls) == modelled(window_seconds, calls)[1]
+    window_seconds, calls = sequence
+    assert run_calls(redis, window_seconds, calls) == run_model(window_seconds, calls)
 
 
 @thorough
-@given(course=courses(backwards=True), limit=st.sampled_from([1, 2, 5, 128, 129]))
+@given(sequence=sequences(backwards=True), limit=st.sampled_from([1, 2, 5, 128, 129]))
 def test_no_window_holds_more_than_the_limit(
-    redis: Redis, course: tuple[int, list[Call]], limit: int
+    redis: Redis, sequence: tuple[int, list[Call]], limit: int
 ) -> None:
-    window_seconds, calls = course
+    window_seconds, calls = sequence
     latest, admitted = 0, []
-    answers = play(redis, window_seconds, [(clock, limit) for clock, _ in calls])
-    for answer in answers:
-        latest = max(latest, answer[4])
-        if answer[0]:
+    replies = run_calls(redis, window_seconds, [(clock, limit) for clock, _ in calls])
+    for reply in replies:
+        latest = max(latest, reply[4])
+        if reply[0]:
             admitted.append(latest)
     spans = zip(admitted, admitted[limit:], strict=False)
     assert all(after - before >= window_seconds * SECOND for before, after in spans)
 
 
 @thorough
-@given(course=courses(backwards=True), limit=st.integers(1, 300))
-def test_after_the_wait_it_tells_a_call_gets_through_and_none_before(
-    redis: Redis, course: tuple[int, list[Call]], limit: int
+@given(sequence=sequences(backwards=True), limit=st.integers(1, 300))
+def test_a_call_is_admitted_after_the_reported_wait_and_not_before(
+    redis: Redis, sequence: tuple[int, list[Call]], limit: int
 ) -> None:
-    window_seconds, calls = course
+    window_seconds, calls = sequence
     clock = calls[-1][0] if calls else START
-    _, _, wait, _, _ = play(redis, window_seconds, [*calls, (clock, limit)])[-1]
+    _, _, wait, _, _ = run_calls(redis, window_seconds, [*calls, (clock, limit)])[-1]
     if wait == 0:
         return
     later = [*calls, (clock, limit), (clock + wait - 1, limit), (clock + wait, limit)]
-    too_early, in_time = play(redis, window_seconds, later)[-2:]
-    assert (too_early[0], too_early[2], in_time[0]) == (0, 1, 1)
+    too_early, admitted = run_calls(redis, window_seconds, later)[-2:]
+    assert (too_early[0], too_early[2], admitted[0]) == (0, 1, 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("window_seconds", BOUNDS)
-def test_a_long_course_at_random(redis: Redis, window_seconds: int) -> None:
+def test_a_long_random_sequence(redis: Redis, window_seconds: int) -> None:
     source = random.Random(window_seconds)
     calls, clock, limit = [], START, 100
     for _ in range(40_000):
@@ -182,4 +182,4 @@ def test_a_long_course_at_random(redis: Redis, window_seconds: int) -> None:
             window_seconds * SECOND * (2 if idle else 1) // (1 if idle else 100)
         )
         calls.append((clock, limit))
-    assert play(redis, window_seconds, calls) == modelled(window_seconds, calls)[1]
+    assert run_calls(redis, window_seconds, calls) == run_model(window_seconds, calls)

@@ -8,10 +8,9 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
-from map_project.desk import tenants
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
-from ratelimit.limiter import LimiterUnavailable, Quota, peek, take
+from ratelimit.limiter import Limiter, LimiterUnavailable, Quota, default_limiter
 from tests.factories import AgentFactory, ExecutionFactory, ToolFactory
 
 
@@ -50,11 +49,11 @@ def test_nothing_is_found_by_nothing(operator: Client, text: str) -> None:
 
 
 def test_a_window_is_reset(operator: Client, tenant: Tenant) -> None:
-    take(tenant.pk, limit=100, window_seconds=60)
+    default_limiter().take(tenant.pk, limit=100, window_seconds=60)
     path = reverse("admin:reset_window", args=[tenant.pk])
     assert operator.get(path).status_code == 403
     assert operator.post(path).status_code == 302
-    assert peek([Quota(tenant.pk, 100, 60)])[0].used == 0
+    assert default_limiter().peek([Quota(tenant.pk, 100, 60)])[0].used == 0
     entry = LogEntry.objects.get(object_id=str(tenant.pk))
     assert entry.get_change_message() == "Reset the rate limit's window."
 
@@ -65,7 +64,7 @@ def test_a_window_is_not_reset_without_redis(
     def lost(*_: object) -> None:
         raise LimiterUnavailable("gone")
 
-    monkeypatch.setattr(tenants, "reset", lost)
+    monkeypatch.setattr(Limiter, "reset", lost)
     answer = operator.post(reverse("admin:reset_window", args=[tenant.pk]), follow=True)
     assert b"was not reset" in answer.content
     assert not LogEntry.objects.filter(object_id=str(tenant.pk)).exists()

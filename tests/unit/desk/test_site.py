@@ -9,9 +9,9 @@ from django.conf import LazySettings, settings
 from django.db import OperationalError
 from django.test import Client
 
-from map_project.desk import dashboard, quotas
+from map_project.desk import dashboard
 from map_project.tenants.models import Tenant
-from ratelimit.limiter import LimiterUnavailable
+from ratelimit.limiter import Limiter, LimiterUnavailable
 from tests.factories import AgentFactory, ExecutionFactory
 from tests.live import database_url
 
@@ -34,10 +34,10 @@ def test_the_desk_opens_without_redis(
 ) -> None:
     ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant))
 
-    def lost(_: object) -> None:
+    def lost(*_: object) -> None:
         raise LimiterUnavailable("gone")
 
-    monkeypatch.setattr(quotas, "peek", lost)
+    monkeypatch.setattr(Limiter, "peek", lost)
     for path in ("/admin/", f"/admin/tenants/tenant/{tenant.pk}/change/", "/admin/tenants/tenant/"):
         answer = operator.get(path)
         assert answer.status_code == 200

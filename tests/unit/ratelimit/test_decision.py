@@ -1,10 +1,10 @@
-"""What a client is told, rounded so that it is true."""
+"""The times in the response headers, rounded up."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimit.limiter import Decision, Usage
+from ratelimit.limiter import Decision
 
 SECOND = 1_000_000
 NOW = 1_800_000_000 * SECOND
@@ -41,10 +41,3 @@ def test_retry_after_is_never_zero() -> None:
 def test_reset_is_the_first_whole_second_with_the_unit_free(now: int, next_free_us: int) -> None:
     reset = decision(now=now, next_free_us=next_free_us).reset_epoch_seconds
     assert (reset - 1) * SECOND < now + next_free_us <= reset * SECOND
-
-
-@pytest.mark.parametrize(("used", "remaining"), [(0, 10), (9, 1), (10, 0), (25, 0)])
-def test_nothing_remains_when_the_limit_was_lowered_below_the_use(
-    used: int, remaining: int
-) -> None:
-    assert Usage(10, 60, used, 1, 1, NOW).remaining == remaining

@@ -1,4 +1,4 @@
-"""Taking, asking and resetting, on the Redis of the tests."""
+"""take, peek and reset, on the Redis of the tests."""
 
 import os
 import struct
@@ -8,10 +8,18 @@ from collections.abc import Iterator
 
 import pytest
 from django.conf import LazySettings
+from django_redis import get_redis_connection
 from redis import Redis
 
-from ratelimit import limiter
-from ratelimit.limiter import SCRIPT, LimiterUnavailable, Quota, window_key
+from ratelimit.limiter import (
+    SCRIPT,
+    SCRIPT_SHA1,
+    Decision,
+    LimiterUnavailable,
+    Quota,
+    default_limiter,
+    window_key,
+)
 
 WINDOW = 60
 
@@ -27,12 +35,12 @@ def redis(settings: LazySettings) -> Iterator[Redis]:
         yield client
 
 
-def take(tenant: uuid.UUID, limit: int = 3, window_seconds: int = WINDOW) -> limiter.Decision:
-    return limiter.take(tenant, limit=limit, window_seconds=window_seconds)
+def take(tenant: uuid.UUID, limit: int = 3, window_seconds: int = WINDOW) -> Decision:
+    return default_limiter().take(tenant, limit=limit, window_seconds=window_seconds)
 
 
 def used(tenant: uuid.UUID) -> int:
-    return limiter.peek([Quota(tenant, 3, WINDOW)])[0].used
+    return default_limiter().peek([Quota(tenant, 3, WINDOW)])[0].used
 
 
 def test_takes_until_none_is_left(tenant: uuid.UUID) -> None:
@@ -44,7 +52,7 @@ def test_takes_until_none_is_left(tenant: uuid.UUID) -> None:
     assert {decision.window_seconds for decision in decisions} == {WINDOW}
 
 
-def test_the_oldest_unit_tells_when_one_comes_free(tenant: uuid.UUID) -> None:
+def test_the_next_free_time_is_that_of_the_oldest_unit(tenant: uuid.UUID) -> None:
     first, *others = (take(tenant) for _ in range(4))
     assert first.next_free_us == WINDOW * 1_000_000
     free_at = first.server_time_us + first.next_free_us
@@ -92,43 +100,40 @@ def test_tenants_and_windows_have_units_of_their_own(tenant: uuid.UUID) -> None:
     assert take(tenant, 1, window_seconds=61).allowed
 
 
-def test_peek_tells_the_use_of_many_and_takes_nothing(tenant: uuid.UUID) -> None:
+def test_peek_reports_the_usage_of_many_and_takes_nothing(tenant: uuid.UUID) -> None:
     idle = uuid.uuid4()
     last = [take(tenant) for _ in range(2)][-1]
     quotas = [Quota(idle, 5, WINDOW), Quota(tenant, 3, WINDOW), Quota(tenant, 1, WINDOW)]
     for _ in range(2):
-        nothing, some, over = limiter.peek(quotas)
-        assert (nothing.used, nothing.remaining, nothing.next_free_us, nothing.all_free_us) == (
-            0,
-            5,
-            0,
-            0,
-        )
-        assert (some.used, some.remaining) == (2, 1)
-        assert (over.used, over.remaining) == (2, 0)
-        all_free_at = last.server_time_us + WINDOW * 1_000_000
-        assert some.server_time_us + some.all_free_us == all_free_at
-        assert 0 < some.next_free_us <= some.all_free_us
+        unused, within, exceeded = default_limiter().peek(quotas)
+        assert (unused.limit, unused.window_seconds) == (5, WINDOW)
+        assert (unused.used, unused.next_free_us) == (0, 0)
+        assert (within.limit, within.used) == (3, 2)
+        assert (exceeded.limit, exceeded.used) == (1, 2)
+        assert 0 < within.next_free_us <= last.next_free_us
 
 
-def test_peek_at_none_asks_nobody() -> None:
-    assert limiter.peek([]) == []
+def test_peek_at_no_quota_is_empty() -> None:
+    assert default_limiter().peek([]) == []
 
 
 def test_reset_frees_all(tenant: uuid.UUID) -> None:
     for _ in range(3):
         take(tenant)
-    limiter.reset(tenant, WINDOW)
+    default_limiter().reset(tenant, WINDOW)
     assert used(tenant) == 0
     assert take(tenant).remaining == 2
 
 
-def test_the_script_is_sent_where_it_is_not_known(tenant: uuid.UUID, redis: Redis) -> None:
+def test_the_script_is_sent_if_redis_does_not_have_it(tenant: uuid.UUID, redis: Redis) -> None:
     redis.script_flush()
     assert take(tenant).remaining == 2
     redis.script_flush()
-    assert limiter.peek([Quota(tenant, 3, WINDOW), Quota(uuid.uuid4(), 3, WINDOW)])[0].used == 1
-    assert redis.script_exists(limiter.SCRIPT_SHA1) == [True]
+    assert (
+        default_limiter().peek([Quota(tenant, 3, WINDOW), Quota(uuid.uuid4(), 3, WINDOW)])[0].used
+        == 1
+    )
+    assert redis.script_exists(SCRIPT_SHA1) == [True]
 
 
 def test_a_window_lives_as_long_as_its_units(tenant: uuid.UUID, redis: Redis) -> None:
@@ -137,7 +142,7 @@ def test_a_window_lives_as_long_as_its_units(tenant: uuid.UUID, redis: Redis) ->
     assert WINDOW * 1_000 < lifetime <= (WINDOW + 1) * 1_000
 
 
-def test_a_denial_prolongs_nothing(tenant: uuid.UUID, redis: Redis) -> None:
+def test_a_denial_changes_neither_the_log_nor_its_lifetime(tenant: uuid.UUID, redis: Redis) -> None:
     take(tenant, 1)
     key = window_key(tenant, WINDOW)
     redis.pexpire(key, 10_000)
@@ -153,11 +158,11 @@ def test_a_full_window_takes_four_bytes_a_unit(tenant: uuid.UUID, redis: Redis) 
     assert redis.strlen(window_key(tenant, WINDOW)) == 28 + 4 * 1_000
 
 
-# A clock that stepped back: the log is younger than it says
+# The clock stepped back: the log has times in the future
 
 
 def log(*units: int, newest: int, room: int = 4, oldest: int | None = None) -> bytes:
-    """A log as the script lays it out, for times since the epoch in microseconds."""
+    """A log in the layout of the script; times are microseconds since the epoch."""
     first = units[0] if oldest is None else oldest
     header = struct.pack("<IIIdd", 0, len(units), room, first, newest)
     return header + struct.pack(
@@ -170,7 +175,7 @@ def clock_us(redis: Redis) -> int:
     return int(seconds) * 1_000_000 + int(microseconds)
 
 
-def test_a_clock_set_back_by_a_day_locks_out_for_one_window_alone(
+def test_a_clock_set_back_by_a_day_denies_calls_for_one_window_only(
     tenant: uuid.UUID, redis: Redis
 ) -> None:
     tomorrow = clock_us(redis) + 86_400_000_000
@@ -178,7 +183,6 @@ def test_a_clock_set_back_by_a_day_locks_out_for_one_window_alone(
     redis.set(key, log(tomorrow, tomorrow, newest=tomorrow), px=86_460_000)
     denied = take(tenant, 2)
     assert not denied.allowed
-    # What the log says, and what becomes of it.
     assert denied.server_time_us + denied.retry_after_us == tomorrow + WINDOW * 1_000_000
     assert redis.pttl(key) <= (WINDOW + 1) * 1_000
 
@@ -204,11 +208,11 @@ def test_a_foreign_value_is_an_error(tenant: uuid.UUID, redis: Redis, value: byt
         take(tenant)
 
 
-# The limiter of this process
+# The client of the settings
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_fork_talks_over_connections_of_its_own(tenant: uuid.UUID) -> None:
+def test_a_forked_process_opens_its_own_connections(tenant: uuid.UUID) -> None:
     take(tenant)
     if not (child := os.fork()):
         remaining = -1
@@ -222,21 +226,23 @@ def test_a_fork_talks_over_connections_of_its_own(tenant: uuid.UUID) -> None:
 
 
 def test_it_follows_the_settings(settings: LazySettings, tenant: uuid.UUID) -> None:
-    usual = limiter.default_limiter()
-    settings.CACHES = {
-        "default": settings.CACHES["default"] | {"LOCATION": "unix:///nowhere/redis.sock"}
-    }
+    cache = settings.CACHES["default"]
+    settings.CACHES = {"default": cache | {"LOCATION": "unix:///nowhere/redis.sock"}}
     with pytest.raises(LimiterUnavailable, match="ConnectionError"):
         take(tenant)
-    assert limiter.default_limiter() is not usual
 
 
-def test_the_timeout_is_that_of_the_settings(settings: LazySettings) -> None:
-    connections = limiter.default_limiter()._connections
-    assert connections.timeout_seconds == settings.RATE_LIMIT_TIMEOUT_MS / 1000
-    assert connections._permits.qsize() >= settings.WEB_THREADS
+def test_the_timeouts_add_up_to_that_of_the_settings(settings: LazySettings) -> None:
+    options = settings.CACHES["default"]["OPTIONS"]
+    seconds = options["SOCKET_CONNECT_TIMEOUT"] + options["SOCKET_TIMEOUT"]
+    assert seconds == pytest.approx(settings.RATE_LIMIT_TIMEOUT_MS / 1000)
 
 
-def test_the_script_says_what_it_is() -> None:
-    opening = SCRIPT.decode().split("\n\n")[0]
+def test_there_is_a_connection_for_each_request_in_progress(settings: LazySettings) -> None:
+    pool = get_redis_connection("default").connection_pool
+    assert pool.max_connections >= settings.WEB_THREADS
+
+
+def test_the_script_has_a_header_comment() -> None:
+    opening = SCRIPT.split("\n\n")[0]
     assert all(word in opening for word in ("KEYS[1]", "ARGV[1]", "ARGV[2]", "Result", "Layout"))
