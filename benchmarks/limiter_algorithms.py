@@ -1,4 +1,4 @@
-"""What the limiter is measured beside, each as the commands that one check of a quota sends."""
+"""The algorithms that the limiter is compared with, as the commands of one check of a quota."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from redis import Redis
 
 from ratelimit.limiter import SCRIPT
 
-# The log as most write it: a sorted set, one member a call.
+# The usual sliding log: a sorted set with one member for each call.
 SORTED_SET = """
 local limit, window = tonumber(ARGV[1]), ARGV[2] * 1000000
 local time = redis.call('TIME')
@@ -27,8 +27,7 @@ local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 return { allowed, limit - count, oldest[2] + window - now }
 """
 
-# GCRA in the form that go-redis/redis_rate and rwz/redis-gcra have: fractions, which Lua can hand to
-# the client as text alone.
+# GCRA as in go-redis/redis_rate and rwz/redis-gcra: with fractions, which Lua can return only as text.
 GCRA = """
 redis.replicate_commands()
 local key, limit, period = KEYS[1], ARGV[1], ARGV[2]
@@ -56,7 +55,7 @@ end
 return { 1, remaining, tostring(-1), tostring(reset_after) }
 """
 
-# The least that GCRA can do, in whole microseconds: no bar, for orientation.
+# Minimal GCRA, in whole microseconds. It has no bar.
 LEAN_GCRA = """
 local limit, window = tonumber(ARGV[1]), ARGV[2] * 1000000
 local time = redis.call('TIME')
@@ -76,19 +75,19 @@ Command = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What one check of a quota sends to the server."""
+    """An algorithm and the commands of one check."""
 
     name: str
     check: Callable[[str, int, int], list[Command]]  # key, quota, window in seconds
 
 
-def script(redis: Redis, name: str, source: str | bytes) -> Algorithm:
+def script(redis: Redis, name: str, source: str) -> Algorithm:
     sha1 = redis.script_load(source)
     return Algorithm(name, lambda key, quota, window: [("EVALSHA", sha1, 1, key, quota, window)])
 
 
 def limits_library(redis: Redis, url: str) -> Algorithm:
-    """The scripts of `limits` with the arguments it gives them; the second one for the headers."""
+    """The scripts of `limits` with its arguments; the second one reads the values of the headers."""
     storage: Any = storage_from_string(url.replace("unix://", "redis+unix://"))
     hit = redis.script_load(storage.lua_acquire_moving_window.script)
     stats = redis.script_load(storage.lua_moving_window.script)

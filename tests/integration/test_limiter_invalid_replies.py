@@ -20,7 +20,7 @@ def tenant() -> uuid.UUID:
     return uuid.uuid4()
 
 
-class Impostor(socketserver.ThreadingTCPServer):
+class FakeServer(socketserver.ThreadingTCPServer):
     """Sends `reply` for everything it receives, and counts what it receives."""
 
     daemon_threads = True
@@ -38,8 +38,8 @@ class Impostor(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def impostor(reply: Callable[[socket.socket], None]) -> Iterator[tuple[Impostor, Limiter]]:
-    with Impostor(reply) as server:
+def fake_server(reply: Callable[[socket.socket], None]) -> Iterator[tuple[FakeServer, Limiter]]:
+    with FakeServer(reply) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -49,17 +49,17 @@ def impostor(reply: Callable[[socket.socket], None]) -> Iterator[tuple[Impostor,
             thread.join()
 
 
-NONSENSE = {
+INVALID_REPLIES = {
     "another type": b"+OK\r\n",
-    "nothing": b"*-1\r\n",
-    "no text": b"$-1\r\n",
+    "null array": b"*-1\r\n",
+    "null string": b"$-1\r\n",
     "too few": b"*2\r\n:1\r\n:1\r\n",
     "too many": b"*6\r\n:1\r\n:1\r\n:0\r\n:1\r\n:1\r\n:1\r\n",
     "no number": b"*5\r\n:1\r\n:1\r\n:0\r\n:1\r\n$1\r\n1\r\n",
     "negative": b"*5\r\n:1\r\n:1\r\n:0\r\n:-1\r\n:1\r\n",
     "over the limit": b"*5\r\n:1\r\n:101\r\n:0\r\n:1\r\n:1\r\n",
     "denied under the limit": b"*5\r\n:0\r\n:5\r\n:1\r\n:1\r\n:1\r\n",
-    "neither allowed nor denied": b"*5\r\n:7\r\n:5\r\n:1\r\n:1\r\n:1\r\n",
+    "neither admitted nor denied": b"*5\r\n:7\r\n:5\r\n:1\r\n:1\r\n:1\r\n",
     "no protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
     "bytes": bytes(range(256)),
     "huge": b"*100000\r\n",
@@ -67,28 +67,28 @@ NONSENSE = {
     "unfinished": b"*5\r\n:1\r\n:1\r\n",
     "loading": b"-LOADING Redis is loading the dataset in memory\r\n",
     "misconfigured": b"-MISCONF Redis is configured to save RDB snapshots\r\n",
-    "closed to us": b"-NOAUTH Authentication required.\r\n",
+    "not authenticated": b"-NOAUTH Authentication required.\r\n",
     "an error": b"-ERR anything\r\n",
 }
 
 
-@pytest.mark.parametrize("reply", NONSENSE.values(), ids=NONSENSE)
-def test_nonsense(reply: bytes, tenant: uuid.UUID) -> None:
-    with impostor(lambda client: client.sendall(reply)) as (server, limiter):
+@pytest.mark.parametrize("reply", INVALID_REPLIES.values(), ids=INVALID_REPLIES)
+def test_an_invalid_reply(reply: bytes, tenant: uuid.UUID) -> None:
+    with fake_server(lambda client: client.sendall(reply)) as (server, limiter):
         seconds = refusals(lambda: take(limiter, tenant))
         assert seconds[-1] <= IN_TIME_SECONDS
         assert server.received == len(seconds)
 
 
 def test_noscript_is_followed_by_one_eval(tenant: uuid.UUID) -> None:
-    with impostor(lambda client: client.sendall(b"-NOSCRIPT No such\r\n")) as (server, limiter):
+    with fake_server(lambda client: client.sendall(b"-NOSCRIPT No such\r\n")) as (server, limiter):
         seconds = refusals(lambda: take(limiter, tenant))
         assert seconds[-1] <= IN_TIME_SECONDS
         assert server.received == 2 * len(seconds)
 
 
 def test_a_connection_closed_instead_of_a_reply(tenant: uuid.UUID) -> None:
-    with impostor(lambda client: client.shutdown(socket.SHUT_RDWR)) as (server, limiter):
+    with fake_server(lambda client: client.shutdown(socket.SHUT_RDWR)) as (server, limiter):
         seconds = refusals(lambda: take(limiter, tenant))
         assert seconds[-1] <= IN_TIME_SECONDS
         assert server.received == len(seconds)
@@ -101,7 +101,7 @@ def test_a_second_reply_is_discarded(tenant: uuid.UUID) -> None:
         answer = b"*5\r\n:1\r\n:%d\r\n:0\r\n:1\r\n:1\r\n" % next(numbers)
         client.sendall(answer + b"*5\r\n:1\r\n:99\r\n:0\r\n:1\r\n:1\r\n")
 
-    with impostor(twice) as (_, limiter):
+    with fake_server(twice) as (_, limiter):
         assert [take(limiter, tenant).remaining for _ in range(5)] == [99, 98, 97, 96, 95]
 
 
