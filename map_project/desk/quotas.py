@@ -1,4 +1,4 @@
-"""The use of quotas right now, read without taking a unit, in one round trip."""
+"""The current usage of quotas. Reading it is one Redis round trip and consumes nothing."""
 
 import uuid
 from collections.abc import Iterable
@@ -11,35 +11,35 @@ from ratelimit.limiter import LimiterUnavailable, Quota, Usage, peek
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """A tenant, and how much of its quota is in use."""
+class TenantUsage:
+    """A tenant and its quota usage."""
 
     tenant: Tenant
     usage: Usage
 
     @property
     def percent(self) -> int:
-        """Of the quota; more than 100 for a while after it was lowered."""
+        """Percent of the quota; over 100 after the quota was lowered."""
         return round(100 * self.usage.used / self.usage.limit)
 
     @property
     def bar(self) -> int:
-        """The same, for something that ends at 100."""
+        """Width of the bar in percent."""
         return min(self.percent, 100)
 
     @property
     def tone(self) -> str:
-        """How near the limit."""
+        """Color class: how close the tenant is to the limit."""
         return "bad" if self.percent >= 100 else "warn" if self.percent >= 80 else "good"
 
     @property
-    def free_in_seconds(self) -> int:
-        """Until the oldest unit comes free."""
+    def next_slot_seconds(self) -> int:
+        """Seconds until the oldest request leaves the window."""
         return -(-self.usage.next_free_us // 1_000_000)
 
 
 def quota(tenant: Tenant) -> Quota:
-    """The tenant's quota, its own or the setting's."""
+    """The tenant's own quota, or the default from the settings."""
     return Quota(
         tenant.pk,
         tenant.rate_limit_requests or settings.RATE_LIMIT_REQUESTS,
@@ -47,11 +47,13 @@ def quota(tenant: Tenant) -> Quota:
     )
 
 
-def uses(tenants: Iterable[Tenant]) -> dict[uuid.UUID, Use] | None:
-    """By tenant; None where Redis does not answer."""
-    wanted = list(tenants)
+def usages(tenants: Iterable[Tenant]) -> dict[uuid.UUID, TenantUsage] | None:
+    """Usage by tenant ID; None if Redis is unavailable."""
+    rows = list(tenants)
     try:
-        found = peek([quota(tenant) for tenant in wanted])
+        found = peek([quota(tenant) for tenant in rows])
     except LimiterUnavailable:
         return None
-    return {tenant.pk: Use(tenant, use) for tenant, use in zip(wanted, found, strict=True)}
+    return {
+        tenant.pk: TenantUsage(tenant, usage) for tenant, usage in zip(rows, found, strict=True)
+    }
