@@ -24,7 +24,7 @@ MODELS = (
 
 def create_groups(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Create groups and permissions if missing. Django creates permissions after all migrations only."""
-    Group = apps.get_model("auth", "Group")  # noqa: N806
+    Group = apps.get_model("auth", "Group")
     operators, _ = Group.objects.get_or_create(name="operator")
     auditors, _ = Group.objects.get_or_create(name="auditor")
     for app_label, model, verbose_name, actions in MODELS:
@@ -34,8 +34,8 @@ def create_groups(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 def _permission(apps: Any, app_label: str, model: str, verbose_name: str, action: str) -> Any:
-    ContentType = apps.get_model("contenttypes", "ContentType")  # noqa: N806
-    Permission = apps.get_model("auth", "Permission")  # noqa: N806
+    ContentType = apps.get_model("contenttypes", "ContentType")
+    Permission = apps.get_model("auth", "Permission")
     content_type, _ = ContentType.objects.get_or_create(app_label=app_label, model=model)
     permission, _ = Permission.objects.get_or_create(
         content_type=content_type,

@@ -7,7 +7,7 @@ from django.test import Client
 
 from executions.models import Execution
 from map_project.desk import metrics
-from map_project.desk.days import count_days, forget_days, first_open_day
+from map_project.desk.days import count_days, first_open_day, forget_days
 from map_project.desk.metrics import DAY, RANGES
 from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ExecutionFactory
