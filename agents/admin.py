@@ -1,4 +1,4 @@
-"""Agents in the admin, written by the functions that the API calls; the models that agents run on."""
+"""Agents and language models in the admin. Changes to agents go through the services of the API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,13 +24,13 @@ from agents.models import Agent, LanguageModel
 from agents.serializers import SettingsField
 from map_project.api import secrets
 from map_project.api.errors import ApiError
-from map_project.tenants.admin import TenantOwnedAdmin, TenantOwnedForm, by_api
+from map_project.tenants.admin import TenantOwnedAdmin, TenantOwnedForm, validate_as_api
 from tools.definitions import MAX_SECRET_CHARACTERS, secrets_problems
 from tools.models import Tool
 
 
-class OwnToolsWidget(AutocompleteSelectMultiple):
-    """Offers the tools of one tenant."""
+class TenantToolsWidget(AutocompleteSelectMultiple):
+    """Autocomplete with the tools of one tenant."""
 
     def __init__(self, tenant_id: object, site: AdminSite) -> None:
         super().__init__(Agent._meta.get_field("tools"), site)
@@ -40,32 +40,32 @@ class OwnToolsWidget(AutocompleteSelectMultiple):
         return f"{super().get_url()}?tenant={self._tenant_id}"
 
 
-SETTINGS = ("temperature", "max_output_tokens")
+SETTING_FIELDS = ("temperature", "max_output_tokens")
 
 
 class AgentForm(TenantOwnedForm):
-    """An agent; what it may be is what the API takes."""
+    """An agent. The validation is that of the API."""
 
     temperature = forms.FloatField(
         required=False,
         widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}),
-        help_text="From 0 to 2; empty leaves it to the model.",
+        help_text="From 0 to 2. Leave blank for the model's default.",
     )
     max_output_tokens = forms.IntegerField(
         required=False,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="Of one answer of the model; empty leaves it to the model.",
+        help_text="Maximum tokens per model response. Leave blank for the model's default.",
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         agent: Any = self.instance
-        self.initial.update({name: agent.settings.get(name) for name in SETTINGS})
+        self.initial.update({name: agent.settings.get(name) for name in SETTING_FIELDS})
 
     def clean_model(self) -> str | None:
         name: str | None = self.cleaned_data["model"]
         tenant = self.cleaned_data.get("tenant") or getattr(self.instance, "tenant", None)
-        # One that is gone meanwhile is no reason to refuse everything else.
+        # A model that was removed since must not prevent other changes.
         if name is None or tenant is None or "model" not in self.changed_data:
             return name
         try:
@@ -84,33 +84,33 @@ class AgentForm(TenantOwnedForm):
     def _setting(self, name: str) -> Any:
         value = self.cleaned_data[name]
         if value is not None:
-            by_api(SettingsField(), {name: value})
+            validate_as_api(SettingsField(), {name: value})
         return value
 
 
 class AgentWithToolsForm(AgentForm):
-    """An agent that exists, with its tools; those of other tenants are no choices."""
+    """An existing agent, with its tools. The choices are the tools of its tenant."""
 
-    uses = forms.ModelMultipleChoiceField(
+    selected_tools = forms.ModelMultipleChoiceField(
         Tool.objects.none(), required=False, label="Tools", help_text="Tools of the same tenant."
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         agent = self.instance
-        if "uses" in self.fields:
-            field: Any = self.fields["uses"]
+        if "selected_tools" in self.fields:
+            field: Any = self.fields["selected_tools"]
             field.queryset = Tool.objects.filter(tenant_id=agent.tenant_id).order_by("name")
-            field.widget = OwnToolsWidget(agent.tenant_id, admin.site)
+            field.widget = TenantToolsWidget(agent.tenant_id, admin.site)
             field.widget.choices = field.choices
             field.initial = list(Tool.objects.filter(agents=agent.pk).values_list("pk", flat=True))
 
 
 @admin.register(Agent)
 class AgentAdmin(TenantOwnedAdmin):
-    """An agent with its tools; it cannot move to another tenant.
+    """An agent with its tools. Its tenant cannot change.
 
-    A new one has no tools yet: which there are depends on its tenant, which is chosen first.
+    A new agent is created without tools, because the choices depend on its tenant.
     """
 
     list_display = (
@@ -123,7 +123,7 @@ class AgentAdmin(TenantOwnedAdmin):
         "updated_at",
     )
     search_fields = ("name", "role", "description")
-    kept_texts = ("role", "description")
+    unstripped_fields = ("role", "description")
     readonly_fields = ("id", "tool_names", "created_at", "updated_at")
 
     def get_form(
@@ -139,11 +139,11 @@ class AgentAdmin(TenantOwnedAdmin):
     def get_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
         texts = ("tenant", "name", "role", "description", "model", "max_steps")
         if obj is None:
-            return (*texts, *SETTINGS)
-        made = ("id", "created_at", "updated_at")
+            return (*texts, *SETTING_FIELDS)
+        metadata = ("id", "created_at", "updated_at")
         if self.has_change_permission(request, obj):
-            return (*texts, *SETTINGS, "uses", *made)
-        return (*texts, "settings", "tool_names", *made)
+            return (*texts, *SETTING_FIELDS, "selected_tools", *metadata)
+        return (*texts, "settings", "tool_names", *metadata)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
         agents: QuerySet[Agent] = super().get_queryset(request)
@@ -153,76 +153,74 @@ class AgentAdmin(TenantOwnedAdmin):
 
     @admin.display(description="tools", ordering="tool_count")
     def number_of_tools(self, agent: Any) -> int:
-        """How many tools it has."""
         count: int = agent.tool_count
         return count
 
     @admin.display(description="tools")
     def tool_names(self, agent: Agent) -> str:
-        """Its tools, for whoever may only look."""
+        """The agent's tools, for users who cannot change the agent."""
         return ", ".join(tool.name for tool in agent.tools_by_name()) or "-"
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change:
             super().save_model(request, obj, form, change)
             return
-        sent = {name: value for name, value in form.cleaned_data.items() if name != "tenant"}
-        fields = _with_settings(obj, sent)
-        made = services.create_agent(tenant_id=obj.tenant_id, **fields)
-        obj.pk, obj.created_at, obj.updated_at = made.pk, made.created_at, made.updated_at
+        values = {name: value for name, value in form.cleaned_data.items() if name != "tenant"}
+        fields = _merge_settings(obj, values)
+        agent = services.create_agent(tenant_id=obj.tenant_id, **fields)
+        obj.pk, obj.created_at, obj.updated_at = agent.pk, agent.created_at, agent.updated_at
 
-    def write_changes(self, obj: Any, fields: Mapping[str, Any]) -> None:
-        tools = fields.get("uses")
-        columns = _with_settings(obj, {name: fields[name] for name in fields if name != "uses"})
+    def save_changes(self, obj: Any, fields: Mapping[str, Any]) -> None:
+        values = dict(fields)
+        tools = values.pop("selected_tools", None)
+        changes = _merge_settings(obj, values)
         if tools is not None:
-            columns["tool_ids"] = [tool.pk for tool in tools]
-        services.update_agent(agent=obj, fields=columns)
+            changes["tool_ids"] = [tool.pk for tool in tools]
+        services.update_agent(agent=obj, fields=changes)
 
     def response_add(
         self, request: HttpRequest, obj: Agent, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """On to the tools, unless something else was asked for."""
-        answer = super().response_add(request, obj, post_url_continue)
-        if "_save" in request.POST and not self.has_change_permission(request, obj):
-            return answer
-        if "_save" in request.POST:
+        """After "Save", redirect to the page of the new agent, where its tools are selected."""
+        response = super().response_add(request, obj, post_url_continue)
+        if "_save" in request.POST and self.has_change_permission(request, obj):
             return HttpResponseRedirect(reverse("admin:agents_agent_change", args=(obj.pk,)))
-        return answer
+        return response
 
 
-def _with_settings(agent: Agent, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs for settings are one column, in which what is empty is left out."""
-    fields = {name: value for name, value in sent.items() if name not in SETTINGS}
-    settings_sent = {name: sent[name] for name in SETTINGS if name in sent}
-    if settings_sent:
-        found = {**agent.settings, **settings_sent}
-        fields["settings"] = {name: value for name, value in found.items() if value is not None}
+def _merge_settings(agent: Agent, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the model: the form's setting fields become the column `settings`, without blanks."""
+    fields = {name: value for name, value in values.items() if name not in SETTING_FIELDS}
+    changed = {name: values[name] for name in SETTING_FIELDS if name in values}
+    if changed:
+        merged = {**agent.settings, **changed}
+        fields["settings"] = {name: value for name, value in merged.items() if value is not None}
     return fields
 
 
 class LanguageModelForm(forms.ModelForm[LanguageModel]):
-    """A model; its credential is written and never read back."""
+    """A model. Its credential can be set and removed, but not read."""
 
     credential = forms.CharField(
         required=False,
         strip=True,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
-        help_text="Kept encrypted, and not shown again. Empty leaves it as it is.",
+        help_text="Stored encrypted and never shown again. Leave blank to keep the current credential.",
     )
-    forget_credential = forms.BooleanField(required=False, widget=UnfoldBooleanSwitchWidget())
+    remove_credential = forms.BooleanField(required=False, widget=UnfoldBooleanSwitchWidget())
 
     def clean_credential(self) -> str:
         credential: str = self.cleaned_data["credential"]
         if credential and not settings.SECRETS_KEYS:
-            raise forms.ValidationError("SECRETS_KEYS is not set: no secret can be kept.")
+            raise forms.ValidationError("SECRETS_KEYS is not set: secrets cannot be stored.")
         if credential and secrets_problems({"credential": credential}):
-            # It goes into a header.
-            told = f"Expected at most {MAX_SECRET_CHARACTERS} characters of printable ASCII."
-            raise forms.ValidationError(told)
+            # It is sent in an HTTP header.
+            message = f"Enter at most {MAX_SECRET_CHARACTERS} printable ASCII characters."
+            raise forms.ValidationError(message)
         return credential
 
     def save(self, commit: bool = True) -> LanguageModel:
-        if self.cleaned_data["forget_credential"]:
+        if self.cleaned_data["remove_credential"]:
             self.instance.credential_token = ""
         if credential := self.cleaned_data["credential"]:
             self.instance.credential_token = secrets.encrypt(credential)
@@ -231,7 +229,7 @@ class LanguageModelForm(forms.ModelForm[LanguageModel]):
 
 @admin.register(LanguageModel)
 class LanguageModelAdmin(ModelAdmin):
-    """A model name that tenants use, and what serves it; an edit holds everywhere in two seconds."""
+    """Language models. All processes apply a change within two seconds."""
 
     form = LanguageModelForm
     list_fullwidth = True
@@ -248,20 +246,22 @@ class LanguageModelAdmin(ModelAdmin):
     search_fields = ("name", "upstream_name")
     fieldsets = (
         (None, {"fields": ("name", "is_active", "provider", "upstream_name", "base_url")}),
-        ("Credential", {"fields": ("has_credential", "credential", "forget_credential")}),
-        ("Prices, USD", {"fields": (("input_price_per_million", "output_price_per_million"),)}),
-        ("Bounds", {"fields": ("timeout_seconds", "max_retries", "max_output_tokens")}),
+        ("Credential", {"fields": ("has_credential", "credential", "remove_credential")}),
+        ("Prices", {"fields": (("input_price_per_million", "output_price_per_million"),)}),
+        ("Limits", {"fields": ("timeout_seconds", "max_retries", "max_output_tokens")}),
     )
     readonly_fields = ("has_credential",)
 
     def get_fieldsets(self, request: HttpRequest, obj: LanguageModel | None = None) -> Any:
-        """For whoever may only look, without what is only written."""
+        """Without the write-only fields for users who cannot change the model."""
         if self.has_change_permission(request, obj):
             return self.fieldsets
-        told = {"fields": ("has_credential",)}
-        return [(name, told if name == "Credential" else of) for name, of in self.fieldsets]
+        read_only = {"fields": ("has_credential",)}
+        return [
+            (name, read_only if name == "Credential" else options)
+            for name, options in self.fieldsets
+        ]
 
-    @admin.display(boolean=True, description="kept")
+    @admin.display(boolean=True, description="credential set")
     def has_credential(self, model: LanguageModel) -> bool:
-        """Whether there is one."""
         return bool(model.credential_token)

@@ -1,11 +1,9 @@
 from django.apps import AppConfig
 from django.db.models.signals import post_delete, post_save
 
-from map_project.api import secrets
-
 
 class AgentsConfig(AppConfig):
-    """Agents, composed of tools."""
+    """Agents and the language models that they run on."""
 
     name = "agents"
 
@@ -15,4 +13,3 @@ class AgentsConfig(AppConfig):
 
         for signal in (post_save, post_delete):
             signal.connect(language_models.forget, LanguageModel, dispatch_uid="agents.forget")
-        secrets.keep("agents.LanguageModel", "credential_token")

@@ -1,4 +1,4 @@
-"""An agent and the tools it is composed of; the models that agents are run on."""
+"""Agents, their tools, and the language models that they run on."""
 
 from urllib.parse import urlsplit
 
@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
+from map_project.api.secrets import TokenField
 from map_project.tenants.models import TenantOwned
 from tools.models import Tool
 
@@ -23,29 +24,28 @@ class AgentQuerySet(models.QuerySet["Agent"]):
 
 
 class Agent(TenantOwned):
-    """An agent of one tenant; its name is unique there, by code point."""
+    """An agent of one tenant. Its name is unique within the tenant (compared by code point)."""
 
     name = models.CharField(max_length=100)
     role = models.CharField(max_length=100)
     description = models.CharField(max_length=1000)
-    # A name, and no foreign key: it may lead elsewhere tomorrow, or nowhere.
-    model = models.CharField(  # noqa: DJ001  "" is a name, if nobody's; null is none
+    # The name of a language model instead of a foreign key: the row can be renamed or deleted.
+    model = models.CharField(  # noqa: DJ001  null means "no default model"
         max_length=100,
         null=True,
         blank=True,
-        help_text="What it is run on where the call names no model.",
+        help_text="Default model, used when a run does not specify one.",
     )
     max_steps = models.PositiveSmallIntegerField(
         default=8,
         db_default=8,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_STEPS)],
-        help_text="How many times the model is asked in one run, at most.",
+        help_text="Maximum model calls per run.",
     )
-    # `temperature`, `max_output_tokens`; what is left out is left to the model.
+    # `temperature`, `max_output_tokens`. Omitted settings use the model's defaults.
     settings = models.JSONField(default=dict, db_default={}, blank=True)
-    # Counted up by triggers of the database (agents/migrations/0002) at every change of the agent, of
-    # its tools, and of which they are, whoever makes it: what was read at a version still holds
-    # while the version does.
+    # Incremented by database triggers (agents/migrations/0002) whenever the agent, its tools or its
+    # list of tools changes. A cached agent is current as long as its version is unchanged.
     version = models.PositiveBigIntegerField(db_default=1, editable=False)
     tools = models.ManyToManyField(Tool, through="AgentTool", related_name="agents", blank=True)
 
@@ -65,12 +65,12 @@ class Agent(TenantOwned):
         return self.name
 
     def tools_by_name(self) -> list[Tool]:
-        """Its tools, ordered by the code points of their names, whatever the database's collation."""
+        """The agent's tools, ordered by the code points of their names (no database collation)."""
         return sorted(self.tools.all(), key=lambda tool: tool.name)
 
 
 class AgentTool(models.Model):
-    """One tool of one agent. The database refuses to delete a tool that stands here."""
+    """One tool of one agent. Its foreign key prevents the deletion of a tool that is in use."""
 
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE)
     tool = models.ForeignKey(Tool, on_delete=models.PROTECT)
@@ -85,13 +85,13 @@ class AgentTool(models.Model):
 
 
 def provider_names() -> list[tuple[str, str]]:
-    """The providers of this release, as the choices of a form."""
+    """The choices for `LanguageModel.provider`: the providers in the settings."""
     return [(name, name) for name in settings.MODEL_PROVIDERS]
 
 
 def address(value: str) -> None:
-    """Raises ValidationError for what is no http or https address. Unlike Django's own, it takes any
-    name for a host: in the operator's network one may be `ollama`.
+    """Validate an http or https URL. Unlike Django's URLValidator, it accepts any host name: in an
+    internal network it can be `ollama`.
     """
     try:
         parts = urlsplit(value)
@@ -99,64 +99,74 @@ def address(value: str) -> None:
     except ValueError:
         found = None
     if not found or not value.isprintable() or " " in value:
-        raise ValidationError("An address begins with http:// or https://, and has a host.")
+        raise ValidationError("Enter a full URL, for example https://api.example.com/v1.")
 
 
 class LanguageModel(models.Model):
-    """A model name that tenants use, and what serves it: the operator's, for all tenants.
+    """A model name for all tenants, and the provider that serves it. Operators manage these rows.
 
-    Other rows hold the *name*, never a foreign key: a record of a run says what was asked for, and
-    a name may lead elsewhere tomorrow. Every process heeds a change within two seconds
+    Other tables store the name instead of a foreign key: an execution records the requested model, and
+    the row can change later. All processes apply a change within two seconds
     (`agents.language_models`).
     """
 
-    name = models.CharField(max_length=100, unique=True, help_text="What tenants call it.")
+    name = models.CharField(max_length=100, unique=True, help_text="The name that tenants use.")
     provider = models.CharField(max_length=50, choices=provider_names)
     upstream_name = models.CharField(
         max_length=200,
         blank=True,
-        help_text="What the provider calls it; empty means the name itself.",
+        help_text="Model ID at the provider. Defaults to the name above.",
     )
     base_url = models.CharField(
         max_length=500,
         blank=True,
         validators=[address],
         verbose_name="base URL",
-        help_text="Of an OpenAI-compatible API, usually ending in /v1; empty means OpenAI's own.",
+        help_text="Base URL of an OpenAI-compatible API, usually ending in /v1. "
+        "Leave blank for api.openai.com.",
     )
-    # A token of `map_project.api.secrets`, never the credential itself.
-    credential_token = models.TextField(blank=True, editable=False)
-    is_active = models.BooleanField(default=True, help_text="Off: no tenant is offered it.")
+    # The encrypted credential.
+    credential_token = TokenField(blank=True, editable=False)
+    is_active = models.BooleanField(
+        default=True, help_text="When off, tenants cannot use this model."
+    )
     input_price_per_million = models.DecimalField(
         max_digits=12,
         decimal_places=6,
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text="USD for a million tokens; empty means unknown, and so is the cost of its runs.",
+        help_text="USD per 1 million tokens. If blank, run costs are not calculated.",
     )
     output_price_per_million = models.DecimalField(
-        max_digits=12, decimal_places=6, null=True, blank=True, validators=[MinValueValidator(0)]
+        max_digits=12,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="USD per 1 million tokens. If blank, run costs are not calculated.",
     )
     timeout_seconds = models.PositiveSmallIntegerField(
         default=60,
         validators=[MinValueValidator(1), MaxValueValidator(600)],
-        help_text="Of one attempt to get an answer; a run has its own bound, RUN_TIMEOUT_SECONDS.",
+        help_text="Timeout per request to the provider. "
+        "The whole run is limited by RUN_TIMEOUT_SECONDS.",
     )
     max_retries = models.PositiveSmallIntegerField(
         default=2,
         validators=[MaxValueValidator(10)],
-        help_text="Further attempts after a lost connection, a time-out, 408, 409, 429 and 5xx.",
+        help_text="Retries after connection errors, timeouts, and HTTP 408, 409, 429 or 5xx.",
     )
     max_output_tokens = models.PositiveIntegerField(
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Of one answer; an agent may ask for fewer. Empty leaves it to the provider.",
+        help_text="Maximum tokens per response. Agents can set a lower limit. "
+        "Leave blank for the provider's default.",
     )
 
     class Meta:
-        # The order in which tenants see them.
+        # The order in which the API lists the models.
         ordering = ("pk",)
         constraints = [
             models.CheckConstraint(

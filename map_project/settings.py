@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from map_project import embedded
+from map_project.desk.theme import UNFOLD  # noqa: F401  a setting of django-unfold
 from map_project.environment import (
     env_bool,
     env_host,
@@ -104,13 +105,12 @@ MODEL_PROVIDERS = {
 }
 
 INSTALLED_APPS = [
-    # First, since its templates, and commands, come before those that it extends.
+    # Before unfold, of which it replaces templates; unfold in turn comes before the admin.
     "map_project.desk.apps.DeskConfig",
-    # Before the admin, whose templates it replaces.
-    "map_project.desk.apps.ThemeConfig",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "map_project.desk.apps.DeskAdminConfig",
-    "map_project.desk.apps.AxesConfig",
+    "axes",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -128,19 +128,21 @@ INSTALLED_APPS = [
     "ratelimit",
 ]
 
-# The first of these sees every response last: whatever is refused below still carries its id.
+# The first of these sees every response last: errors raised below it still get the request ID.
 MIDDLEWARE = [
     "map_project.api.middleware.RequestLogMiddleware",
     "map_project.api.middleware.ErrorEnvelopeMiddleware",
     "map_project.api.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "map_project.api.middleware.StaticFilesMiddleware",
-    "map_project.desk.middleware.SessionMiddleware",
-    "map_project.desk.middleware.CsrfViewMiddleware",
-    "map_project.desk.middleware.AuthenticationMiddleware",
-    "map_project.desk.middleware.MessageMiddleware",
-    "map_project.desk.middleware.XFrameOptionsMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "map_project.desk.middleware.AdminPagesMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "ratelimit.middleware.RateLimitMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "map_project.urls"
@@ -223,13 +225,13 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 
-# The desk's sessions. The API knows no cookies, and gets none to see.
+# The admin's cookies. The API uses none (`map_project.desk.middleware`).
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin"
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "map_session", "map_csrf"
 CSRF_COOKIE_HTTPONLY = True
 
-# An address that fails to sign in so often has to wait. A success forgets its failures.
+# Ten failed sign-ins lock an address for 15 minutes. A successful sign-in resets the count.
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
@@ -237,13 +239,15 @@ AUTHENTICATION_BACKENDS = [
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_LOCKOUT_CALLABLE = "map_project.desk.signin.locked_out"
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_CLIENT_IP_CALLABLE = "map_project.desk.signin.client_address"
+# `map_project.desk.staff` registers the one model that operators need.
 AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
-# In the log; what was typed as a name may have been a password.
+# Masked in the log: people type passwords into the wrong field.
 AXES_SENSITIVE_PARAMETERS = ["username"]
 
 # Behind a proxy that ends TLS: it must set X-Forwarded-Proto itself, whatever a client sent.
@@ -259,15 +263,8 @@ if HTTPS:
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
-SILENCED_SYSTEM_CHECKS = [
-    # axes' middleware would stand in the way of every API call; the sign-in page looks itself.
-    "axes.W002",
-    # Frames and forged forms are seen to, by middleware of these names in map_project.desk.
-    "security.W002",
-    "security.W003",
-    # The preload list binds a whole domain, which is not for one of its services to say.
-    "security.W021",
-]
+# The preload list binds a whole domain, which is not the decision of one service on it.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -276,48 +273,15 @@ USE_I18N = False
 FORMAT_MODULE_PATH = "map_project.desk.formats"
 
 STATIC_URL = "/static/"
-UNFOLD = {
-    "SITE_TITLE": "Mini Agent Platform",
-    "SITE_HEADER": "Mini Agent Platform",
-    "SITE_SUBHEADER": "Operator's desk",
-    "SITE_URL": "/docs",
-    "SITE_ICON": lambda _request: f"{STATIC_URL}desk/logo.svg",
-    "SITE_FAVICONS": [
-        {
-            "rel": "icon",
-            "type": "image/svg+xml",
-            "href": lambda _request: f"{STATIC_URL}desk/logo.svg",
-        }
-    ],
-    "STYLES": [lambda _request: f"{STATIC_URL}desk/desk.css"],
-    "SCRIPTS": [lambda _request: f"{STATIC_URL}desk/desk.js"],
-    "SHOW_VIEW_ON_SITE": False,
-    "BORDER_RADIUS": "7px",
-    "COLORS": {
-        "primary": {
-            "50": "#eef2ff",
-            "100": "#e0e7ff",
-            "200": "#c7d2fe",
-            "300": "#a5b4fc",
-            "400": "#818cf8",
-            "500": "#6366f1",
-            "600": "#4f46e5",
-            "700": "#4338ca",
-            "800": "#3730a3",
-            "900": "#312e81",
-            "950": "#1e1b4b",
-        }
-    },
-    "SIDEBAR": {
-        "show_search": True,
-        "command_search": True,
-        "navigation": "map_project.desk.navigation.sidebar",
-    },
-}
-# The image makes this folder and collects into it; without it (a source checkout) the files are
-# found where they are, in the packages.
+# The image creates this folder and runs collectstatic: files are compressed, and cached for a year under
+# hashed names. A source checkout has no such folder; files are then served from the packages.
 _COLLECTED = BASE_DIR / "static"
 STATIC_ROOT = _COLLECTED if _COLLECTED.is_dir() else None
+if STATIC_ROOT:
+    STORAGES = {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    }
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False
 

@@ -1,4 +1,4 @@
-"""Tools in the admin, written by the functions that the API calls."""
+"""Tools in the admin. Changes go through the same services as in the API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +13,14 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from map_project.tenants.admin import TenantOwnedAdmin, by_api
+from map_project.tenants.admin import TenantOwnedAdmin, validate_as_api
 from tools import services
 from tools.models import Tool
 from tools.serializers import ParametersField
 
 
 class SchemaField(forms.Field):
-    """A JSON Schema, its properties in the order in which they stand."""
+    """A JSON Schema. The order of its properties is preserved."""
 
     widget = UnfoldAdminTextareaWidget(attrs={"rows": 16, "spellcheck": "false"})
 
@@ -31,8 +31,8 @@ class SchemaField(forms.Field):
         try:
             schema = orjson.loads(value or "")
         except orjson.JSONDecodeError as error:
-            raise forms.ValidationError(f"This is not JSON: {error}.") from None
-        return by_api(ParametersField(), schema)
+            raise forms.ValidationError(f"Enter valid JSON: {error}.") from None
+        return validate_as_api(ParametersField(), schema)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
@@ -43,16 +43,17 @@ class SchemaField(forms.Field):
 
 @admin.register(Tool)
 class ToolAdmin(TenantOwnedAdmin):
-    """A tool; it cannot move to another tenant, whose agents may not use it.
+    """A tool. Its tenant cannot change, because agents of the tenant may use it.
 
-    How it is called is its tenant's to say, by the API: who says where a secret goes can read it.
+    Only the tenant can change the HTTP request, through the API: an operator who could change the URL
+    could send the tenant's secrets to any host.
     """
 
     list_display = ("name", "tenant", "kind", "description", "created_at", "updated_at")
     search_fields = ("name", "description")
     list_filter = (*TenantOwnedAdmin.list_filter, ("kind", ChoicesDropdownFilter))
     readonly_fields = (
-        *("kind", "schema", "called_by", "secret_names"),
+        *("kind", "schema", "http_config", "secret_names"),
         *TenantOwnedAdmin.readonly_fields,
     )
 
@@ -61,33 +62,33 @@ class ToolAdmin(TenantOwnedAdmin):
         if obj is None:
             return texts
         schema = "parameters" if self.has_change_permission(request, obj) else "schema"
-        called = ("called_by", "secret_names") if obj.config is not None else ()
-        return (*texts, "kind", schema, *called, *TenantOwnedAdmin.readonly_fields)
+        http = ("http_config", "secret_names") if obj.config is not None else ()
+        return (*texts, "kind", schema, *http, *TenantOwnedAdmin.readonly_fields)
 
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **options: Any
     ) -> Any:
         if db_field.name == "parameters":
-            return SchemaField(help_text="The JSON Schema of its arguments, draft 2020-12.")
+            return SchemaField(help_text="JSON Schema of the tool's arguments.")
         return super().formfield_for_dbfield(db_field, request, **options)
 
-    def write_changes(self, obj: Any, fields: Mapping[str, Any]) -> None:
+    def save_changes(self, obj: Any, fields: Mapping[str, Any]) -> None:
         services.update_tool(tool=obj, fields=fields)
 
     @admin.display(description="parameters")
     def schema(self, tool: Tool) -> SafeString:
-        """For whoever may only look."""
-        return _shown(tool.parameters)
+        """The parameters, for users who cannot change the tool."""
+        return _preformatted(tool.parameters)
 
     @admin.display(description="HTTP")
-    def called_by(self, tool: Tool) -> SafeString:
-        """What its kind knows of the call; secrets stand there by their names."""
-        return _shown(tool.config)
+    def http_config(self, tool: Tool) -> SafeString:
+        """The HTTP request. It contains the names of secrets, not their values."""
+        return _preformatted(tool.config)
 
 
 def _indented(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
 
 
-def _shown(value: Any) -> SafeString:
+def _preformatted(value: Any) -> SafeString:
     return format_html('<pre class="desk-json">{}</pre>', _indented(value))

@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from map_project.api.secrets import TokenField
 from map_project.tenants.models import TenantOwned
 
 
@@ -49,7 +50,7 @@ class Tool(TenantOwned):
     # What its kind wants to know; in the API it bears the kind's name. None where it is declared.
     config = OrderedJSONField(null=True, blank=True, default=None)
     # A token of `map_project.api.secrets` that holds an object, names and values; "" for none.
-    secrets_token = models.TextField(blank=True, default="", db_default="", editable=False)
+    secrets_token = TokenField(blank=True, default="", db_default="", editable=False)
     # Their names, ordered.
     secret_names = ArrayField(
         models.CharField(max_length=64), blank=True, default=list, db_default=[], editable=False

@@ -5,14 +5,12 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
 from typing import Any
 
 import structlog
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
-from whitenoise.middleware import WhiteNoiseMiddleware
 
 from map_project.api import request_id
 from map_project.api.errors import (
@@ -153,26 +151,3 @@ def _read(stream: Any, size: int) -> bytes:
     except Exception as error:
         # gunicorn's exceptions for broken chunks and lost connections have no common base class.
         raise UnreadableBody from error
-
-
-class StaticFilesMiddleware(WhiteNoiseMiddleware):
-    """WhiteNoise, which looks for the files once the first of them is asked for: a start need not wait
-    for some hundred of them.
-    """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self._lock = Lock()
-        self._is_filled = False
-        super().__init__(get_response)
-
-    def __call__(self, request: HttpRequest) -> Any:
-        if not request.path_info.startswith(self.static_prefix):
-            return self.get_response(request)
-        with self._lock:
-            if self.use_finders and not self._is_filled:
-                super().add_files_from_finders()
-                self._is_filled = True
-        return super().__call__(request)
-
-    def add_files_from_finders(self) -> None:
-        """Not yet."""

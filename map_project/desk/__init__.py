@@ -1,1 +1,1 @@
-"""The operator's desk: the admin site, its dashboard, what gathers from everywhere; imported by nobody."""
+"""The admin site: dashboard, reports, tenants, API keys and staff users. No other app imports it."""

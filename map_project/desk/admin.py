@@ -1,3 +1,3 @@
-"""What `admin.autodiscover` looks for."""
+"""Import the modules that register the admin's pages."""
 
-from map_project.desk import staff, tenants  # noqa: F401  each registers its own
+from map_project.desk import api_keys, staff, tenants  # noqa: F401

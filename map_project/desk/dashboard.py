@@ -1,7 +1,7 @@
-"""The dashboard: who is running what, who is near the limit, what failed."""
+"""The dashboard: runs, failures, latency, and tenants close to their rate limit."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.admin import duration, tone
+from executions.display import duration, tone
 from executions.models import Execution
 from map_project.desk import metrics, quotas
 from map_project.desk.metrics import DAY, RANGES, Counts, Range
@@ -20,68 +20,72 @@ from map_project.tenants.models import MAX_WINDOW_SECONDS, Tenant
 
 logger = logging.getLogger("map.desk")
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 DEFAULT_RANGE = "24h"
 TENANTS_SHOWN = 7
 RUNS_SHOWN = 6
-TIMED_OUT = "57014"  # SQLSTATE
+FAILURES_SHOWN = 6
+# SQLSTATE query_canceled: the statement timeout.
+_QUERY_CANCELED = "57014"
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """What the dashboard's template shows. A panel whose statement took too long says so."""
-    wanted = RANGES.get(request.GET.get("range", ""), RANGES[DEFAULT_RANGE])
+    """The template context. A panel whose query timed out is None, and its place says so."""
+    selected = RANGES.get(request.GET.get("range", ""), RANGES[DEFAULT_RANGE])
     now = timezone.now()
-    counted = in_time(lambda: metrics.counts(wanted, now))
-    series = wanted if wanted.width < DAY.width else DAY
-    latency = in_time(lambda: metrics.latencies(now))
-    drawn = in_time(lambda: metrics.latency_series(series, now))
-    charts = {
-        "runs": runs_chart(counted, wanted, now) if counted else None,
-        "tenants": tenants_chart(counted, wanted) if counted else None,
-        "failures": failures_chart(counted, wanted) if counted else None,
-        "latency": latency_chart(drawn, series, now) if drawn else None,
-    }
+    counts = none_on_timeout(lambda: metrics.counts(selected, now))
+    latencies = none_on_timeout(lambda: metrics.latencies(now)) or ()
+    latency_range = selected if selected.width < DAY.width else DAY
+    series = none_on_timeout(lambda: metrics.latency_series(latency_range, now))
+    charts: dict[str, Any] = {}
+    if counts:
+        charts["runs"] = runs_chart(counts, selected, now)
+        charts["tenants"] = tenants_chart(counts)
+        charts["failures"] = failures_chart(counts)
+    if series:
+        charts["latency"] = latency_chart(series, latency_range, now)
     return {
         "title": "Dashboard",
         "ranges": RANGES.values(),
-        "range": wanted,
+        "range": selected,
         "now": now,
-        "counts": counted,
-        "tiles": tiles(counted, wanted) if counted else [],
-        "charts": {name: chart for name, chart in charts.items() if chart},
+        "counts": counts,
+        "tiles": tiles(counts, selected) if counts else [],
+        "charts": charts,
         "latency": [
-            (label, *spelled(of)) for label, of in zip(("1 h", "24 h"), latency or (), strict=False)
+            (label, *format_latency(latency))
+            for label, latency in zip(("1 h", "24 h"), latencies, strict=False)
         ],
-        "latency_range": series,
-        "quotas": in_time(lambda: near_their_limit(now)),
-        "latest": in_time(latest_runs),
+        "latency_range": latency_range,
+        "quotas": none_on_timeout(lambda: near_their_limit(now)),
+        "latest": none_on_timeout(latest_runs),
     }
 
 
-def in_time(panel: Callable[[], Found]) -> Found | None:
-    """What the panel shows; None where the database took longer than a statement may."""
+def none_on_timeout(query: Callable[[], Result]) -> Result | None:
+    """The result of the query; None if it exceeded the statement timeout."""
     try:
-        return panel()
+        return query()
     except DatabaseError as error:
-        if getattr(error.__cause__, "sqlstate", None) != TIMED_OUT:
+        if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
             raise
-        logger.warning("a panel of the dashboard took too long")
+        logger.warning("a query of the dashboard exceeded the statement timeout")
         return None
 
 
-def tiles(counted: Counts, wanted: Range) -> list[dict[str, Any]]:
-    """The numbers on top, and where they lead."""
-    total = counted.total
-    succeeded = counted.by_status.get("succeeded", 0)
-    failed = counted.by_status.get("failed", 0)
+def tiles(counts: Counts, selected: Range) -> list[dict[str, Any]]:
+    """The numbers at the top, with their links."""
+    total = counts.total
+    succeeded = counts.by_status.get("succeeded", 0)
+    failed = counts.by_status.get("failed", 0)
     share = f"{100 * succeeded / total:.1f} %" if total else "-"
     return [
         {
             "label": "Runs",
             "value": f"{total:,}",
             "icon": "bolt",
-            "url": history_url(period=wanted.name),
+            "url": history_url(period=selected.name),
         },
         {"label": "Succeeded", "value": share, "icon": "check_circle", "tone": "good"},
         {
@@ -89,11 +93,11 @@ def tiles(counted: Counts, wanted: Range) -> list[dict[str, Any]]:
             "value": f"{failed:,}",
             "icon": "error",
             "tone": "bad" if failed else "good",
-            "url": history_url(period=wanted.name, status__exact="failed"),
+            "url": history_url(period=selected.name, status__exact="failed"),
         },
         {
             "label": "Active tenants",
-            "value": f"{len(counted.by_tenant):,}",
+            "value": f"{len(counts.by_tenant):,}",
             "icon": "apartment",
             "url": reverse("admin:tenants_tenant_changelist"),
         },
@@ -101,30 +105,30 @@ def tiles(counted: Counts, wanted: Range) -> list[dict[str, Any]]:
 
 
 def history_url(**parameters: object) -> str:
-    """The history, filtered."""
+    """The URL of the history with these filters."""
     return f"{reverse('admin:executions_execution_changelist')}?{urlencode(parameters)}"
 
 
-def runs_chart(counted: Counts, wanted: Range, now: datetime) -> dict[str, Any]:
+def runs_chart(counts: Counts, selected: Range, now: datetime) -> dict[str, Any]:
     """Runs by time, stacked by status."""
-    times = wanted.times(now)
+    times = selected.times(now)
     return {
         "labels": [time.isoformat() for time in times],
-        "width": wanted.width.total_seconds(),
+        "width": selected.width.total_seconds(),
         "series": [
             {
                 "label": status,
                 "tone": tone(status),
-                "values": [counted.by_bucket.get((time, status), 0) for time in times],
+                "values": [counts.by_bucket.get((time, status), 0) for time in times],
             }
-            for status in counted.by_status
+            for status in counts.by_status
         ],
     }
 
 
-def tenants_chart(counted: Counts, wanted: Range) -> dict[str, Any]:
-    """The busiest tenants, stacked by status; each leads to its page."""
-    busiest = counted.busiest(TENANTS_SHOWN)
+def tenants_chart(counts: Counts) -> dict[str, Any]:
+    """The tenants with the most runs, stacked by status, with links to their pages."""
+    busiest = counts.busiest(TENANTS_SHOWN)
     names = Tenant.objects.in_bulk([tenant_id for tenant_id, _ in busiest])
     return {
         "labels": [str(names.get(tenant_id, tenant_id)) for tenant_id, _ in busiest],
@@ -135,54 +139,56 @@ def tenants_chart(counted: Counts, wanted: Range) -> dict[str, Any]:
                 "tone": tone(status),
                 "values": [by_status.get(status, 0) for _, by_status in busiest],
             }
-            for status in counted.by_status
+            for status in counts.by_status
         ],
     }
 
 
-def failures_chart(counted: Counts, wanted: Range) -> dict[str, Any]:
+def failures_chart(counts: Counts) -> dict[str, Any]:
     """Error codes, the most frequent first."""
-    failures = counted.failures()[:6]
+    failures = counts.failures()[:FAILURES_SHOWN]
     return {"labels": [code for code, _ in failures], "values": [runs for _, runs in failures]}
 
 
-def spelled(latency: metrics.Latency) -> tuple[str, str]:
-    """Both in words."""
+def format_latency(latency: metrics.Latency) -> tuple[str, str]:
+    """p50 and p95 in readable units."""
     p50, p95 = ("-" if ms is None else duration(ms) for ms in (latency.p50, latency.p95))
     return p50, p95
 
 
-def latency_chart(found: Any, wanted: Range, now: datetime) -> dict[str, Any]:
+def latency_chart(
+    series: Mapping[datetime, metrics.Latency], selected: Range, now: datetime
+) -> dict[str, Any]:
     """p50 and p95 by time."""
-    times = wanted.times(now)
-    none = metrics.Latency(None, None)
+    times = selected.times(now)
+    no_runs = metrics.Latency(None, None)
     return {
         "labels": [time.isoformat() for time in times],
-        "width": wanted.width.total_seconds(),
-        "p50": [found.get(time, none).p50 for time in times],
-        "p95": [found.get(time, none).p95 for time in times],
+        "width": selected.width.total_seconds(),
+        "p50": [series.get(time, no_runs).p50 for time in times],
+        "p95": [series.get(time, no_runs).p95 for time in times],
     }
 
 
 def near_their_limit(now: datetime) -> dict[str, Any]:
-    """The use of their quotas by the tenants that are busy now, the nearest to the limit first."""
+    """The quota usage of the busiest tenants, closest to the limit first."""
     since = now - timedelta(seconds=MAX_WINDOW_SECONDS)
     tenants = Tenant.objects.filter(pk__in=metrics.busy_since(since, 3 * TENANTS_SHOWN))
-    found = quotas.uses(tenants)
-    if found is None:
-        return {"lost": True}
+    usages = quotas.usages(tenants)
+    if usages is None:
+        return {"redis_unavailable": True}
     ordered = sorted(
-        found.values(), key=lambda use: (-use.usage.used / use.usage.limit, use.tenant.name)
+        usages.values(), key=lambda item: (-item.usage.used / item.usage.limit, item.tenant.name)
     )
-    return {"uses": ordered[:TENANTS_SHOWN]}
+    return {"usages": ordered[:TENANTS_SHOWN]}
 
 
 def latest_runs() -> list[dict[str, Any]]:
-    """The last runs of all."""
-    # By the index `execution_by_time`, which has to be asked for.
+    """The latest runs of all tenants."""
+    # This condition always holds. It selects the partial index `execution_by_time`.
     runs = Execution.objects.filter(latency_ms__gte=0)
     runs = runs.select_related("tenant").defer("prompt", "response")
     runs = runs.annotate(prompt_start=Left("prompt", 140))[:RUNS_SHOWN]
     return [
-        {"run": run, "tone": tone(run.status), "took": duration(run.latency_ms)} for run in runs
+        {"run": run, "tone": tone(run.status), "latency": duration(run.latency_ms)} for run in runs
     ]

@@ -1,4 +1,4 @@
-"""Counting the days that are over, once each."""
+"""Count the runs of each past day once, instead of at every view of the dashboard."""
 
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -7,8 +7,8 @@ from django.db import connection, transaction
 
 from map_project.desk.models import CountedDay, RunsOfDay
 
-# A run may end, and its status change, long after it began: only then is its day over.
-OVER_AFTER = timedelta(days=2)
+# A run that started late in a day can end, and change its status, on a later one.
+_SETTLED_AFTER = timedelta(days=2)
 _BUDGET_SECONDS = 1.0
 
 _COUNT = """
@@ -20,20 +20,20 @@ GROUP BY tenant_id, status, error_code
 """
 
 
-def over_until(now: datetime) -> date:
-    """The first day that is not over yet."""
-    return (now - OVER_AFTER).date()
+def first_open_day(now: datetime) -> date:
+    """The first day whose runs can still change."""
+    return (now - _SETTLED_AFTER).date()
 
 
 def count_days(first: date, until: date, *, budget_seconds: float = _BUDGET_SECONDS) -> bool:
-    """Counts what is not counted yet of the days from `first` to before `until`, a statement a day.
+    """Count the days from `first` up to `until` (exclusive) that are not counted yet.
 
-    Whether all of them are counted: what exceeds the budget is left for the next look.
+    Returns False if the time budget ended before all were counted; the next call continues.
     """
     deadline = time.monotonic() + budget_seconds
-    wanted = [first + timedelta(days=n) for n in range((until - first).days)]
-    counted = set(CountedDay.objects.filter(day__in=wanted).values_list("day", flat=True))
-    for day in wanted:
+    days = [first + timedelta(days=n) for n in range((until - first).days)]
+    counted = set(CountedDay.objects.filter(day__in=days).values_list("day", flat=True))
+    for day in days:
         if day not in counted:
             if time.monotonic() > deadline:
                 return False
@@ -42,7 +42,7 @@ def count_days(first: date, until: date, *, budget_seconds: float = _BUDGET_SECO
 
 
 def forget_days() -> None:
-    """Has all days counted anew: for whoever writes executions into the past."""
+    """Discard all counts. Call it after inserting executions with past timestamps."""
     with transaction.atomic():
         CountedDay.objects.all().delete()
         RunsOfDay.objects.all().delete()
@@ -51,7 +51,7 @@ def forget_days() -> None:
 def _count(day: date) -> None:
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
     with transaction.atomic(), connection.cursor() as cursor:
-        # Who counts at the same moment waits here, and finds it done.
+        # A concurrent counter of the same day waits here, then inserts nothing.
         cursor.execute("INSERT INTO desk_countedday VALUES (%s) ON CONFLICT DO NOTHING", [day])
         if cursor.rowcount:
             cursor.execute(_COUNT, [day, begin, begin + timedelta(days=1)])

@@ -1,4 +1,4 @@
-"""The forms of what is done to keys."""
+"""Forms to issue and to rotate API keys."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from unfold.widgets import (
 MAX_DAYS = 36_500
 
 GRACES = (
-    (0, "None: the old key ends now"),
+    (0, "Expire the old key immediately"),
     (3600, "1 hour"),
     (24 * 3600, "24 hours"),
     (7 * 24 * 3600, "7 days"),
@@ -21,30 +21,30 @@ GRACES = (
 
 
 class IssueForm(forms.Form):
-    """A new key."""
+    """Name and lifetime of a new key."""
 
     name = forms.CharField(
         max_length=100,
         required=False,
-        help_text="What the key is for, such as: production.",
+        help_text='For example "production".',
         widget=UnfoldAdminTextInputWidget(),
     )
     expires_in_days = forms.IntegerField(
         min_value=1,
         max_value=MAX_DAYS,
         required=False,
-        help_text="Empty: it does not expire.",
+        help_text="Leave blank for no expiry.",
         widget=UnfoldAdminIntegerFieldWidget(),
     )
 
     def expires_in(self) -> timedelta | None:
-        """How long the key is to live."""
+        """The lifetime of the key; None if it does not expire."""
         days: int | None = self.cleaned_data["expires_in_days"]
         return timedelta(days=days) if days else None
 
 
 class RotateForm(forms.Form):
-    """A new key in the place of another."""
+    """How long the old key stays valid after a rotation."""
 
     grace = forms.TypedChoiceField(
         coerce=int,

@@ -1,7 +1,8 @@
-"""The dashboard's numbers, each from an index (`execution_by_time`) or from the days counted before.
+"""The dashboard's numbers, from the index `execution_by_time` and the counts of past days.
 
-Statuses and error codes are what the rows say; no list of them is kept here. PostgreSQL binds the
-parameters itself, so a grouping names its columns by their place.
+Statuses and error codes come from the rows; there is no list of them here. Parameters are bound by the
+server, so GROUP BY refers to columns by position. The condition `latency_ms >= 0` always holds; it
+selects the partial index.
 """
 
 import uuid
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from map_project.desk.days import count_days, over_until
+from map_project.desk.days import count_days, first_open_day
 from map_project.postgresql.compiled import dictionaries
 
 ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
@@ -19,7 +20,7 @@ ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A stretch of time up to now, drawn in `buckets` of `width` each."""
+    """A time range up to now, divided into `buckets` of `width` each."""
 
     name: str
     label: str
@@ -27,12 +28,12 @@ class Range:
     buckets: int
 
     def begin(self, now: datetime) -> datetime:
-        """The begin of the first bucket; the last one holds `now`."""
+        """The start of the first bucket. The last bucket contains `now`."""
         last = now - (now - ORIGIN) % self.width
         return last - self.width * (self.buckets - 1)
 
     def times(self, now: datetime) -> list[datetime]:
-        """Where each bucket begins."""
+        """The start of each bucket."""
         return [self.begin(now) + self.width * n for n in range(self.buckets)]
 
 
@@ -50,12 +51,12 @@ DAY = RANGES["24h"]
 
 @dataclass
 class Counts:
-    """Runs, counted in every way that the dashboard shows."""
+    """The number of runs by time, tenant, status and error code."""
 
     by_bucket: dict[tuple[datetime, str], int] = field(default_factory=dict)
     by_tenant: dict[uuid.UUID, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
     by_code: dict[tuple[str, str], int] = field(default_factory=dict)
-    # False while days of the range are still to be counted.
+    # False if some past days are not counted yet.
     complete: bool = True
 
     @cached_property
@@ -68,16 +69,16 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """All runs."""
+        """The number of runs."""
         return sum(self.by_status.values())
 
     def busiest(self, number: int) -> list[tuple[uuid.UUID, dict[str, int]]]:
-        """The tenants with most runs, and their runs by status."""
+        """The tenants with the most runs, and their runs by status."""
         ordered = sorted(self.by_tenant.items(), key=lambda item: -sum(item[1].values()))
         return ordered[:number]
 
     def failures(self) -> list[tuple[str, int]]:
-        """Error codes (or the status, where there is none) of runs that have one, and how many."""
+        """Error codes (or the status, if a run has none), the most frequent first."""
         sums: dict[str, int] = defaultdict(int)
         for (status, code), runs in self.by_code.items():
             if code or status not in {"succeeded", "running"}:
@@ -87,7 +88,7 @@ class Counts:
 
 _LIVE = """
 SELECT date_bin(%s, created_at, %s) AS bucket, tenant_id, status, error_code, count(*) AS runs
-FROM executions_execution WHERE latency_ms >= 0 AND created_at >= %s {only} GROUP BY 1, 2, 3, 4
+FROM executions_execution WHERE latency_ms >= 0 AND created_at >= %s {tenant} GROUP BY 1, 2, 3, 4
 """
 _DAYS = """
 SELECT day::timestamp AT TIME ZONE 'UTC' AS bucket, tenant_id, status, error_code, runs
@@ -101,45 +102,48 @@ FROM counted GROUP BY GROUPING SETS ((bucket, status), (tenant_id, status), (sta
 _BY_BUCKET, _BY_TENANT = 0b01, 0b10
 
 
-def counts(wanted: Range, now: datetime, *, tenant_id: uuid.UUID | None = None) -> Counts:
-    """Runs in the range, of all tenants or of one. One statement, and where days are drawn, one more
-    for each that is over and was not counted before.
+def counts(selected: Range, now: datetime, *, tenant_id: uuid.UUID | None = None) -> Counts:
+    """The runs in the range, of all tenants or of one.
+
+    Ranges in whole days read past days from `RunsOfDay`, and count those that are missing first.
     """
-    begin, until = wanted.begin(now), over_until(now)
-    if wanted.width < timedelta(days=1) or tenant_id:
-        return _counts(*_live(wanted, begin, tenant_id))
-    complete = count_days(begin.date(), until)
-    live, values = _live(wanted, datetime(until.year, until.month, until.day, tzinfo=UTC), None)
-    found = _counts(_DAYS + live, [begin.date(), until, *values])
-    found.complete = complete
-    return found
+    begin = selected.begin(now)
+    if selected.width < timedelta(days=1) or tenant_id:
+        return _counts(*_live(selected, begin, tenant_id))
+    open_day = first_open_day(now)
+    complete = count_days(begin.date(), open_day)
+    live_since = datetime(open_day.year, open_day.month, open_day.day, tzinfo=UTC)
+    live, parameters = _live(selected, live_since, None)
+    result = _counts(_DAYS + live, [begin.date(), open_day, *parameters])
+    result.complete = complete
+    return result
 
 
-def _live(wanted: Range, since: datetime, tenant_id: uuid.UUID | None) -> tuple[str, list[object]]:
-    only = "AND tenant_id = %s" if tenant_id else ""
-    return _LIVE.format(only=only), [
-        wanted.width,
-        ORIGIN,
-        since,
-        *([tenant_id] if tenant_id else []),
-    ]
+def _live(
+    selected: Range, since: datetime, tenant_id: uuid.UUID | None
+) -> tuple[str, list[object]]:
+    """SQL and parameters of a query that counts the executions themselves."""
+    parameters = [selected.width, ORIGIN, since]
+    if tenant_id is None:
+        return _LIVE.format(tenant=""), parameters
+    return _LIVE.format(tenant="AND tenant_id = %s"), [*parameters, tenant_id]
 
 
-def _counts(counted: str, values: Sequence[object]) -> Counts:
-    found = Counts()
-    for row in dictionaries(_COUNTS.format(counted=counted), values):
+def _counts(counted: str, parameters: Sequence[object]) -> Counts:
+    result = Counts()
+    for row in dictionaries(_COUNTS.format(counted=counted), parameters):
         if row["kind"] == _BY_BUCKET:
-            found.by_bucket[row["bucket"], row["status"]] = row["runs"]
+            result.by_bucket[row["bucket"], row["status"]] = row["runs"]
         elif row["kind"] == _BY_TENANT:
-            found.by_tenant[row["tenant_id"]][row["status"]] = row["runs"]
+            result.by_tenant[row["tenant_id"]][row["status"]] = row["runs"]
         else:
-            found.by_code[row["status"], row["error_code"]] = row["runs"]
-    return found
+            result.by_code[row["status"], row["error_code"]] = row["runs"]
+    return result
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds within which half, and 95 of 100, of the runs were over; None without runs."""
+    """Median and 95th percentile in milliseconds; None without runs."""
 
     p50: float | None
     p95: float | None
@@ -150,56 +154,55 @@ SELECT
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY latency_ms)
         FILTER (WHERE latency_ms >= 0 AND created_at >= %s) AS hour,
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY latency_ms) AS day
-FROM executions_execution WHERE latency_ms >= 0 AND created_at >= %s AND status <> 'running' {only}
+FROM executions_execution WHERE latency_ms >= 0 AND created_at >= %s AND status <> 'running' {tenant}
 """
 _LATENCY_SERIES = """
 SELECT
     date_bin(%s, created_at, %s) AS bucket,
-    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY latency_ms) AS found
+    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY latency_ms) AS percentiles
 FROM executions_execution WHERE latency_ms >= 0 AND created_at >= %s AND status <> 'running' GROUP BY 1
 """
 
 
 def latencies(now: datetime, *, tenant_id: uuid.UUID | None = None) -> tuple[Latency, Latency]:
-    """Of the last hour, and of the last 24."""
-    only = "AND tenant_id = %s" if tenant_id else ""
-    values = [
-        now - timedelta(hours=1),
-        now - timedelta(hours=24),
-        *([tenant_id] if tenant_id else []),
-    ]
-    (row,) = dictionaries(_LATENCIES.format(only=only), values)
+    """The latency of the last hour, and of the last 24 hours."""
+    parameters: list[object] = [now - timedelta(hours=1), now - timedelta(hours=24)]
+    tenant = ""
+    if tenant_id:
+        tenant = "AND tenant_id = %s"
+        parameters.append(tenant_id)
+    (row,) = dictionaries(_LATENCIES.format(tenant=tenant), parameters)
     return _latency(row["hour"]), _latency(row["day"])
 
 
-def latency_series(wanted: Range, now: datetime) -> Mapping[datetime, Latency]:
-    """By bucket, those without runs left out."""
-    rows = dictionaries(_LATENCY_SERIES, [wanted.width, ORIGIN, wanted.begin(now)])
-    return {row["bucket"]: _latency(row["found"]) for row in rows}
+def latency_series(selected: Range, now: datetime) -> Mapping[datetime, Latency]:
+    """The latency by bucket, without the buckets that have no runs."""
+    rows = dictionaries(_LATENCY_SERIES, [selected.width, ORIGIN, selected.begin(now)])
+    return {row["bucket"]: _latency(row["percentiles"]) for row in rows}
 
 
-def _latency(found: Sequence[float] | None) -> Latency:
-    return Latency(*found) if found else Latency(None, None)
+def _latency(percentiles: Sequence[float] | None) -> Latency:
+    return Latency(*percentiles) if percentiles else Latency(None, None)
 
 
-_LATELY = """
+_BUSY_SINCE = """
 SELECT tenant_id, count(*) AS runs FROM executions_execution
 WHERE latency_ms >= 0 AND created_at >= %s GROUP BY tenant_id ORDER BY runs DESC LIMIT %s
 """
 
 
 def busy_since(since: datetime, number: int) -> list[uuid.UUID]:
-    """The tenants with most runs since then."""
-    return [row["tenant_id"] for row in dictionaries(_LATELY, [since, number])]
+    """The tenants with the most runs since then."""
+    return [row["tenant_id"] for row in dictionaries(_BUSY_SINCE, [since, number])]
 
 
-_BY_TENANT_SINCE = """
+_RUNS_SINCE = """
 SELECT tenant_id, count(*) AS runs FROM executions_execution
 WHERE latency_ms >= 0 AND created_at >= %s AND tenant_id = ANY (%s) GROUP BY tenant_id
 """
 
 
 def runs_since(since: datetime, tenant_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
-    """How many runs each of these tenants made since then."""
-    rows = dictionaries(_BY_TENANT_SINCE, [since, list(tenant_ids)])
+    """The number of runs of each of these tenants since then."""
+    rows = dictionaries(_RUNS_SINCE, [since, list(tenant_ids)])
     return {row["tenant_id"]: row["runs"] for row in rows}

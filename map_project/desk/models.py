@@ -1,10 +1,10 @@
-"""What the desk remembers of days that are over."""
+"""Counts of past days, for the dashboard."""
 
 from django.db import models
 
 
 class CountedDay(models.Model):
-    """A day (UTC) whose runs stand in `RunsOfDay`."""
+    """A day (UTC) whose runs are counted in `RunsOfDay`."""
 
     day = models.DateField(primary_key=True)
 
@@ -13,10 +13,10 @@ class CountedDay(models.Model):
 
 
 class RunsOfDay(models.Model):
-    """How many runs of a tenant ended one way on one day.
+    """The number of a tenant's runs on one day with one status and error code.
 
-    Counting a month's executions anew at every look at the dashboard costs 200 ms a million, and
-    grows; days that are over do not change, so they are counted once.
+    Counting a month of executions costs 200 ms per million. Past days do not change, so they are
+    counted once.
     """
 
     day = models.DateField()

@@ -1,4 +1,4 @@
-"""The sidebar: what may be opened, and nothing else."""
+"""The sidebar: links to the pages that the user may view."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ _GROUPS = (
         "Platform",
         (
             (
-                "Models",
+                "Language models",
                 "network_intelligence",
                 "admin:agents_languagemodel_changelist",
                 "agents.view_languagemodel",
@@ -41,16 +41,16 @@ _GROUPS = (
     (
         "Staff",
         (
-            ("Accounts", "person", "admin:auth_user_changelist", "auth.view_user"),
+            ("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
             ("Groups", "group", "admin:auth_group_changelist", "auth.view_group"),
             (
-                "Change log",
+                "Log entries",
                 "receipt_long",
                 "admin:admin_logentry_changelist",
                 "admin.view_logentry",
             ),
             (
-                "Sign-in failures",
+                "Access attempts",
                 "lock",
                 "admin:axes_accessattempt_changelist",
                 "axes.view_accessattempt",
@@ -61,7 +61,7 @@ _GROUPS = (
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """Unfold's groups of links."""
+    """Groups of links, in the format of `UNFOLD["SIDEBAR"]["navigation"]`."""
     return [
         {
             "title": title,

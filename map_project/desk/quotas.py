@@ -1,4 +1,4 @@
-"""The current usage of the tenants' quotas."""
+"""The current usage of quotas. Reading it is one Redis round trip and consumes nothing."""
 
 import uuid
 from collections.abc import Iterable
@@ -7,39 +7,39 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from map_project.tenants.models import Tenant
-from ratelimit.limiter import LimiterUnavailable, Quota, Usage, default_limiter
+from ratelimit.limiter import LimiterUnavailable, Quota, Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """A tenant and the usage of its quota."""
+class TenantUsage:
+    """A tenant and its quota usage."""
 
     tenant: Tenant
     usage: Usage
 
     @property
     def percent(self) -> int:
-        """Percentage of the quota in use; over 100 for a while after the quota was lowered."""
+        """Percent of the quota; over 100 after the quota was lowered."""
         return round(100 * self.usage.used / self.usage.limit)
 
     @property
     def bar(self) -> int:
-        """The percentage for a progress bar, at most 100."""
+        """Width of the bar in percent."""
         return min(self.percent, 100)
 
     @property
     def tone(self) -> str:
-        """The style of the progress bar."""
+        """Color class: how close the tenant is to the limit."""
         return "bad" if self.percent >= 100 else "warn" if self.percent >= 80 else "good"
 
     @property
-    def free_in_seconds(self) -> int:
-        """Whole seconds until the oldest unit is free."""
+    def next_slot_seconds(self) -> int:
+        """Seconds until the oldest request leaves the window."""
         return -(-self.usage.next_free_us // 1_000_000)
 
 
 def quota(tenant: Tenant) -> Quota:
-    """Return the tenant's quota: its own, or the default from the settings."""
+    """The tenant's own quota, or the default from the settings."""
     return Quota(
         tenant.pk,
         tenant.rate_limit_requests or settings.RATE_LIMIT_REQUESTS,
@@ -47,11 +47,13 @@ def quota(tenant: Tenant) -> Quota:
     )
 
 
-def uses(tenants: Iterable[Tenant]) -> dict[uuid.UUID, Use] | None:
-    """Return the usage by tenant id, or None if Redis is unavailable."""
-    tenants = list(tenants)
+def usages(tenants: Iterable[Tenant]) -> dict[uuid.UUID, TenantUsage] | None:
+    """Usage by tenant ID; None if Redis is unavailable."""
+    rows = list(tenants)
     try:
-        usages = default_limiter().peek([quota(tenant) for tenant in tenants])
+        found = default_limiter().peek([quota(tenant) for tenant in rows])
     except LimiterUnavailable:
         return None
-    return {tenant.pk: Use(tenant, usage) for tenant, usage in zip(tenants, usages, strict=True)}
+    return {
+        tenant.pk: TenantUsage(tenant, usage) for tenant, usage in zip(rows, found, strict=True)
+    }

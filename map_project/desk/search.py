@@ -1,4 +1,4 @@
-"""Finding anything by what an operator has at hand: a name, an id, a key's prefix, a request id."""
+"""The admin's search by name, ID or key prefix."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,11 +13,11 @@ from map_project.api.fields import parse_uuid
 from map_project.tenants.models import ApiKey, Tenant
 from tools.models import Tool
 
-EACH = 5
+MAX_RESULTS_PER_KIND = 5
 
 
-def found(request: HttpRequest, text: str) -> list[dict[str, str]]:
-    """What the text names, of what the person may see. Every look-up is by an index, or bounded."""
+def search_results(request: HttpRequest, text: str) -> list[dict[str, str]]:
+    """The rows that match the text and that the user may view."""
     text = text.strip()
     if not text or "\0" in text:
         return []
@@ -30,16 +30,16 @@ def found(request: HttpRequest, text: str) -> list[dict[str, str]]:
             ),
             "icon": icon,
         }
-        for kind, icon, rows in _look_ups(text)
+        for kind, icon, rows in _lookups(text)
         if request.user.has_perm(f"{rows.model._meta.app_label}.view_{rows.model._meta.model_name}")
-        for row in rows[:EACH]
+        for row in rows[:MAX_RESULTS_PER_KIND]
     ]
 
 
-def _look_ups(text: str) -> Iterator[tuple[str, str, QuerySet[Any]]]:
+def _lookups(text: str) -> Iterator[tuple[str, str, QuerySet[Any]]]:
     pk = parse_uuid(text.lower())
-    owned = Agent.objects.select_related("tenant"), Tool.objects.select_related("tenant")
-    agents, tools = owned
+    agents = Agent.objects.select_related("tenant")
+    tools = Tool.objects.select_related("tenant")
     if pk:
         yield "Tenant", "apartment", Tenant.objects.filter(pk=pk)
         yield "Agent", "smart_toy", agents.filter(pk=pk)

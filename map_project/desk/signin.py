@@ -1,19 +1,20 @@
-"""Signing in: whose attempt it is, and what is said to who tried too often."""
+"""Sign-in: the client's address, and the page for a locked address."""
 
 import ipaddress
 from typing import Any
 
 from django.conf import settings
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.shortcuts import render
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The client's address, as the outermost of our own proxies saw it.
+    """The client's IP address, as the outermost trusted proxy saw it.
 
-    Each proxy appends who called it to `X-Forwarded-For`, so with `TRUSTED_PROXIES` of them the
-    client stands at that place from the right; what is left of it anybody may have written. An IPv6
-    client counts as its /64, of which every address is its own.
+    Each proxy appends the address of its client to `X-Forwarded-For`. With `TRUSTED_PROXIES` of them,
+    the client is at that position from the right; clients can forge everything to the left of it.
+    An IPv6 client counts as its /64 network, in which it can choose any address.
     """
     address = request.META.get("REMOTE_ADDR") or ""
     if settings.TRUSTED_PROXIES:
@@ -21,10 +22,10 @@ def client_address(request: HttpRequest) -> str | None:
         hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
         if len(hops) >= settings.TRUSTED_PROXIES:
             address = hops[-settings.TRUSTED_PROXIES]
-    return _normal(address)
+    return _normalized(address)
 
 
-def _normal(text: str) -> str | None:
+def _normalized(text: str) -> str | None:
     try:
         address = ipaddress.ip_address(text.strip("[]"))
     except ValueError:
@@ -36,13 +37,16 @@ def _normal(text: str) -> str | None:
     return str(address)
 
 
-def locked_out(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    """The page for an address that is locked, 429."""
+def locked_out(
+    request: HttpRequest, original_response: HttpResponse, credentials: dict[str, Any] | None
+) -> HttpResponse:
+    """The 429 page for a locked address (the setting `AXES_LOCKOUT_CALLABLE`)."""
     minutes = int(settings.AXES_COOLOFF_TIME.total_seconds() // 60)
-    return TemplateResponse(
-        request,
-        "desk/locked_out.html",
-        {**context, "title": "Too many attempts", "minutes": minutes},
-        status=429,
-        headers={"Retry-After": str(minutes * 60)},
-    )
+    context = {
+        **admin.site.each_context(request),
+        "title": "Too many attempts",
+        "minutes": minutes,
+    }
+    response = render(request, "desk/locked_out.html", context, status=429)
+    response.headers["Retry-After"] = str(minutes * 60)
+    return response

@@ -1,4 +1,4 @@
-"""Accounts, groups, the change log and sign-in failures."""
+"""Staff users, groups, the log of changes, and failed sign-ins."""
 
 from typing import Any
 
@@ -12,25 +12,24 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from map_project.tenants.admin import ReadOnly, Undeletable
+from map_project.tenants.admin import ReadOnlyAdmin, UndeletableAdmin
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
 @admin.register(User)
-class AccountAdmin(UserAdmin[User], Undeletable):
-    """Staff. Deactivated rather than deleted: what they did stays in the log."""
+class StaffUserAdmin(UserAdmin[User], UndeletableAdmin):
+    """Staff users are deactivated instead of deleted: the log refers to them."""
 
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ("username", "email", "kind", "is_active", "last_login")
+    list_display = ("username", "email", "role", "is_active", "last_login")
     list_filter = ("is_active", "is_superuser", "groups")
 
-    @admin.display(description="kind")
-    def kind(self, user: User) -> str:
-        """What the account may do, in a word."""
+    @admin.display(description="role")
+    def role(self, user: User) -> str:
         if user.is_superuser:
             return "superuser"
         return ", ".join(group.name for group in user.groups.all()) or "no group"
@@ -41,14 +40,14 @@ class AccountAdmin(UserAdmin[User], Undeletable):
 
 @admin.register(Group)
 class StaffGroupAdmin(GroupAdmin, ModelAdmin):
-    """Kinds of staff, and what each may do."""
+    """Groups of staff users and their permissions."""
 
 
 @admin.register(LogEntry)
-class ChangeLogAdmin(ReadOnly):
-    """What staff changed; nobody edits it."""
+class LogEntryAdmin(ReadOnlyAdmin):
+    """The read-only log of changes by staff users."""
 
-    list_display = ("action_time", "user", "kind", "content_type", "object_repr", "said")
+    list_display = ("action_time", "user", "action", "content_type", "object_repr", "message")
     list_display_links = None
     list_filter = ("action_flag", "content_type")
     list_select_related = ("user", "content_type")
@@ -58,9 +57,8 @@ class ChangeLogAdmin(ReadOnly):
     date_hierarchy = None
     ordering = ("-action_time", "-id")
 
-    @admin.display(description="change")
-    def kind(self, entry: LogEntry) -> str:
-        """Added, changed or deleted."""
+    @admin.display(description="action")
+    def action(self, entry: LogEntry) -> str:
         tones = {1: "good", 2: "busy", 3: "bad"}
         return format_html(
             '<span class="desk-badge desk-{}">{}</span>',
@@ -68,15 +66,14 @@ class ChangeLogAdmin(ReadOnly):
             entry.get_action_flag_display(),
         )
 
-    @admin.display(description="what")
-    def said(self, entry: LogEntry) -> str:
-        """The change in words."""
+    @admin.display(description="change")
+    def message(self, entry: LogEntry) -> str:
         return entry.get_change_message()
 
 
 @admin.register(AccessAttempt)
-class SignInFailureAdmin(ModelAdmin):
-    """Who failed to sign in, and from where; deleting an entry lets that address try again."""
+class AccessAttemptAdmin(ModelAdmin):
+    """Failed sign-ins. Deleting an entry unlocks its address."""
 
     list_display = ("attempt_time", "ip_address", "username", "failures_since_start", "user_agent")
     list_filter = ("attempt_time",)

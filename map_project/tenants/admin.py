@@ -1,13 +1,10 @@
-"""Tenants and keys in the admin, and what the admin of every tenant's rows shares.
-
-Tenants are deactivated and keys revoked there, never deleted. The desk puts more on their pages.
-"""
+"""Base classes for the admin of every tenant's rows. `map_project.desk` registers tenants and keys."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError
 from django.db.models import Field, ForeignKey, QuerySet
@@ -20,11 +17,11 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from map_project.api.errors import ApiError
 from map_project.api.fields import parse_uuid
-from map_project.tenants.models import ApiKey, Tenant, TenantOwned
+from map_project.tenants.models import TenantOwned
 
 
-class Undeletable(ModelAdmin):
-    """Rows of which a record must remain."""
+class UndeletableAdmin(ModelAdmin):
+    """Rows that cannot be deleted, because a record of them must remain."""
 
     list_fullwidth = True
     compressed_fields = True
@@ -33,8 +30,8 @@ class Undeletable(ModelAdmin):
         return False
 
 
-class ReadOnly(Undeletable):
-    """Rows that nobody writes by hand."""
+class ReadOnlyAdmin(UndeletableAdmin):
+    """Rows that cannot be added, changed or deleted."""
 
     actions = None
 
@@ -45,8 +42,8 @@ class ReadOnly(Undeletable):
         return False
 
 
-class KeptText(forms.CharField):
-    """A text that is kept byte for byte, but for the line ends, which a browser writes its own way."""
+class UnstrippedCharField(forms.CharField):
+    """Text stored unchanged, except that a browser's CRLF line ends become LF."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "strip": False})
@@ -61,8 +58,8 @@ class KeptText(forms.CharField):
         return bool(super().has_changed((initial or "").replace("\r\n", "\n"), data))
 
 
-def by_api(field: "serializers.Field[Any, Any, Any, Any]", value: Any) -> Any:
-    """What the API's field makes of it. What that refuses is refused here, in the same sentences."""
+def validate_as_api(field: "serializers.Field[Any, Any, Any, Any]", value: Any) -> Any:
+    """Validate a form value with the API's serializer field. Raises forms.ValidationError."""
     try:
         return field.run_validation(value)
     except serializers.ValidationError as error:
@@ -70,14 +67,16 @@ def by_api(field: "serializers.Field[Any, Any, Any, Any]", value: Any) -> Any:
 
 
 class TenantOwnedForm(forms.ModelForm[TenantOwned]):
-    """Validates names against the others of the tenant, although the tenant itself cannot change."""
+    """Checks that the name is unique within the tenant, although the tenant itself is read-only."""
 
     def _get_validation_exclusions(self) -> set[str]:
+        # Private in Django, which skips a unique constraint if one of its fields is not in the form.
+        # `test_a_name_that_is_taken_is_told` fails without this.
         return super()._get_validation_exclusions() - {"tenant"}  # type: ignore[misc]
 
 
 class TenantOwnedAdmin(ModelAdmin):
-    """Rows of a tenant. They cannot move to another; a change bumps `updated_at`, as in the API."""
+    """Rows of one tenant, which cannot change. A change sets `updated_at`, as in the API."""
 
     form = TenantOwnedForm
     list_fullwidth = True
@@ -88,7 +87,7 @@ class TenantOwnedAdmin(ModelAdmin):
     autocomplete_fields: tuple[str, ...] = ("tenant",)
     ordering = ("-created_at", "-id")
     readonly_fields: tuple[str, ...] = ("id", "created_at", "updated_at")
-    kept_texts: tuple[str, ...] = ("description",)
+    unstripped_fields: tuple[str, ...] = ("description",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return (*self.readonly_fields, "tenant") if obj else ()
@@ -96,8 +95,8 @@ class TenantOwnedAdmin(ModelAdmin):
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **options: Any
     ) -> Any:
-        if db_field.name in self.kept_texts:
-            options["form_class"] = KeptText
+        if db_field.name in self.unstripped_fields:
+            options["form_class"] = UnstrippedCharField
         if db_field.name == "description":
             options["widget"] = UnfoldAdminTextareaWidget(attrs={"rows": 4})
         return super().formfield_for_dbfield(db_field, request, **options)
@@ -105,13 +104,16 @@ class TenantOwnedAdmin(ModelAdmin):
     def formfield_for_foreignkey(
         self, db_field: ForeignKey[Any, Any], request: HttpRequest, **options: Any
     ) -> Any:
+        """The select field, without links to add, change or delete the related row."""
         field = super().formfield_for_foreignkey(db_field, request, **options)
-        return without_shortcuts(field)
+        for action in ("add", "change", "delete", "view"):
+            setattr(field.widget, f"can_{action}_related", False)
+        return field
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """A form that may offer the rows of one tenant alone asks for them with `?tenant=`."""
+        """Autocomplete requests with `?tenant=` get the rows of that tenant only."""
         tenant = parse_uuid(request.GET.get("tenant", ""))
         if "autocomplete" in request.path and tenant:
             queryset = queryset.filter(tenant_id=tenant)
@@ -123,75 +125,27 @@ class TenantOwnedAdmin(ModelAdmin):
         if not change:
             super().save_model(request, obj, form, change)
         elif form.changed_data:
-            self.write_changes(obj, {name: form.cleaned_data[name] for name in form.changed_data})
+            self.save_changes(obj, {name: form.cleaned_data[name] for name in form.changed_data})
 
-    def write_changes(self, obj: Any, fields: Mapping[str, Any]) -> None:
-        """Writes what the form changed and nothing else."""
+    def save_changes(self, obj: Any, fields: Mapping[str, Any]) -> None:
+        """Write the changed fields only."""
         type(obj).objects.filter(pk=obj.pk).update(**fields, updated_at=Now())
 
     def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
         view = super().changeform_view
-        return self._unless_raced(request, lambda: view(request, *args, **options))
+        return self._handle_conflict(request, lambda: view(request, *args, **options))
 
     def delete_view(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
         view = super().delete_view
-        return self._unless_raced(request, lambda: view(request, *args, **options))
+        return self._handle_conflict(request, lambda: view(request, *args, **options))
 
-    def _unless_raced(self, request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
-        """What was valid when the form was checked may not be at the commit."""
+    def _handle_conflict(
+        self, request: HttpRequest, view: Callable[[], HttpResponse]
+    ) -> HttpResponse:
+        """Run the view; redirect with a message if a concurrent change made the form invalid."""
         try:
             return view()
         except (IntegrityError, ObjectDoesNotExist, ApiError):
-            message = (
-                "Somebody else changed this at the same moment. Nothing was saved; look again."
-            )
+            message = "Another change was saved at the same time. Nothing was saved; try again."
             self.message_user(request, message, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
-
-
-def without_shortcuts(field: Any) -> Any:
-    """A field whose choice has no pencil or cross beside it: tenants are not made in passing."""
-    for shortcut in (
-        "can_add_related",
-        "can_change_related",
-        "can_delete_related",
-        "can_view_related",
-    ):
-        setattr(field.widget, shortcut, False)
-    return field
-
-
-@admin.register(Tenant)
-class TenantAdmin(Undeletable):
-    """A tenant: its name, whether it is active, its quota."""
-
-    list_display: tuple[str, ...] = (
-        "name",
-        "is_active",
-        "rate_limit_requests",
-        "rate_limit_window_seconds",
-    )
-    list_filter = ("is_active",)
-    list_per_page = 50
-    search_fields = ("name",)
-    readonly_fields = ("id", "created_at")
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(ReadOnly):
-    """Keys as they are known here: never the key itself."""
-
-    list_display: tuple[str, ...] = (
-        "prefix",
-        "tenant",
-        "name",
-        "created_at",
-        "last_used_at",
-        "expires_at",
-        "revoked_at",
-    )
-    list_select_related = ("tenant",)
-    list_per_page = 50
-    search_fields = ("prefix", "name", "tenant__name")
-    ordering = ("-created_at", "-id")
-    exclude = ("key_hash",)

@@ -1,4 +1,4 @@
-"""Tenants and keys as an operator names them in a terminal. Raises CommandError, a sentence."""
+"""Arguments of management commands: tenants, texts and numbers."""
 
 import argparse
 
@@ -9,47 +9,46 @@ from map_project.api.fields import parse_uuid
 from map_project.tenants.models import Tenant
 
 
-def tenant_called(called: str) -> Tenant:
-    """The tenant of this id or, where there is none, of this name."""
-    pk = parse_uuid(called)
+def get_tenant(name_or_id: str) -> Tenant:
+    """The tenant with this ID or, if there is none, with this name. Raises CommandError."""
+    pk = parse_uuid(name_or_id)
     tenant = Tenant.objects.filter(pk=pk).first() if pk else None
-    tenant = tenant or Tenant.objects.filter(name=called).first()
+    tenant = tenant or Tenant.objects.filter(name=name_or_id).first()
     if tenant is None:
-        raise CommandError(f"There is no tenant with the name or id {called!r}.")
+        raise CommandError(f"No tenant has the name or ID {name_or_id!r}.")
     return tenant
 
 
-def saved(tenant: Tenant) -> Tenant:
-    """The tenant, checked and written, all of it or nothing."""
+def save_tenant(tenant: Tenant) -> None:
+    """Validate and save the tenant. Raises CommandError."""
     try:
         tenant.name = tenant.name.strip()
         tenant.full_clean()
     except ValidationError as error:
         raise CommandError(" ".join(error.messages)) from None
     tenant.save()
-    return tenant
 
 
 def text(value: str) -> str:
-    """An option that a database takes as a text: bytes that are no UTF-8 arrive as surrogates."""
+    """The type of a text argument: Python decodes bytes that are not UTF-8 as surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("This is not UTF-8.") from None
+        raise argparse.ArgumentTypeError("the text is not UTF-8") from None
     if "\0" in value:
-        raise argparse.ArgumentTypeError("This holds a NUL.")
+        raise argparse.ArgumentTypeError("the text contains a NUL character")
     return value
 
 
 def number_or_default(value: str) -> int | None:
-    """An option that is a whole number, or `default` for None: the setting's value."""
+    """The type of an argument that is an integer, or `default` for the value of the setting."""
     if value == "default":
         return None
     return whole_number(value)
 
 
 def whole_number(value: str) -> int:
-    """A whole number in ASCII digits."""
+    """The type of an integer argument: ASCII digits only."""
     if not (value.isascii() and value.isdigit() and len(value) <= 9):
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number.")
+        raise argparse.ArgumentTypeError(f"{value!r} is not an integer")
     return int(value)

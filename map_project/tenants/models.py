@@ -1,4 +1,4 @@
-"""A tenant and its API keys."""
+"""Tenants, their API keys, and the base class of all rows of a tenant."""
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -8,42 +8,44 @@ from django.db.models.functions import Now
 from map_project.api.ids import uuid7
 
 MAX_REQUESTS = 1_000_000
-# The limiter's clock counts microseconds in 32 bits: nothing above 2^31 us can be told apart from
-# the past, and some room is left.
+# The limiter stores times as 32-bit microseconds, so a window must be shorter than 2^31 us.
 MAX_WINDOW_SECONDS = 2_100
 
 
 def list_of_names(value: object) -> None:
-    """Raises ValidationError for what is no list of names, each once."""
+    """Validate a list of distinct, non-blank strings."""
     entries = value if isinstance(value, list) else [None]
     names = [entry for entry in entries if isinstance(entry, str) and entry.strip()]
     if len(set(names)) < len(entries):
-        raise ValidationError('A list of names, each once: ["gpt-4o", "gpt-4"].')
+        raise ValidationError('Enter a list of distinct names, for example ["gpt-4o", "gpt-4"].')
 
 
 class Tenant(models.Model):
-    """A customer. Deactivated rather than deleted: its history outlives it."""
+    """A customer. Tenants are deactivated instead of deleted, so that their history remains."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=100, unique=True)
-    is_active = models.BooleanField(default=True, help_text="Off: every key of it is refused.")
+    is_active = models.BooleanField(
+        default=True, help_text="When off, all of this tenant's API keys are rejected."
+    )
     rate_limit_requests = models.PositiveIntegerField(
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_REQUESTS)],
-        help_text="Runs in a window; empty means the setting RATE_LIMIT_REQUESTS.",
+        help_text="Maximum runs per window. Leave blank for the default (RATE_LIMIT_REQUESTS).",
     )
     rate_limit_window_seconds = models.PositiveIntegerField(
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_WINDOW_SECONDS)],
-        help_text="Empty means the setting RATE_LIMIT_WINDOW_SECONDS. A change starts a new window.",
+        help_text="Leave blank for the default (RATE_LIMIT_WINDOW_SECONDS). "
+        "Changing this resets the current usage.",
     )
     allowed_models = models.JSONField(
         null=True,
         blank=True,
         validators=[list_of_names],
-        help_text="Names of the models that it may use, a JSON list; empty means all of them.",
+        help_text="Models this tenant may use: a JSON list of names. Leave blank for all models.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -67,7 +69,7 @@ class Tenant(models.Model):
 
 
 class ApiKey(models.Model):
-    """A key as we know it: its SHA-256 and its first characters, never the key itself."""
+    """An API key, stored as its SHA-256 hash and its first 12 characters."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="api_keys")
@@ -88,7 +90,7 @@ class ApiKey(models.Model):
 
 
 class TenantOwned(models.Model):
-    """A row of one tenant: how it is found, when it was made and changed."""
+    """A row that belongs to one tenant."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT)

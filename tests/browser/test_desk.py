@@ -40,7 +40,7 @@ def test_the_dashboard_shows_what_was_run(visit: Visitor, execution: Execution) 
         desk.page.wait_for_load_state("networkidle")
         expect(desk.page.get_by_role("img", name="Runs by time and status")).to_be_visible()
         expect(desk.page.get_by_role("img", name="Failures by error code")).to_be_visible()
-    expect(desk.page.get_by_label("Quota right now")).to_contain_text("of 100 in 60 s")
+    expect(desk.page.get_by_label("Rate limit usage")).to_contain_text("of 100 per 60 s")
     expect(desk.page.get_by_label("Latest runs")).to_contain_text("Researcher")
     drawn = desk.page.evaluate(
         "[...document.querySelectorAll('canvas')].map(canvas => Chart.getChart(canvas).config.type)"
@@ -63,11 +63,11 @@ def test_an_execution_is_drawn_whole(visit: Visitor, execution: Execution) -> No
 def test_the_history_is_searched_within_a_tenant(visit: Visitor, execution: Execution) -> None:
     desk = visit("operator")
     desk.open("/admin/executions/execution/")
-    desk.page.get_by_placeholder("Prompt and response").fill("third quarter")
+    desk.page.get_by_placeholder("Search prompts and responses").fill("third quarter")
     desk.page.keyboard.press("Enter")
-    expect(desk.page.get_by_text("choose a tenant and a period")).to_be_visible()
+    expect(desk.page.get_by_text("Choose a tenant and a time range")).to_be_visible()
     desk.open(f"/admin/executions/execution/?tenant__id__exact={execution.tenant_id}")
-    desk.page.get_by_placeholder("Prompt and response").fill("third quarter")
+    desk.page.get_by_placeholder("Search prompts and responses").fill("third quarter")
     desk.page.keyboard.press("Enter")
     expect(desk.page.locator("#result_list tbody tr")).to_have_count(1)
 
@@ -97,7 +97,7 @@ def test_a_key_is_issued_used_rotated_and_revoked(
     row = desk.page.get_by_role("row").filter(has_text=rotated[:12])
     row.get_by_role("link", name="Revoke").click()
     desk.page.get_by_role("button", name="Revoke").click()
-    expect(desk.page.get_by_text("is revoked")).to_be_visible()
+    expect(desk.page.get_by_text("revoked. It stops working")).to_be_visible()
     assert eventually(lambda: LiveApi(desk_port, rotated).get("tools").status == 401, 2)
     assert LiveApi(desk_port, key).get("tools").status == 200
 
@@ -119,14 +119,14 @@ def test_a_quota_is_lowered_and_its_window_reset(
     assert [live.run(agent.pk).status for _ in range(2)] == [200, 200]
     desk = visit("operator")
     desk.open(f"/admin/tenants/tenant/{tenant.pk}/change/")
-    expect(desk.page.get_by_label("Quota right now")).to_contain_text("2 of 100")
+    expect(desk.page.get_by_label("Rate limit usage")).to_contain_text("2 of 100")
     desk.page.get_by_label("Rate limit requests").fill("2")
     desk.page.get_by_role("button", name="Save", exact=True).click()
     desk.page.wait_for_load_state("networkidle")
     assert eventually(lambda: live.run(agent.pk).status == 429, 2)
     desk.open(f"/admin/tenants/tenant/{tenant.pk}/change/")
-    desk.page.get_by_role("button", name="Reset window").click()
-    expect(desk.page.get_by_text("is empty again")).to_be_visible()
+    desk.page.get_by_role("button", name="Reset usage").click()
+    expect(desk.page.get_by_text("was reset")).to_be_visible()
     assert live.run(agent.pk).status == 200
 
 
@@ -137,7 +137,7 @@ def test_an_auditor_reads_and_changes_nothing(visit: Visitor, execution: Executi
     expect(desk.page.get_by_label("API keys")).to_be_visible()
     for name in ("Issue key", "Rotate", "Revoke"):
         expect(desk.page.get_by_role("link", name=name)).to_have_count(0)
-    for name in ("Save", "Reset window"):
+    for name in ("Save", "Reset usage"):
         expect(desk.page.get_by_role("button", name=name)).to_have_count(0)
     for kind in ("tools/tool", "agents/agent", "tenants/tenant", "tenants/apikey", "auth/user"):
         desk.open(f"/admin/{kind}/")
@@ -177,7 +177,7 @@ def test_everything_fits_a_phone(visit: Visitor, execution: Execution) -> None:
 
 def test_anything_is_found_by_its_name(visit: Visitor, execution: Execution) -> None:
     desk = visit("operator")
-    desk.page.get_by_role("button", name="Find by name or id").click()
+    desk.page.get_by_role("button", name="Find by name or ID").click()
     field = desk.page.get_by_placeholder("Type to search")
     field.press_sequentially(str(execution.pk), delay=1)
     desk.page.locator("#command-results a").click()

@@ -1,4 +1,4 @@
-"""The desk's pages with a million executions, in a table of their own beside that of the other tests."""
+"""The admin's pages with a million executions, in a table apart from that of the other tests."""
 
 import time
 import uuid
@@ -16,7 +16,7 @@ from map_project.desk.dashboard import latest_runs, near_their_limit
 from map_project.desk.days import forget_days
 from map_project.desk.metrics import RANGES
 from map_project.postgresql.base import allow_any_time
-from tests.unit.desk.conftest import person
+from tests.unit.desk.conftest import signed_in
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,7 @@ def test_the_dashboards_queries(million: uuid.UUID, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def operator() -> Client:
-    return person("operator")
+    return signed_in("operator")
 
 
 @pytest.mark.parametrize(

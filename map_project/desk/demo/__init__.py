@@ -1,1 +1,1 @@
-"""A believable month for `seed_demo --history`: who the customers are, and what they ran."""
+"""Demo data for `seed_demo --history`: customers, and a month of their runs."""

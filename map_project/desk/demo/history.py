@@ -1,4 +1,4 @@
-"""Runs of a month: busy days and quiet nights, a bad afternoon, fast models and slow ones."""
+"""A month of demo runs: more by day than by night, one incident, fast and slow models."""
 
 import json
 import random
@@ -10,14 +10,14 @@ from decimal import Decimal
 
 from agents.models import Agent, AgentTool
 from executions.models import Execution, Step
-from map_project.desk.demo.customers import CUSTOMERS, TOOLS, Customer, Persona
+from map_project.desk.demo.customers import CUSTOMERS, TOOLS, Customer, DemoAgent
 from map_project.tenants.models import Tenant
 from tools.models import Tool
 
 MONTH = timedelta(days=30)
 BATCH = 2_000
 
-# Milliseconds of half the runs, by model.
+# Median latency in milliseconds, by model.
 _LATENCY_MS = {
     "gpt-4o": 900,
     "gpt-4": 2_600,
@@ -27,7 +27,7 @@ _LATENCY_MS = {
 }
 _INCIDENT_BEGAN, _INCIDENT_ENDED = timedelta(hours=9), timedelta(hours=6, minutes=30)
 _FAILURES = (("MODEL_ERROR", 5), ("MODEL_TIMEOUT", 3), ("INTERNAL_ERROR", 1))
-# USD for a million tokens, in and out.
+# USD per 1 million input and output tokens.
 _PRICES = {
     "gpt-4o": (2.5, 10),
     "gpt-4": (30, 60),
@@ -35,118 +35,123 @@ _PRICES = {
     "claude-3-opus": (15, 75),
     "claude-3-sonnet": (3, 15),
 }
-# So many of the last runs have their steps as well.
-_WITH_STEPS = 300
-# How busy each hour of a customer's own day is.
-_HOURS = (1, 1, 1, 1, 1, 2, 5, 12, 22, 27, 28, 25, 18, 24, 27, 25, 20, 13, 8, 6, 4, 3, 2, 1)
-_WEEKEND = 0.25
-_STOPPED = {"succeeded": "completed", "incomplete": "max_steps"}
+# The latest runs also have steps.
+_RUNS_WITH_STEPS = 300
+# Weight of each hour of the customer's local day.
+_HOUR_WEIGHTS = (1, 1, 1, 1, 1, 2, 5, 12, 22, 27, 28, 25, 18, 24, 27, 25, 20, 13, 8, 6, 4, 3, 2, 1)
+_WEEKEND_FACTOR = 0.25
+_STOP_REASONS = {"succeeded": "completed", "incomplete": "max_steps"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Cast:
-    """A customer with its tenant and its agents, as they stand in the database."""
+class _DemoTenant:
+    """A customer with its tenant and its agents in the database."""
 
     customer: Customer
     tenant: Tenant
-    agents: Sequence[tuple[Persona, Agent]]
+    agents: Sequence[tuple[DemoAgent, Agent]]
 
 
-def write(number: int, *, now: datetime, progress: Callable[[int], None]) -> None:
-    """Writes so many runs of the 30 days before `now`, the oldest first; customers are made as needed.
+def create_runs(number: int, *, now: datetime, progress: Callable[[int], None]) -> None:
+    """Insert `number` runs of the 30 days before `now`, oldest first, and missing customers.
 
-    `progress` is told how many are written, with every batch.
+    Calls `progress` with the number of inserted runs after every batch.
     """
-    chance = random.Random(number)  # noqa: S311  a story, not a secret
-    casts = [_cast(customer) for customer in CUSTOMERS]
-    moments = sorted(_moments(chance, casts, number, now), key=lambda moment: moment[0])
-    for start in range(0, number, BATCH):
-        part = moments[start : start + BATCH]
-        runs = Execution.objects.bulk_create([_run(chance, *moment, now) for moment in part])
-        if start + BATCH >= number:
-            _tell_steps(runs[-_WITH_STEPS:])
-        progress(start + len(part))
+    rng = random.Random(number)  # noqa: S311  demo data, not a secret
+    demo_tenants = [_get_or_create_tenant(customer) for customer in CUSTOMERS]
+    starts = sorted(_starts(rng, demo_tenants, number, now), key=lambda item: item[0])
+    for offset in range(0, number, BATCH):
+        batch = starts[offset : offset + BATCH]
+        runs = Execution.objects.bulk_create([_run(rng, *item, now) for item in batch])
+        if offset + BATCH >= number:
+            _create_steps(runs[-_RUNS_WITH_STEPS:])
+        progress(offset + len(batch))
 
 
-def _cast(customer: Customer) -> _Cast:
+def _get_or_create_tenant(customer: Customer) -> _DemoTenant:
     quota = {"rate_limit_requests": customer.rate_limit_requests}
     tenant, _ = Tenant.objects.get_or_create(name=customer.name, defaults=quota)
-    return _Cast(
-        customer, tenant, [(persona, _agent(tenant, persona)) for persona in customer.agents]
-    )
+    agents = [(demo, _get_or_create_agent(tenant, demo)) for demo in customer.agents]
+    return _DemoTenant(customer, tenant, agents)
 
 
-def _agent(tenant: Tenant, persona: Persona) -> Agent:
-    about = {"role": persona.role, "description": persona.description}
-    agent, made = Agent.objects.get_or_create(tenant=tenant, name=persona.name, defaults=about)
-    if made:
-        for name in persona.tools:
-            told = {"description": TOOLS[name]}
-            tool, _ = Tool.objects.get_or_create(tenant=tenant, name=name, defaults=told)
+def _get_or_create_agent(tenant: Tenant, demo: DemoAgent) -> Agent:
+    defaults = {"role": demo.role, "description": demo.description}
+    agent, created = Agent.objects.get_or_create(tenant=tenant, name=demo.name, defaults=defaults)
+    if created:
+        for name in demo.tools:
+            description = {"description": TOOLS[name]}
+            tool, _ = Tool.objects.get_or_create(tenant=tenant, name=name, defaults=description)
             AgentTool.objects.get_or_create(agent=agent, tool=tool)
     return agent
 
 
-def _moments(
-    chance: random.Random, casts: Sequence[_Cast], number: int, now: datetime
-) -> Iterator[tuple[datetime, _Cast]]:
-    """When each run was, and whose."""
-    chosen = chance.choices(casts, [cast.customer.share for cast in casts], k=number)
-    hours = {cast.customer.name: _busy_hours(cast.customer, now) for cast in casts}
-    for cast in chosen:
-        begins, weights = hours[cast.customer.name]
-        begin = chance.choices(begins, cum_weights=weights)[0]
-        yield begin + timedelta(seconds=chance.random() * 3600), cast
+def _starts(
+    rng: random.Random, demo_tenants: Sequence[_DemoTenant], number: int, now: datetime
+) -> Iterator[tuple[datetime, _DemoTenant]]:
+    """The time and the tenant of each run."""
+    chosen = rng.choices(demo_tenants, [item.customer.share for item in demo_tenants], k=number)
+    hours = {item.customer.name: _weighted_hours(item.customer, now) for item in demo_tenants}
+    for item in chosen:
+        starts, weights = hours[item.customer.name]
+        start = rng.choices(starts, cum_weights=weights)[0]
+        yield start + timedelta(seconds=rng.random() * 3600), item
 
 
-def _busy_hours(customer: Customer, now: datetime) -> tuple[list[datetime], list[float]]:
-    """The hours of the month, and how busy the customer is up to each, added up."""
-    begins = [
+def _weighted_hours(customer: Customer, now: datetime) -> tuple[list[datetime], list[float]]:
+    """The hours of the month, and their cumulative weights."""
+    starts = [
         now - timedelta(hours=back) for back in range(int(MONTH.total_seconds()) // 3600, 0, -1)
     ]
     sums, total = [], 0.0
-    for age, begin in enumerate(begins):
-        local = begin + timedelta(hours=customer.zone)
-        growth = 1 + 0.5 * age / len(begins)
-        total += _HOURS[local.hour] * (_WEEKEND if local.weekday() > 4 else 1) * growth
+    for age, start in enumerate(starts):
+        local = start + timedelta(hours=customer.zone)
+        growth = 1 + 0.5 * age / len(starts)
+        total += (
+            _HOUR_WEIGHTS[local.hour] * (_WEEKEND_FACTOR if local.weekday() > 4 else 1) * growth
+        )
         sums.append(total)
-    return begins, sums
+    return starts, sums
 
 
-def _run(chance: random.Random, at: datetime, cast: _Cast, now: datetime) -> Execution:
-    persona, agent = chance.choice(cast.agents)
-    prompt, response = chance.choice(persona.talks)
-    system = f"You are {persona.name}, a {persona.role}. {persona.description}"
-    words = {"n": chance.randint(12, 4_800), "x": chance.choice(cast.customer.subjects)}
-    model = chance.choice(cast.customer.models)
+def _run(rng: random.Random, at: datetime, item: _DemoTenant, now: datetime) -> Execution:
+    demo, agent = rng.choice(item.agents)
+    prompt, response = rng.choice(demo.conversations)
+    system = f"You are {demo.name}, a {demo.role}. {demo.description}"
+    words = {"n": rng.randint(12, 4_800), "x": rng.choice(item.customer.subjects)}
+    model = rng.choice(item.customer.models)
     incident = _INCIDENT_ENDED < now - at < _INCIDENT_BEGAN
-    status, code = _outcome(chance, failing=0.22 if incident else 0.018)
-    asked, told = (len(system) + len(prompt)) // 4 + 160, len(response) // 4 + 40
+    status, code = _outcome(rng, failing=0.22 if incident else 0.018)
+    input_tokens, output_tokens = (len(system) + len(prompt)) // 4 + 160, len(response) // 4 + 40
+    if status == "failed":
+        response, output_tokens = "", 0
     per_input, per_output = _PRICES[model]
     return Execution(
-        id=_id(chance, at),
-        tenant=cast.tenant,
+        id=_uuid7(rng, at),
+        tenant=item.tenant,
         agent_id=agent.pk,
         agent_name=agent.name,
         prompt=prompt.format(**words),
         model=model,
-        response="" if status == "failed" else response.format(**words),
+        response=response.format(**words),
         status=status,
-        stop_reason=_STOPPED.get(status) or code.lower(),
+        stop_reason=_STOP_REASONS.get(status) or code.lower(),
         error_code=code,
         provider="openai",
         system_prompt=system,
-        input_tokens=asked,
-        output_tokens=0 if status == "failed" else told,
-        cost_usd=round(Decimal((asked * per_input + told * per_output) / 1_000_000), 9),
-        latency_ms=_latency(chance, model, code, slow=incident),
-        request_id=f"{chance.getrandbits(128):032x}",
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cost_usd=round(
+            Decimal((input_tokens * per_input + output_tokens * per_output) / 1_000_000), 9
+        ),
+        latency_ms=_latency(rng, model, code, slow=incident),
+        request_id=f"{rng.getrandbits(128):032x}",
         created_at=at,
     )
 
 
-def _tell_steps(runs: Sequence[Execution]) -> None:
-    """For each run that succeeded: the model asks for a tool, the tool answers, the model sums up."""
+def _create_steps(runs: Sequence[Execution]) -> None:
+    """Insert the steps of each run that succeeded: a model call, a tool call, a model call."""
     tools = _first_tools(runs)
     Step.objects.bulk_create(
         step
@@ -157,53 +162,53 @@ def _tell_steps(runs: Sequence[Execution]) -> None:
 
 
 def _first_tools(runs: Sequence[Execution]) -> dict[uuid.UUID, str]:
-    """The name of a tool of each agent."""
-    found = AgentTool.objects.filter(agent__in={run.agent_id for run in runs})
-    return dict(found.order_by("-tool__name").values_list("agent", "tool__name"))
+    """The name of one tool of each agent."""
+    agent_tools = AgentTool.objects.filter(agent__in={run.agent_id for run in runs})
+    return dict(agent_tools.order_by("-tool__name").values_list("agent", "tool__name"))
 
 
 def _steps(run: Execution, tool: str) -> Iterator[Step]:
-    call, found = json.dumps({"query": run.prompt[:60]}), json.dumps({"results": 3})
+    call, result = json.dumps({"query": run.prompt[:60]}), json.dumps({"results": 3})
     third = run.latency_ms // 3
-    told = (
+    steps = (
         (Step.Kind.MODEL, run.model, run.prompt, f"{tool} {call}", 180, 24),
-        (Step.Kind.TOOL, tool, call, found, None, None),
-        (Step.Kind.MODEL, run.model, found, run.response, 240, len(run.response) // 4),
+        (Step.Kind.TOOL, tool, call, result, None, None),
+        (Step.Kind.MODEL, run.model, result, run.response, 240, len(run.response) // 4),
     )
-    for position, (kind, name, given, answered, tokens_in, tokens_out) in enumerate(told):
+    for position, (kind, name, input_text, output, tokens_in, tokens_out) in enumerate(steps):
         yield Step(
             execution=run,
             position=position,
             kind=kind,
             name=name,
-            input=given,
-            output=answered,
+            input=input_text,
+            output=output,
             input_tokens=tokens_in,
             output_tokens=tokens_out,
             latency_ms=third,
         )
 
 
-def _outcome(chance: random.Random, *, failing: float) -> tuple[str, str]:
-    """Status and error code."""
-    drawn = chance.random()
+def _outcome(rng: random.Random, *, failing: float) -> tuple[str, str]:
+    """Status and error code of a run; `failing` is the share of failures."""
+    drawn = rng.random()
     if drawn < failing:
         weights = [weight for _, weight in _FAILURES]
-        return "failed", chance.choices(_FAILURES, weights)[0][0]
+        return "failed", rng.choices(_FAILURES, weights)[0][0]
     if drawn < failing + 0.008:
         return "incomplete", ""
     return Execution.Status.SUCCEEDED.value, ""
 
 
-def _latency(chance: random.Random, model: str, code: str, *, slow: bool) -> int:
+def _latency(rng: random.Random, model: str, code: str, *, slow: bool) -> int:
     if code == "MODEL_TIMEOUT":
-        return 60_000 + chance.randint(0, 400)
-    return round(_LATENCY_MS[model] * chance.lognormvariate(0, 0.55) * (2.4 if slow else 1))
+        return 60_000 + rng.randint(0, 400)
+    return round(_LATENCY_MS[model] * rng.lognormvariate(0, 0.55) * (2.4 if slow else 1))
 
 
-def _id(chance: random.Random, at: datetime) -> uuid.UUID:
-    """A UUIDv7 of that moment."""
+def _uuid7(rng: random.Random, at: datetime) -> uuid.UUID:
+    """A UUIDv7 with this time."""
     milliseconds = int(at.timestamp() * 1000)
-    drawn = chance.getrandbits(74)
+    drawn = rng.getrandbits(74)
     high = milliseconds << 16 | 0x7000 | drawn >> 62
     return uuid.UUID(int=high << 64 | 0b10 << 62 | drawn & (1 << 62) - 1)

@@ -1,8 +1,48 @@
-"""The groups `operator` and `auditor`."""
+"""Create the groups `operator` and `auditor` with their permissions."""
+
+from typing import Any
 
 from django.db import migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-from map_project.desk.groups import grant
+# App label, model, verbose name, permissions of operators. Auditors have "view" of all of these models.
+# Nobody may delete tenants, keys and executions; only superusers manage staff users.
+MODELS = (
+    ("tenants", "tenant", "tenant", ("view", "add", "change")),
+    ("tenants", "apikey", "API key", ("view", "add", "change")),
+    ("tools", "tool", "tool", ("view", "add", "change", "delete")),
+    ("agents", "agent", "agent", ("view", "add", "change", "delete")),
+    ("agents", "agenttool", "tool of an agent", ("view", "add", "change", "delete")),
+    ("agents", "languagemodel", "language model", ("view", "add", "change", "delete")),
+    ("executions", "execution", "execution", ("view",)),
+    ("admin", "logentry", "log entry", ("view",)),
+    ("axes", "accessattempt", "access attempt", ("view", "delete")),
+    ("auth", "user", "user", ()),
+    ("auth", "group", "group", ()),
+)
+
+
+def create_groups(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
+    """Create groups and permissions if missing. Django creates permissions after all migrations only."""
+    Group = apps.get_model("auth", "Group")
+    operators, _ = Group.objects.get_or_create(name="operator")
+    auditors, _ = Group.objects.get_or_create(name="auditor")
+    for app_label, model, verbose_name, actions in MODELS:
+        for action in actions:
+            operators.permissions.add(_permission(apps, app_label, model, verbose_name, action))
+        auditors.permissions.add(_permission(apps, app_label, model, verbose_name, "view"))
+
+
+def _permission(apps: Any, app_label: str, model: str, verbose_name: str, action: str) -> Any:
+    ContentType = apps.get_model("contenttypes", "ContentType")
+    Permission = apps.get_model("auth", "Permission")
+    content_type, _ = ContentType.objects.get_or_create(app_label=app_label, model=model)
+    permission, _ = Permission.objects.get_or_create(
+        content_type=content_type,
+        codename=f"{action}_{model}",
+        defaults={"name": f"Can {action} {verbose_name}"},
+    )
+    return permission
 
 
 class Migration(migrations.Migration):
@@ -18,4 +58,4 @@ class Migration(migrations.Migration):
         ("executions", "0001_initial"),
     ]
 
-    operations = [migrations.RunPython(grant, migrations.RunPython.noop)]
+    operations = [migrations.RunPython(create_groups, migrations.RunPython.noop)]

@@ -1,4 +1,4 @@
-"""People at the desk, without a browser."""
+"""Test clients of signed-in staff users."""
 
 import uuid
 
@@ -7,13 +7,13 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 
-def person(kind: str) -> Client:
-    """Somebody of the group `kind`, signed in; `superuser` is one."""
+def signed_in(role: str) -> Client:
+    """A client signed in as a new user with this role: a group, or `superuser`."""
     user = User.objects.create_user(
-        f"{kind}-{uuid.uuid4()}", is_staff=True, is_superuser=kind == "superuser"
+        f"{role}-{uuid.uuid4()}", is_staff=True, is_superuser=role == "superuser"
     )
     if not user.is_superuser:
-        user.groups.add(Group.objects.get(name=kind))
+        user.groups.add(Group.objects.get(name=role))
     client = Client()
     client.force_login(user)
     return client
@@ -21,14 +21,14 @@ def person(kind: str) -> Client:
 
 @pytest.fixture(scope="module")
 def operator() -> Client:
-    return person("operator")
+    return signed_in("operator")
 
 
 @pytest.fixture(scope="module")
 def auditor() -> Client:
-    return person("auditor")
+    return signed_in("auditor")
 
 
 @pytest.fixture(scope="module")
 def superuser() -> Client:
-    return person("superuser")
+    return signed_in("superuser")

@@ -1,4 +1,4 @@
-"""Tools and agents at the desk: within one tenant, as the API would write them."""
+"""Forms of the admin: tools and agents within one tenant, tenants, language models."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def change(client: Client, row: Agent | Tool, **sent: Any) -> Any:
         form |= {
             "role": row.role,
             "max_steps": "8",
-            "uses": [str(tool.pk) for tool in row.tools.all()],
+            "selected_tools": [str(tool.pk) for tool in row.tools.all()],
         }
     return client.post(reverse(f"admin:{kind}_change", args=[row.pk]), {**form, **sent})
 
@@ -73,10 +73,10 @@ def test_an_agent_gets_the_tools_of_its_own_tenant_alone(
     agent = AgentFactory.create(tenant=tenant, with_tools=1)
     own, foreign = ToolFactory.create(tenant=tenant), ToolFactory.create(tenant=other_tenant)
     before = agent.version
-    answer = change(operator, agent, uses=[str(own.pk), str(foreign.pk)])
+    answer = change(operator, agent, selected_tools=[str(own.pk), str(foreign.pk)])
     assert b"not one of the available choices" in answer.content
     assert foreign not in agent.tools.all()
-    assert change(operator, agent, uses=[str(own.pk)]).status_code == 302
+    assert change(operator, agent, selected_tools=[str(own.pk)]).status_code == 302
     assert list(agent.tools.all()) == [own]
     agent.refresh_from_db()
     assert agent.version != before
@@ -272,10 +272,10 @@ def test_a_quota_out_of_range_is_told(operator: Client, tenant: Tenant) -> None:
     ("wrong", "word"),
     [
         ('["gpt-4", "gpt-9"]', "&#x27;gpt-9&#x27;"),
-        ('["gpt-4", "gpt-4"]', "each once"),
+        ('["gpt-4", "gpt-4"]', "distinct"),
         ('["\\u0000"]', "no model"),
-        ('[["gpt-4"]]', "each once"),
-        ('"gpt-4"', "each once"),
+        ('[["gpt-4"]]', "distinct"),
+        ('"gpt-4"', "distinct"),
     ],
 )
 def test_models_that_are_none_are_told(
@@ -347,7 +347,7 @@ def test_a_models_credential_is_written_and_never_read(operator: Client, auditor
     operator.post(path, {**sent, "max_retries": "1"})
     model.refresh_from_db()
     assert (model.credential_token, model.max_retries) == (token, 1)
-    operator.post(path, {**sent, "forget_credential": "on"})
+    operator.post(path, {**sent, "remove_credential": "on"})
     model.refresh_from_db()
     assert model.credential_token == ""
     model.delete()

@@ -1,4 +1,4 @@
-"""The history at the desk: pages by place, bounded search, nothing counted."""
+"""The history in the admin: keyset pagination, bounded search, no COUNT."""
 
 import uuid
 from datetime import timedelta
@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.admin import AgentFilter
+from executions.admin.filters import AgentFilter
 from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ExecutionFactory
@@ -135,7 +135,7 @@ def test_what_takes_too_long_is_said(
         answer = operator.get(PATH)
         cursor.execute("RESET statement_timeout")
     assert answer.status_code == 200
-    assert b"too much to look through" in answer.content
+    assert b"Too many runs to search" in answer.content
 
 
 def test_an_execution_is_shown_as_it_is(operator: Client, tenant: Tenant) -> None:

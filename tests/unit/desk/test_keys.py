@@ -1,4 +1,4 @@
-"""Keys at the desk: shown once, rotated with a grace, revoked, all of it in the log."""
+"""API keys in the admin: shown once, rotated, revoked, and logged."""
 
 import re
 from datetime import timedelta
@@ -57,7 +57,7 @@ def test_a_key_is_rotated(operator: Client, tenant: Tenant, grace: int) -> None:
     assert is_valid(new, at=now)
     assert is_valid(old, at=now) == bool(grace)
     assert not is_valid(old, at=now + timedelta(seconds=grace + 1))
-    assert logged(old) == [f"Rotated; the new key is {new.prefix}."]
+    assert logged(old) == [f"Rotated. New key: {new.prefix}."]
 
 
 def test_a_rotation_never_prolongs_the_old_key_and_copies_its_life(tenant: Tenant) -> None:
@@ -87,7 +87,7 @@ def test_what_is_revoked_or_expired_is_not_rotated(operator: Client, tenant: Ten
 def test_a_key_is_revoked_after_a_question(operator: Client, tenant: Tenant) -> None:
     key, _ = issue_key(tenant=tenant)
     path = reverse("admin:revoke_key", args=[key.pk])
-    assert b"never comes back" in operator.get(path).content
+    assert b"cannot be undone" in operator.get(path).content
     key.refresh_from_db()
     assert key.revoked_at is None
     assert operator.post(path).status_code == 302
@@ -97,7 +97,7 @@ def test_a_key_is_revoked_after_a_question(operator: Client, tenant: Tenant) -> 
     assert logged(tenant) == [f"Revoked the API key {key.prefix}."]
 
 
-@pytest.mark.parametrize("name", ["issue_key", "rotate_key", "revoke_key", "reset_window"])
+@pytest.mark.parametrize("name", ["issue_key", "rotate_key", "revoke_key", "reset_usage"])
 def test_what_is_not_there_is_404(operator: Client, name: str) -> None:
     for pk in ("01a20339-9760-728b-9175-e23e81d85b6a", "no-id"):
         assert operator.post(reverse(f"admin:{name}", args=[pk])).status_code == 404

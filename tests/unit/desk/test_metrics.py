@@ -7,7 +7,7 @@ from django.test import Client
 
 from executions.models import Execution
 from map_project.desk import metrics
-from map_project.desk.days import count_days, forget_days, over_until
+from map_project.desk.days import count_days, first_open_day, forget_days
 from map_project.desk.metrics import DAY, RANGES
 from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ExecutionFactory
@@ -77,7 +77,7 @@ def test_a_day_that_is_over_is_counted_once(month: list[Execution]) -> None:
 
 
 def test_what_exceeds_the_budget_is_left_for_later(month: list[Execution]) -> None:
-    first, until = (NOW - timedelta(days=20)).date(), over_until(NOW)
+    first, until = (NOW - timedelta(days=20)).date(), first_open_day(NOW)
     assert not count_days(first, until, budget_seconds=-1)
     assert count_days(first, until)
     assert count_days(first, until, budget_seconds=-1)

@@ -1,4 +1,4 @@
-"""Finding things by what an operator has at hand; and a window that is reset."""
+"""The search of the admin, and the reset of a tenant's usage."""
 
 import uuid
 from typing import Any
@@ -50,12 +50,12 @@ def test_nothing_is_found_by_nothing(operator: Client, text: str) -> None:
 
 def test_a_window_is_reset(operator: Client, tenant: Tenant) -> None:
     default_limiter().take(tenant.pk, limit=100, window_seconds=60)
-    path = reverse("admin:reset_window", args=[tenant.pk])
+    path = reverse("admin:reset_usage", args=[tenant.pk])
     assert operator.get(path).status_code == 403
     assert operator.post(path).status_code == 302
     assert default_limiter().peek([Quota(tenant.pk, 100, 60)])[0].used == 0
     entry = LogEntry.objects.get(object_id=str(tenant.pk))
-    assert entry.get_change_message() == "Reset the rate limit's window."
+    assert entry.get_change_message() == "Reset the usage of the rate limit."
 
 
 def test_a_window_is_not_reset_without_redis(
@@ -65,6 +65,6 @@ def test_a_window_is_not_reset_without_redis(
         raise LimiterUnavailable("gone")
 
     monkeypatch.setattr(Limiter, "reset", lost)
-    answer = operator.post(reverse("admin:reset_window", args=[tenant.pk]), follow=True)
+    answer = operator.post(reverse("admin:reset_usage", args=[tenant.pk]), follow=True)
     assert b"was not reset" in answer.content
     assert not LogEntry.objects.filter(object_id=str(tenant.pk)).exists()

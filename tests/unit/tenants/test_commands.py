@@ -173,7 +173,7 @@ class TestUpdateTenant:
                 ["--models", "gpt-4,gpt-9"],
                 "There is no model with the name 'gpt-9'; there are: gpt",
             ),
-            (["--models", "gpt-4,gpt-4"], "each once"),
+            (["--models", "gpt-4,gpt-4"], "distinct"),
             (["--models", ""], "name"),
             (["--models", "gpt-4,"], "name"),
             (["--models", "gpt-4", "--all-models"], "not allowed with"),
@@ -361,8 +361,8 @@ class TestSeedDemo:
     ("arguments", "said"),
     [
         (["create_tenant"], "required: name"),
-        (["create_tenant", "x", "--rate-limit", "many"], "'many' is not a whole number."),
-        (["revoke_api_key", "none"], "There is no API key with the prefix 'none'."),
+        (["create_tenant", "x", "--rate-limit", "many"], "'many' is not an integer"),
+        (["revoke_api_key", "none"], "No API key has the prefix 'none'."),
     ],
 )
 def test_in_a_terminal_a_refusal_is_a_sentence_and_a_code(arguments: list[str], said: str) -> None:

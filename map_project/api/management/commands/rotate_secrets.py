@@ -1,4 +1,4 @@
-"""Puts everything that is kept encrypted under the first key of `SECRETS_KEYS`."""
+"""`manage.py rotate_secrets`"""
 
 from typing import Any
 
@@ -8,49 +8,50 @@ from django.core.management.base import BaseCommand, CommandError
 from map_project.api import secrets
 from map_project.postgresql.base import allow_any_time
 
-_TOLD_EVERY = 1_000
+_ROWS_PER_PROGRESS_LINE = 1_000
 
 
 class Command(BaseCommand):
-    """`rotate_secrets`; it may be stopped and called again, and servers go on meanwhile."""
+    """Can be stopped and started again at any time, while servers run."""
 
     help = (
-        "Encrypts all secrets anew with the first key of SECRETS_KEYS, so that the others can be "
-        "taken away. Put the new key first, restart every server, then call this."
+        "Encrypt all secrets with the first key of SECRETS_KEYS, so that the other keys can be "
+        "removed. Put the new key first and restart every server before you run this."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.SECRETS_KEYS:
             raise CommandError(secrets.NO_KEYS)
         allow_any_time()
-        unreadable = sum([self._column(column) for column in secrets.columns])
+        unreadable = sum([self._rotate_field(field) for field in secrets.token_fields()])
         if unreadable:
-            raise CommandError(f"{unreadable} rows could not be opened with any key.")
+            raise CommandError(f"{unreadable} rows cannot be decrypted with any key.")
 
-    def _column(self, column: secrets.Column) -> int:
-        """Gives the number of rows that no key opens."""
+    def _rotate_field(self, field: secrets.TokenField) -> int:
+        """Rotate the tokens of one column; return the number of rows that no key decrypts."""
         seen = rotated = unreadable = 0
-        for pk, token in column.tokens():
+        for pk, token in secrets.tokens(field):
             seen += 1
             try:
-                rotated += _rotate(column, pk, token)
+                rotated += _rotate_row(field, pk, token)
             except secrets.Unreadable:
                 unreadable += 1
-                self.stderr.write(f"{column}: no key opens {pk}")
-            if seen % _TOLD_EVERY == 0:
-                self.stdout.write(f"{column}: {seen} rows seen …")
-        self.stdout.write(f"{column}: {seen} rows, {rotated} of them put under the first key")
+                self.stderr.write(f"{field}: no key decrypts {pk}")
+            if seen % _ROWS_PER_PROGRESS_LINE == 0:
+                self.stdout.write(f"{field}: {seen} rows read …")
+        self.stdout.write(f"{field}: {seen} rows, {rotated} of them encrypted with the first key")
         return unreadable
 
 
-def _rotate(column: secrets.Column, pk: Any, token: str) -> bool:
-    """Whether it had to be. What somebody else writes meanwhile is not overwritten, but looked at."""
+def _rotate_row(field: secrets.TokenField, pk: Any, token: str) -> bool:
+    """Rotate one token; return whether it changed. A concurrent change is read again, not overwritten."""
     while not secrets.is_current(token):
-        rows = column.rows().filter(pk=pk)
-        if rows.filter(**{column.field: token}).update(**{column.field: secrets.rotated(token)}):
+        row = secrets.rows_with_token(field).filter(pk=pk)
+        unchanged = row.filter(**{field.name: token})
+        if unchanged.update(**{field.name: secrets.rotated(token)}):
             return True
-        found = rows.values_list(column.field, flat=True).first()
-        if found is None:
+        current = row.values_list(field.name, flat=True).first()
+        if current is None:
             return False
-        token = found
+        token = current
     return False

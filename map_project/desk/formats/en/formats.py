@@ -1,4 +1,4 @@
-"""How the desk writes dates: shortly, and the same for everybody."""
+"""Date formats of the admin."""
 
 DATE_FORMAT = "j M Y"
 DATETIME_FORMAT = "j M Y H:i"

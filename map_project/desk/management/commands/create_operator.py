@@ -10,26 +10,26 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from map_project.desk.groups import AUDITOR, OPERATOR
-
 
 class Command(BaseCommand):
-    """An account for the desk; the password is asked for at a terminal, unless an option brings it."""
+    """Prompts for the password on a terminal, unless an option provides it."""
 
-    help = "Make a staff account: an operator, or with --auditor one who reads and changes nothing."
+    help = "Create a staff user: an operator, or with --auditor a user who can only read."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
         parser.add_argument("--email", default="")
-        kind = parser.add_mutually_exclusive_group()
-        kind.add_argument(
-            "--auditor", action="store_true", help="reads everything, changes nothing"
+        role = parser.add_mutually_exclusive_group()
+        role.add_argument(
+            "--auditor", action="store_true", help="can view everything, but not change it"
         )
-        kind.add_argument("--superuser", action="store_true", help="manages staff accounts as well")
+        role.add_argument("--superuser", action="store_true", help="can also manage staff users")
         password = parser.add_mutually_exclusive_group()
-        password.add_argument("--password", help="seen by whoever lists processes; prefer the next")
         password.add_argument(
-            "--password-stdin", action="store_true", help="the first line of stdin"
+            "--password", help="visible in the list of processes; prefer --password-stdin"
+        )
+        password.add_argument(
+            "--password-stdin", action="store_true", help="read the first line of stdin"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,29 +41,30 @@ class Command(BaseCommand):
         )
         try:
             user.full_clean(exclude=["password"])
-            user.set_password(_password(user, options))
+            user.set_password(_read_password(user, options))
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
-        group = None if options["superuser"] else AUDITOR if options["auditor"] else OPERATOR
+        role = "superuser" if user.is_superuser else "auditor" if options["auditor"] else "operator"
         with transaction.atomic():
             user.save()
-            if group:
-                user.groups.add(Group.objects.get(name=group))
+            if not user.is_superuser:
+                # The groups are created in desk/migrations/0002_groups.py.
+                user.groups.add(Group.objects.get(name=role))
         if options["verbosity"]:
-            self.stdout.write(f"{user.username} can sign in now, as {group or 'superuser'}.")
+            self.stdout.write(f'Created {role} "{user.username}".')
 
 
-def _password(user: User, options: dict[str, Any]) -> str:
-    """The password, found to be good. Raises ValidationError and CommandError."""
+def _read_password(user: User, options: dict[str, Any]) -> str:
+    """The password, after validation. Raises ValidationError and CommandError."""
     if options["password"] is not None:
         password: str = options["password"]
     elif options["password_stdin"]:
         password = sys.stdin.readline().rstrip("\r\n")
     elif sys.stdin.isatty():
         password = getpass("Password: ")
-        if getpass("Again: ") != password:
-            raise CommandError("These are two different passwords.")
+        if getpass("Password (again): ") != password:
+            raise CommandError("The passwords do not match.")
     else:
-        raise CommandError("There is no terminal to ask at: use --password-stdin or --password.")
+        raise CommandError("stdin is not a terminal: use --password-stdin or --password.")
     validate_password(password, user)
     return password

@@ -1,8 +1,31 @@
-"""`manage.py create_tenant …`: the tenants' command, and which models the tenant may use."""
+"""`manage.py create_tenant NAME [--rate-limit N] [--window SECONDS] [--models NAME,NAME]`"""
 
-from map_project.desk.allow_lists import ModelOptions
-from map_project.tenants.management.commands import create_tenant
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from map_project.desk.model_options import add_model_options, set_allowed_models
+from map_project.tenants.lookup import save_tenant, text, whole_number
+from map_project.tenants.models import Tenant
 
 
-class Command(ModelOptions, create_tenant.Command):
-    """As before; with `--models`, `--all-models`, `--no-models`."""
+class Command(BaseCommand):
+    """Prints only the ID of the new tenant, for use in scripts."""
+
+    help = "Create a tenant and print its ID."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", type=text)
+        parser.add_argument("--rate-limit", type=whole_number, metavar="N", help="runs per window")
+        parser.add_argument("--window", type=whole_number, metavar="SECONDS")
+        add_model_options(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        tenant = Tenant(
+            name=options["name"],
+            rate_limit_requests=options["rate_limit"],
+            rate_limit_window_seconds=options["window"],
+        )
+        set_allowed_models(tenant, options)
+        save_tenant(tenant)
+        self.stdout.write(str(tenant.pk))

@@ -1,66 +1,91 @@
-"""`manage.py seed_demo [--force] [--history N]`: the tenants' command, and a month of history."""
+"""`manage.py seed_demo [--force] [--history N]`"""
 
 import argparse
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from map_project.desk.days import forget_days
 from map_project.desk.demo import history
 from map_project.postgresql.base import allow_any_time
+from map_project.tenants.keys import hash_key, keep_key
 from map_project.tenants.lookup import whole_number
-from map_project.tenants.management.commands import seed_demo
+from map_project.tenants.models import ApiKey, Tenant
 
-_WIDTH = 30
+DEMO_TENANTS = (
+    (uuid.UUID("11111111-1111-1111-1111-111111111111"), "Tenant A", "tenant-a-key"),
+    (uuid.UUID("22222222-2222-2222-2222-222222222222"), "Tenant B", "tenant-b-key"),
+)
+_BAR_WIDTH = 30
 
 
-class Command(seed_demo.Command):
-    """As before; with `--history`, some believable customers as well, and N runs of theirs."""
+class Command(BaseCommand):
+    """Creates what is missing; existing rows stay unchanged. The demo keys are public."""
 
-    help = "Make the demo tenants A and B with their keys, and with --history a month of runs."
+    help = "Create the demo tenants A and B with their keys, and with --history a month of runs."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        super().add_arguments(parser)
+        parser.add_argument(
+            "--force", action="store_true", help="run outside development too: the keys are public"
+        )
         parser.add_argument(
             "--history",
-            type=_some,
+            type=_history_size,
             metavar="N",
-            help="runs of the last 30 days, over several tenants",
+            help="also create N runs of the last 30 days, for several tenants",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        super().handle(*args, **options)
-        if options["history"]:
-            allow_any_time()
-            history.write(
-                options["history"], now=timezone.now(), progress=self._bar(options["history"])
+        if not settings.DEVELOPMENT and not options["force"]:
+            raise CommandError(
+                "The demo keys are public: outside development, seed_demo needs --force."
             )
+        _create_tenants()
+        if number := options["history"]:
+            allow_any_time()
+            history.create_runs(number, now=timezone.now(), progress=self._progress(number))
             forget_days()
 
-    def _bar(self, total: int) -> Callable[[int], None]:
-        """Draws how far it is: in place at a terminal, else a line every tenth."""
+    def _progress(self, total: int) -> Callable[[int], None]:
+        """A function that shows the progress: a bar on a terminal, else a line per 10 %."""
         started = time.monotonic()
-        terminal = self.stdout.isatty()
-        tenths = set()
+        is_terminal = self.stdout.isatty()
+        tenths_shown = set()
 
         def show(done: int) -> None:
             seconds = time.monotonic() - started
-            filled = "#" * (_WIDTH * done // total)
-            line = f"[{filled:.<{_WIDTH}}] {done:,} of {total:,} runs, {seconds:.0f} s"
-            if terminal:
+            filled = "#" * (_BAR_WIDTH * done // total)
+            line = f"[{filled:.<{_BAR_WIDTH}}] {done:,} of {total:,} runs, {seconds:.0f} s"
+            if is_terminal:
                 self.stdout.write(f"\r{line}", ending="\n" if done == total else "")
                 self.stdout.flush()
-            elif (tenth := 10 * done // total) not in tenths:
-                tenths.add(tenth)
+            elif (tenth := 10 * done // total) not in tenths_shown:
+                tenths_shown.add(tenth)
                 self.stdout.write(line)
 
         return show
 
 
-def _some(text: str) -> int:
+def _create_tenants() -> None:
+    try:
+        with transaction.atomic():
+            for pk, name, key in DEMO_TENANTS:
+                tenant, _ = Tenant.objects.get_or_create(pk=pk, defaults={"name": name})
+                if not ApiKey.objects.filter(key_hash=hash_key(key)).exists():
+                    keep_key(tenant=tenant, key=key, name="demo")
+    except IntegrityError:
+        raise CommandError(
+            "Another tenant has the name of a demo tenant, or another process runs seed_demo."
+        ) from None
+
+
+def _history_size(text: str) -> int:
     number = whole_number(text)
     if not 1 <= number <= 10_000_000:
         raise argparse.ArgumentTypeError("it must be from 1 to 10,000,000")

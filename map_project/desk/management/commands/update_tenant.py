@@ -1,8 +1,39 @@
-"""`manage.py update_tenant …`: the tenants' command, and which models the tenant may use."""
+"""`manage.py update_tenant TENANT [--name …] [--rate-limit N|default] [--window S|default] …`"""
 
-from map_project.desk.allow_lists import ModelOptions
-from map_project.tenants.management.commands import update_tenant
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from map_project.desk.model_options import NOT_GIVEN, add_model_options, set_allowed_models
+from map_project.tenants.lookup import get_tenant, number_or_default, save_tenant, text
+
+_FIELDS = {
+    "name": "name",
+    "rate_limit": "rate_limit_requests",
+    "window": "rate_limit_window_seconds",
+    "active": "is_active",
+}
 
 
-class Command(ModelOptions, update_tenant.Command):
-    """As before; with `--models`, `--all-models`, `--no-models`."""
+class Command(BaseCommand):
+    """Options that are not given leave their field unchanged."""
+
+    help = "Change a tenant. All processes apply the change within one second."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("tenant", type=text, help="name or ID of the tenant")
+        parser.add_argument("--name", type=text, default=NOT_GIVEN)
+        for option, metavar in (("--rate-limit", "N|default"), ("--window", "SECONDS|default")):
+            parser.add_argument(option, type=number_or_default, default=NOT_GIVEN, metavar=metavar)
+        state = parser.add_mutually_exclusive_group()
+        state.add_argument("--active", action="store_true", dest="active", default=NOT_GIVEN)
+        state.add_argument("--inactive", action="store_false", dest="active", default=NOT_GIVEN)
+        add_model_options(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        tenant = get_tenant(options["tenant"])
+        for option, field in _FIELDS.items():
+            if options[option] is not NOT_GIVEN:
+                setattr(tenant, field, options[option])
+        set_allowed_models(tenant, options)
+        save_tenant(tenant)

@@ -1,22 +1,22 @@
-// Draws the charts of the desk's pages out of the JSON beside them, and copies what has a copy button.
+// Draws the charts of the admin pages from the JSON in the page, and handles copy buttons.
 "use strict";
 
 (() => {
   const tones = { good: "--desk-good", bad: "--desk-bad", warn: "--desk-warn", busy: "--desk-busy" };
-  const others = ["#8b5cf6", "#14b8a6", "#ec4899", "#84cc16", "#94a3b8"];
-  const ramp = ["#ef4444", "#f97316", "#f59e0b", "#a855f7", "#ec4899", "#94a3b8"];
+  const otherColors = ["#8b5cf6", "#14b8a6", "#ec4899", "#84cc16", "#94a3b8"];
+  const failureColors = ["#ef4444", "#f97316", "#f59e0b", "#a855f7", "#ec4899", "#94a3b8"];
   const drawn = [];
 
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const colour = (series, at) => (tones[series.tone] ? style(tones[series.tone]) : others[at % others.length]);
-  const spell = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${+(ms / 1000).toFixed(1)} s`);
-  const two = (number) => String(number).padStart(2, "0");
+  const color = (series, at) => (tones[series.tone] ? style(tones[series.tone]) : otherColors[at % otherColors.length]);
+  const formatDuration = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${+(ms / 1000).toFixed(1)} s`);
+  const pad = (number) => String(number).padStart(2, "0");
 
-  // All times are UTC, as everywhere on the desk.
-  function moment(text, width, long) {
+  // All times are UTC.
+  function formatTime(text, width, long) {
     const time = new Date(text);
     const day = `${time.getUTCDate()} ${time.toLocaleString("en", { month: "short", timeZone: "UTC" })}`;
-    const hour = `${two(time.getUTCHours())}:${two(time.getUTCMinutes())}`;
+    const hour = `${pad(time.getUTCHours())}:${pad(time.getUTCMinutes())}`;
     if (width >= 86400) return day;
     return long || width >= 21600 ? `${day} ${hour}` : hour;
   }
@@ -51,15 +51,15 @@
 
   const count = (number) => number.toLocaleString("en");
 
-  function overTime(data, spelled) {
+  function overTime(data, format) {
     return {
       scales: {
         x: axis({
           stacked: true,
           grid: { display: false },
-          ticks: { callback: (_, at) => moment(data.labels[at], data.width) },
+          ticks: { callback: (_, at) => formatTime(data.labels[at], data.width) },
         }),
-        y: axis({ stacked: spelled === count, beginAtZero: true, ticks: { callback: (value) => spelled(value) } }),
+        y: axis({ stacked: format === count, beginAtZero: true, ticks: { callback: (value) => format(value) } }),
       },
       plugins: {
         tooltip: {
@@ -67,8 +67,8 @@
           usePointStyle: true,
           filter: (item) => item.raw !== null && item.raw !== 0,
           callbacks: {
-            title: (items) => (items.length ? moment(data.labels[items[0].dataIndex], data.width, true) + " UTC" : ""),
-            label: (item) => ` ${item.dataset.label}: ${spelled(item.raw)}`,
+            title: (items) => (items.length ? formatTime(data.labels[items[0].dataIndex], data.width, true) + " UTC" : ""),
+            label: (item) => ` ${item.dataset.label}: ${format(item.raw)}`,
           },
         },
       },
@@ -79,7 +79,7 @@
     data.series.map((series, at) => ({
       label: series.label,
       data: series.values,
-      backgroundColor: colour(series, at),
+      backgroundColor: color(series, at),
       borderRadius: 2,
       maxBarThickness: 34,
     }));
@@ -91,16 +91,16 @@
       options: base({ datasets: { bar: { categoryPercentage: 0.92, barPercentage: 0.92 } }, ...overTime(data, count) }),
     }),
     latency: (data) => {
-      const line = (label, values, hue, fill) => ({
-        label, data: values, borderColor: hue, backgroundColor: fill, pointRadius: 0, pointHoverRadius: 4,
-        borderWidth: 2, tension: 0.3, spanGaps: true, fill: fill !== hue,
+      const line = (label, values, borderColor, fill) => ({
+        label, data: values, borderColor, backgroundColor: fill, pointRadius: 0, pointHoverRadius: 4,
+        borderWidth: 2, tension: 0.3, spanGaps: true, fill: false,
       });
       const primary = style("--color-primary-500");
-      const options = overTime(data, spell);
-      // A time-out is a thousand times a fast answer: both are to be seen.
+      const options = overTime(data, formatDuration);
+      // Logarithmic: a timeout can take a thousand times as long as a fast response.
       options.scales.y = axis({
         type: "logarithmic",
-        ticks: { callback: (value) => (/^[125]/.test(String(value)) ? spell(value) : null) },
+        ticks: { callback: (value) => (/^[125]/.test(String(value)) ? formatDuration(value) : null) },
       });
       return {
         type: "line",
@@ -133,7 +133,7 @@
       type: "doughnut",
       data: {
         labels: data.labels,
-        datasets: [{ data: data.values, backgroundColor: ramp, borderWidth: 2, borderColor: style("--desk-card"), hoverOffset: 4 }],
+        datasets: [{ data: data.values, backgroundColor: failureColors, borderWidth: 2, borderColor: style("--desk-card"), hoverOffset: 4 }],
       },
       options: base({ cutout: "68%", interaction: { mode: "nearest", intersect: true } }),
     }),
@@ -156,7 +156,7 @@
     try {
       await navigator.clipboard.writeText(text);
     } catch {
-      // Over plain HTTP there is no clipboard but for the selection.
+      // The clipboard API needs HTTPS; over plain HTTP, copy a selection.
       const field = document.createElement("textarea");
       field.value = text;
       document.body.append(field);

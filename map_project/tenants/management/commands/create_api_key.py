@@ -6,19 +6,19 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from map_project.tenants.keys import issue_key
-from map_project.tenants.lookup import tenant_called, text, whole_number
+from map_project.tenants.lookup import get_tenant, text, whole_number
 
 MAX_DAYS = 36_500
 
 
 class Command(BaseCommand):
-    """Prints the key and nothing else. It is shown this once: only its hash is kept."""
+    """Prints only the key. It cannot be shown again: the database has its hash."""
 
-    help = "Make an API key of a tenant; it is printed once."
+    help = "Create an API key of a tenant and print it. It cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("tenant", type=text, help="its name or id")
-        parser.add_argument("--name", type=text, default="", help="what the key is for")
+        parser.add_argument("tenant", type=text, help="name or ID of the tenant")
+        parser.add_argument("--name", type=text, default="", help="purpose of the key")
         parser.add_argument("--expires-in", type=whole_number, metavar="DAYS")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -26,9 +26,9 @@ class Command(BaseCommand):
         if days is not None and not 1 <= days <= MAX_DAYS:
             raise CommandError(f"--expires-in must be from 1 to {MAX_DAYS} days.")
         if len(options["name"]) > 100:
-            raise CommandError("--name must be a text of at most 100 characters.")
+            raise CommandError("--name must have at most 100 characters.")
         _, key = issue_key(
-            tenant=tenant_called(options["tenant"]),
+            tenant=get_tenant(options["tenant"]),
             name=options["name"],
             expires_in=timedelta(days=days) if days else None,
         )

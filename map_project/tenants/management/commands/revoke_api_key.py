@@ -10,9 +10,9 @@ from map_project.tenants.models import ApiKey
 
 
 class Command(BaseCommand):
-    """Ends a key at once and for good."""
+    """Revokes a key permanently."""
 
-    help = "Revoke the API key of this prefix; every process refuses it within a second."
+    help = "Revoke the API key with this prefix. All processes reject it within one second."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("prefix", type=text, help="the first 12 characters of the key")
@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         key = ApiKey.objects.filter(prefix=options["prefix"]).first()
         if key is None:
-            # No more of it: it may be a whole key, and this may be kept in a log.
+            # The argument can be a whole key, and the message can end up in a log.
             shown = options["prefix"][:PREFIX_LENGTH]
-            raise CommandError(f"There is no API key with the prefix {shown!r}.")
+            raise CommandError(f"No API key has the prefix {shown!r}.")
         revoke_key(key=key)

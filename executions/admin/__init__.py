@@ -1,0 +1,141 @@
+"""The history in the admin. It is read-only."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Left
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+
+from agents.models import Agent
+from executions.admin.changelist import HistoryChangeList
+from executions.admin.filters import (
+    AgentFilter,
+    DatesFilter,
+    ModelFilter,
+    PeriodFilter,
+    has_start,
+)
+from executions.display import duration, tone
+from executions.models import Execution
+from map_project.tenants.admin import ReadOnlyAdmin
+
+
+@admin.register(Execution)
+class ExecutionAdmin(ReadOnlyAdmin):
+    """The history, and the page of one execution. Both are read-only."""
+
+    list_display = (
+        "time",
+        "tenant_name",
+        "agent_name",
+        "prompt_preview",
+        "model_name",
+        "status_badge",
+        "latency",
+    )
+    list_display_links = ("time", "prompt_preview")
+    list_filter = (
+        PeriodFilter,
+        ("tenant", AutocompleteSelectFilter),
+        AgentFilter,
+        ModelFilter,
+        ("status", ChoicesDropdownFilter),
+        ("created_at", DatesFilter),
+    )
+    list_filter_submit = True
+    list_select_related = ("tenant",)
+    list_per_page = 50
+    show_full_result_count = False
+    sortable_by = ()
+    ordering = ("-created_at", "-id")
+    search_fields = ("prompt", "response")
+    search_help_text = "Search prompts and responses (choose a tenant first)"
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[HistoryChangeList]:
+        return HistoryChangeList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
+        executions: QuerySet[Execution] = super().get_queryset(request)
+        if request.resolver_match and request.resolver_match.kwargs:
+            return executions
+        # This condition always holds. It selects the partial index `execution_by_time`.
+        executions = executions.filter(latency_ms__gte=0)
+        return executions.defer("prompt", "response").annotate(prompt_start=Left("prompt", 120))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Execution], search_term: str
+    ) -> tuple[QuerySet[Execution], bool]:
+        """Search within one tenant and a time range: PostgreSQL reads every text in it."""
+        if not search_term:
+            return queryset, False
+        if not (has_start(request) and request.GET.get("tenant__id__exact")):
+            messages.warning(request, "Choose a tenant and a time range in Filters to search.")
+            return queryset.none(), False
+        matches = Q(prompt__icontains=search_term) | Q(response__icontains=search_term)
+        return queryset.filter(matches), False
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page of one execution."""
+        if not self.has_view_permission(request) or request.method not in {"GET", "HEAD"}:
+            raise PermissionDenied
+        execution = self.get_object(request, unquote(object_id))
+        if execution is None:
+            messages.warning(request, "This execution does not exist.")
+            return HttpResponseRedirect(reverse("admin:index"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": execution.agent_name,
+            "opts": self.opts,
+            "original": execution,
+            "execution": execution,
+            "tone": tone(execution.status),
+            "steps": execution.steps.order_by("position"),
+            "agent_exists": Agent.objects.filter(pk=execution.agent_id).exists(),
+        }
+        return TemplateResponse(request, "executions/execution.html", context)
+
+    @admin.display(description="time (UTC)")
+    def time(self, execution: Execution) -> str:
+        return format_html(
+            '<span class="desk-nowrap" title="{}">{}</span>',
+            execution.created_at.isoformat(),
+            f"{execution.created_at:%d %b %H:%M:%S}",
+        )
+
+    @admin.display(description="tenant")
+    def tenant_name(self, execution: Execution) -> str:
+        return format_html('<span class="desk-nowrap">{}</span>', execution.tenant)
+
+    @admin.display(description="model")
+    def model_name(self, execution: Execution) -> str:
+        return format_html('<span class="desk-nowrap">{}</span>', execution.model)
+
+    @admin.display(description="prompt")
+    def prompt_preview(self, execution: Any) -> str:
+        return format_html('<span class="desk-clip">{}</span>', execution.prompt_start)
+
+    @admin.display(description="status")
+    def status_badge(self, execution: Execution) -> str:
+        return format_html(
+            '<span class="desk-badge desk-{}">{}</span> <span class="desk-faint">{}</span>',
+            tone(execution.status),
+            execution.status,
+            execution.error_code,
+        )
+
+    @admin.display(description="latency")
+    def latency(self, execution: Execution) -> str:
+        return format_html('<span class="desk-nowrap">{}</span>', duration(execution.latency_ms))

@@ -1,0 +1,108 @@
+"""Filters of the history."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from unfold.contrib.filters.admin import DropdownFilter, RangeDateFilter, TextFilter
+
+from agents.models import LanguageModel
+from executions.models import Execution
+from map_project.api.fields import parse_uuid
+
+PERIODS = {
+    "1h": ("Last hour", timedelta(hours=1)),
+    "24h": ("Last 24 hours", timedelta(hours=24)),
+    "7d": ("Last 7 days", timedelta(days=7)),
+    "30d": ("Last 30 days", timedelta(days=30)),
+    "all": ("Any time", None),
+}
+DEFAULT_PERIOD = "7d"
+
+
+class PeriodFilter(DropdownFilter):
+    """The time range. It has a default, and explicit dates take precedence over it."""
+
+    title = "time range"
+    parameter_name = "period"
+    all_option = None
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterator[tuple[str, str]]:
+        return ((name, label) for name, (label, _) in PERIODS.items())
+
+    def value(self) -> str:
+        return period_name(self.used_parameters.get(self.parameter_name))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        length = PERIODS[self.value()][1]
+        if length is None or any(date_range(request)):
+            return queryset
+        return queryset.filter(created_at__gte=timezone.now() - length)
+
+
+class DatesFilter(RangeDateFilter):
+    """From the start of one day (UTC) to the end of another. Invalid dates are ignored."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        first, last = date_range(request)
+        if first:
+            queryset = queryset.filter(created_at__gte=first)
+        if last:
+            queryset = queryset.filter(created_at__lt=last + timedelta(days=1))
+        return queryset
+
+
+class AgentFilter(TextFilter):
+    """The agent's ID, or its name at the time of the run."""
+
+    title = "agent (name or ID)"
+    parameter_name = "agent"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        text = self.value()
+        if not text:
+            return queryset
+        pk = parse_uuid(text)
+        return queryset.filter(agent_id=pk) if pk else queryset.filter(agent_name=text)
+
+
+class ModelFilter(DropdownFilter):
+    """One of the language models."""
+
+    title = "model"
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in LanguageModel.objects.values_list("name", flat=True)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        return queryset.filter(model=self.value()) if self.value() else queryset
+
+
+def period_name(value: Any) -> str:
+    """The key in `PERIODS` for a query parameter; the default if the value is invalid."""
+    name = value[0] if isinstance(value, list) and value else value
+    return name if name in PERIODS else DEFAULT_PERIOD
+
+
+def date_range(request: HttpRequest) -> tuple[datetime | None, datetime | None]:
+    """Midnight (UTC) of the first and of the last day of `DatesFilter`; None if missing or invalid."""
+    return _day(request.GET.get("created_at_from")), _day(request.GET.get("created_at_to"))
+
+
+def has_start(request: HttpRequest) -> bool:
+    """Whether the filters bound how far back a query reads."""
+    first, last = date_range(request)
+    if first or last:
+        return first is not None
+    return PERIODS[period_name(request.GET.get("period"))][1] is not None
+
+
+def _day(text: str | None) -> datetime | None:
+    try:
+        return datetime.strptime(text or "", "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,72 @@
+"""Helpers shared by the pages of tenants and of API keys."""
+
+import uuid
+from typing import Any
+
+from django import forms
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from map_project.tenants.models import ApiKey, Tenant
+
+
+def get_object_or_404(model_admin: "ModelAdmin[Any]", request: HttpRequest, object_id: str) -> Any:
+    """The object, if the user may view it. Raises Http404."""
+    found = model_admin.get_object(request, unquote(object_id))
+    if found is None or not model_admin.has_view_permission(request, found):
+        raise Http404
+    return found
+
+
+def tenant_url(tenant_id: uuid.UUID) -> str:
+    """The URL of the tenant's page."""
+    return reverse("admin:tenants_tenant_change", args=(tenant_id,))
+
+
+def render_form(
+    model_admin: "ModelAdmin[Any]",
+    request: HttpRequest,
+    tenant: Tenant,
+    form: forms.Form | None,
+    **texts: str,
+) -> HttpResponse:
+    """A page with a form, or with a confirmation if `form` is None. Both POST to the same URL."""
+    context = {
+        **model_admin.admin_site.each_context(request),
+        **texts,
+        "opts": model_admin.opts,
+        "form": form,
+        "tenant": tenant,
+        "back": tenant_url(tenant.pk),
+        "danger": form is None,
+    }
+    return TemplateResponse(request, "desk/form.html", context)
+
+
+def render_new_key(
+    model_admin: "ModelAdmin[Any]", request: HttpRequest, key: ApiKey, text: str
+) -> HttpResponse:
+    """The page that shows a new key once. Like all admin pages it is `no-store`."""
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": "API key created",
+        "opts": model_admin.opts,
+        "key": key,
+        "text": text,
+        "back": tenant_url(key.tenant_id),
+    }
+    return TemplateResponse(request, "desk/new_key.html", context)
+
+
+def log_action(
+    request: HttpRequest, changed: Tenant | ApiKey, message: str, *, flag: int = CHANGE
+) -> None:
+    """Write an entry to Django's admin log for an action outside Django's own forms."""
+    assert request.user.pk is not None  # noqa: S101  `admin_view` requires a signed-in user
+    LogEntry.objects.log_actions(
+        request.user.pk, [changed], flag, change_message=message, single_object=True
+    )
