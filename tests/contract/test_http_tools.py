@@ -182,7 +182,11 @@ def test_a_secret_is_in_no_answer(api: Api) -> None:
         ({"http": {**HTTP, "url": "http://{city}/"}}, "http", "the path and the query only"),
         ({"http": {**HTTP, "url": "http://u:p@example.com/"}}, "http", "header with a secret"),
         ({"http": {**HTTP, "url": f"{URL}/{{town}}"}}, "http", "{town}"),
-        ({"http": {**HTTP, "url": f"{URL}?k={{{{secret.no}}}}"}}, "http", "secret no does not exist"),
+        (
+            {"http": {**HTTP, "url": f"{URL}?k={{{{secret.no}}}}"}},
+            "http",
+            "secret no does not exist",
+        ),
         ({"http": {**HTTP, "arguments_in": "path"}}, "http", "arguments_in: "),
         ({"http": {**HTTP, "arguments_in": "body"}}, "http", "A GET request has no body."),
         ({"http": {**HTTP, "timeout_seconds": 0}}, "http", "1 to 60"),
