@@ -1,4 +1,4 @@
-"""A model provider on loopback that speaks the wire format of Chat Completions, and does as it is told."""
+"""A scripted model provider on loopback with the wire format of Chat Completions."""
 
 import json
 import socket
@@ -18,8 +18,8 @@ def completion(
     finish_reason: str | None = None,
     usage: dict[str, int] | None = None,
 ) -> dict[str, Any]:
-    """A whole answer; `calls` are names and arguments."""
-    asked = [
+    """Return a completion. `calls` are names and arguments of tool calls."""
+    tool_calls = [
         {
             "id": f"call_{number}",
             "type": "function",
@@ -27,8 +27,10 @@ def completion(
         }
         for number, (name, arguments) in enumerate(calls or ())
     ]
-    message = {"role": "assistant", "content": text} | ({"tool_calls": asked} if asked else {})
-    reason = finish_reason or ("tool_calls" if asked else "stop")
+    message = {"role": "assistant", "content": text} | (
+        {"tool_calls": tool_calls} if tool_calls else {}
+    )
+    reason = finish_reason or ("tool_calls" if tool_calls else "stop")
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -40,9 +42,11 @@ def completion(
 
 
 @dataclass
-class Said:
-    """An answer in HTTP. `length` is what its header promises; `pause_seconds` is slept before it,
-    `drip_seconds` between its bytes, headers included.
+class StubResponse:
+    """An HTTP response.
+
+    `length` is its Content-Length, `pause_seconds` the delay before it, and `drip_seconds` the delay between
+    its bytes, including the headers.
     """
 
     status: int = 200
@@ -63,32 +67,35 @@ class Said:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-HANG = Said(pause_seconds=60)
-CUT = Said(length=100_000)
+HANG = StubResponse(pause_seconds=60)
+CUT = StubResponse(length=100_000)
 
 
-def error(status: int, message: str = "no", **headers: str) -> Said:
-    """A refusal, in the API's form."""
+def error(status: int, message: str = "no", **headers: str) -> StubResponse:
+    """Return an error in the format of the API."""
     body = {"error": {"message": message, "type": "x", "param": None, "code": None}}
-    return Said(status, body, {name.replace("_", "-"): text for name, text in headers.items()})
+    return StubResponse(
+        status, body, {name.replace("_", "-"): text for name, text in headers.items()}
+    )
 
 
 @dataclass(frozen=True)
 class Request:
-    """What came, and when (`time.monotonic`)."""
+    """A received request. `at` is a value of `time.monotonic`, `client_port` identifies the connection."""
 
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
     at: float
+    client_port: int
 
 
-Script = Said | dict[str, Any] | Callable[[dict[str, Any]], "Said | dict[str, Any]"]
+Script = StubResponse | dict[str, Any] | Callable[[dict[str, Any]], "StubResponse | dict[str, Any]"]
 
 
 @dataclass
 class StubModel:
-    """What it says next, in order, the last again and again; and what it was asked."""
+    """The script of responses, of which the last is repeated, and the received requests."""
 
     url: str = ""
     script: list[Script] = field(default_factory=lambda: [completion()])
@@ -96,22 +103,22 @@ class StubModel:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def says(self, *script: Script) -> "StubModel":
-        """From now on."""
+        """Replace the script and forget the requests."""
         self.script = list(script)
         self.requests.clear()
         return self
 
-    def next(self, request: Request) -> Said:
+    def next(self, request: Request) -> StubResponse:
         self.requests.append(request)
-        said = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        if callable(said):
-            said = said(request.body)
-        return Said(body=said) if isinstance(said, dict) else said
+        response = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if callable(response):
+            response = response(request.body)
+        return StubResponse(body=response) if isinstance(response, dict) else response
 
 
 @contextmanager
 def stub_model() -> Iterator[StubModel]:
-    """Serves until left."""
+    """Run the server in a thread."""
     stub = StubModel()
 
     class Handler(BaseHTTPRequestHandler):
@@ -120,18 +127,21 @@ def stub_model() -> Iterator[StubModel]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): text for name, text in self.headers.items()}
-            said = stub.next(Request(self.path, headers, json.loads(body), time.monotonic()))
-            stub.ended.wait(said.pause_seconds)
-            self.close_connection = said.length is not None
+            request = Request(
+                self.path, headers, json.loads(body), time.monotonic(), self.client_address[1]
+            )
+            response = stub.next(request)
+            stub.ended.wait(response.pause_seconds)
+            self.close_connection = response.length is not None
             with suppress(OSError):
-                self._send(said)
+                self._send(response)
 
-        def _send(self, said: Said) -> None:
-            if not said.drip_seconds:
-                self.connection.sendall(said.raw())
+        def _send(self, response: StubResponse) -> None:
+            if not response.drip_seconds:
+                self.connection.sendall(response.raw())
                 return
-            for byte in said.raw():
-                if stub.ended.wait(said.drip_seconds):
+            for byte in response.raw():
+                if stub.ended.wait(response.drip_seconds):
                     return
                 self.connection.sendall(bytes([byte]))
 
@@ -159,7 +169,7 @@ def stub_model() -> Iterator[StubModel]:
 
 @contextmanager
 def silent_port() -> Iterator[str]:
-    """An address where nobody listens."""
+    """Yield a URL at which no server listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"

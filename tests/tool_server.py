@@ -1,4 +1,4 @@
-"""An HTTP server in another process, for tools to call: honest, broken and hostile, by the path."""
+"""An HTTP server in another process for tools to call. Its paths behave well, badly or hostilely."""
 
 import base64
 import gzip
@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, urlsplit
 
-# What one of the answers claims to have.
+# The Content-Length of `at_big`.
 TEN_GIGABYTES = 10 * 1024**3
 
 
 @contextmanager
 def tool_server() -> Iterator[int]:
-    """Runs one on loopback until left; gives its port."""
+    """Run the server on loopback; yields its port."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", __file__], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -30,7 +30,7 @@ def tool_server() -> Iterator[int]:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Each path is a method of this name."""
+    """The first segment of a path selects a method."""
 
     def answer(self) -> None:
         url = urlsplit(self.path)
@@ -53,13 +53,13 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def at_echo(self) -> None:
-        told = {
+        request = {
             "method": self.command,
             "path": self.path,
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "body": self.sent.decode(),
         }
-        self.reply(json.dumps(told).encode(), Content_Type="application/json")
+        self.reply(json.dumps(request).encode(), Content_Type="application/json")
 
     def at_status(self) -> None:
         self.reply(b"so it is", int(self.query["code"]))
@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(b"at last")
 
     def at_big(self) -> None:
-        """As many bytes as are taken."""
+        """A body as long as the client reads."""
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(TEN_GIGABYTES))
@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(self.query.get("text", "é").encode() * int(self.query["times"]))
 
     def at_drip(self) -> None:
-        """A byte now and then, each well within a timeout for a read."""
+        """One byte at a time, each within the timeout of a read."""
         self.send_response(200)
         self.send_header("Content-Length", "1000")
         self.end_headers()
@@ -103,23 +103,23 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.1)
 
     def at_headers(self) -> None:
-        """Headers without end."""
+        """Endless headers."""
         self.wfile.write(b"HTTP/1.1 200 OK\r\n")
         while True:
             self.wfile.write(b"X-Header: %s\r\n" % (b"y" * 1000))
 
     def at_line(self) -> None:
-        """A first line without end."""
+        """An endless status line."""
         while True:
             self.wfile.write(b"HTTP/1.1 200 " + b"O" * 65536)
 
     def at_continue(self) -> None:
-        """Preliminary answers without end."""
+        """Endless informational responses."""
         while True:
             self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
 
     def at_chunks(self) -> None:
-        """A chunk with an extension without end."""
+        """A chunk with an endless extension."""
         self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;")
         while True:
             self.wfile.write(b"x" * 65536)
@@ -143,36 +143,41 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
 
     def at_nothing(self) -> None:
-        """It closes without a word."""
+        """Close the connection without a response."""
 
     def at_image(self) -> None:
         self.reply(b"\x89PNG\r\n", Content_Type="image/png")
 
-    def at_gossip_in_a_header(self) -> None:
+    def at_leak_in_header(self) -> None:
         self.reply(b"", Content_Type=f"image/{self.headers['X-Secret']}")
 
     def at_bytes(self) -> None:
-        """Many that are no UTF-8."""
+        """Bytes that are not UTF-8."""
         self.reply(b"a\xff" * int(self.query["times"]))
 
     def at_latin(self) -> None:
         self.reply("süß".encode("latin-1"), Content_Type="text/plain; charset=iso-8859-1")
 
     def at_odd(self) -> None:
-        """Bytes that are no UTF-8, a NUL, and a codec that would take hours."""
+        """Bytes that are not UTF-8, a NUL, and a charset whose codec is very slow."""
         self.reply(b"a\xff\0b", Content_Type="text/plain; charset=punycode")
 
-    def at_gossip(self) -> None:
-        """Says the secret again, as often and in as many forms as a server may."""
+    def at_leak(self) -> None:
+        """Repeat the secret in many encodings."""
         secret = self.headers.get("X-Secret", "").encode()
         authorization = self.headers.get("Authorization", "").encode()
-        forms = [secret, authorization, quote(secret, safe="").encode(), base64.b64encode(secret)]
-        forms += [base64.b64encode(b"user:" + secret), base64.b64encode(b"me:" + secret + b"!")]
-        forms += [json.dumps(secret.decode()).encode(), self.path.encode()]
-        self.reply(b"\n".join(forms), int(self.query.get("code", "200")))
+        encodings = [
+            secret,
+            authorization,
+            quote(secret, safe="").encode(),
+            base64.b64encode(secret),
+        ]
+        encodings += [base64.b64encode(b"user:" + secret), base64.b64encode(b"me:" + secret + b"!")]
+        encodings += [json.dumps(secret.decode()).encode(), self.path.encode()]
+        self.reply(b"\n".join(encodings), int(self.query.get("code", "200")))
 
-    def at_gossip_at_the_edge(self) -> None:
-        """The secret stands where the answer is cut."""
+    def at_leak_at_limit(self) -> None:
+        """Put the secret where the response is cut."""
         secret = self.headers.get("X-Secret", "").encode()
         self.reply(b"x" * (64 * 1024 - len(secret) // 2) + secret + b"y" * 1000)
 

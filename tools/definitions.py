@@ -63,11 +63,11 @@ def _config_problems(tool: Tool) -> list[str]:
         tool.config = checked_config(tool.kind, tool.config)
     except ConfigError as error:
         return error.problems
-    return invoker(tool.kind).crossed(tool.config, tool.parameters, tool.secret_names)
+    return invoker(tool.kind).cross_field_errors(tool.config, tool.parameters, tool.secret_names)
 
 
 def checked_config(kind: str, config: Any) -> dict[str, Any]:
     """The configuration, whole. Raises ConfigError."""
     if config is None:
         raise ConfigError([f"A tool of the kind {kind} needs it."])
-    return invoker(kind).checked(config)
+    return invoker(kind).validate_config(config)

@@ -60,7 +60,7 @@ class HttpField(ObjectField):
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         try:
-            return invoker("http").checked(data)
+            return invoker("http").validate_config(data)
         except ConfigError as error:
             raise serializers.ValidationError(error.problems) from None
 

@@ -1,16 +1,19 @@
-"""Chat Completions, by OpenAI's own SDK, at any address that speaks it: OpenAI, vLLM, Ollama, LiteLLM,
-Groq, Mistral, the compatible endpoints of Gemini and Anthropic.
+"""The provider `openai`: Chat Completions through OpenAI's SDK, at any address that implements the API.
 
-Importing this imports the SDK, which takes a second and 40 MB: nobody does before a row uses it.
+Examples are OpenAI, vLLM, Ollama, LiteLLM, Groq, Mistral, and the compatible endpoints of Gemini and
+Anthropic. Importing this module imports the SDK, which takes 0.5 s and 40 MB, so `MODEL_PROVIDERS` names it
+by a path that is imported when a row first uses it.
 """
 
 import logging
+import random
 import re
 import time
-import weakref
-from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import httpx2
@@ -28,25 +31,40 @@ from executions.providers import (
     ToolCall,
     ToolDefinition,
 )
-from executions.providers.bounded import BoundedTransport, bounds
 from map_project.api import secrets
+from tools.outbound import OutboundError, OutboundTransport
 
 if TYPE_CHECKING:
     from agents.language_models import KnownModel
 
 NAME = "openai"
-# It tells the address of every request.
+BASE_URL = "https://api.openai.com/v1"
+MAX_RESPONSE_BYTES = 32 * 1024 * 1024
+# In one response. Each call becomes a step, also if it is not made.
+MAX_TOOL_CALLS = 500
+MAX_TOKENS = 2**31 - 1  # PostgreSQL's integer
+CONNECT_SECONDS = 10.0
+# The SDK's own policy for retries.
+INITIAL_RETRY_SECONDS = 0.5
+MAX_RETRY_SECONDS = 8.0
+MAX_RETRY_AFTER_SECONDS = 120.0
+# The SDK requires a key. Local servers need none and accept any.
+NO_CREDENTIAL = "none"
+
+_FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# httpx2 logs the URL of each request.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
-_BASE_URL = "https://api.openai.com/v1"
-# Local servers want none, and take any.
-_NO_CREDENTIAL = "none"
-_CLIENTS = 32
-_CONNECT_SECONDS = 10.0
-_MAX_TOKENS = 2**31 - 1  # what the database's integers hold
-# In one answer; each gets a step, even where it is not made.
-_MAX_CALLS = 500
-_FITS = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# One for all rows: connections carry no credential, and idle ones are reused by origin.
+_http_client = httpx2.Client(
+    transport=OutboundTransport(
+        max_response_bytes=MAX_RESPONSE_BYTES, is_guarded=False, max_idle_connections=100
+    ),
+    headers={"Accept-Encoding": "identity"},
+    # Stores no cookie: a run must not receive the session of another.
+    cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+)
 
 
 class OpenAI:
@@ -56,105 +74,113 @@ class OpenAI:
         return False
 
     def ask(self, question: Question) -> Reply:
-        if question.deadline <= time.monotonic():
-            raise ModelTimeout("no time was left to ask", provider=NAME)
-        bounds.run_deadline = question.deadline
-        seconds = float(question.model.timeout_seconds)
-        timeout = httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
-        try:
-            completions = _client(question.model).chat.completions
-            answer: object = completions.create(**_asked(question), timeout=timeout)
-        except ModelError:
-            raise
-        except Exception as error:
-            # What the provider sent may stand in its message, and must not reach the log.
-            raise _failure(error) from None
-        return _reply(answer)
+        """Request a completion, again after failures that may be temporary. Raises ModelError."""
+        attempt = 0
+        while True:
+            try:
+                return _reply(_completion(question))
+            except ModelError:
+                raise
+            except Exception as error:
+                # Its message may quote the provider's response, which must not reach the log.
+                failure, headers = _failure(error), _response_headers(error)
+            if attempt >= question.model.max_retries or not _should_retry(failure, headers):
+                raise failure
+            delay_seconds = _retry_delay_seconds(attempt, headers)
+            if time.monotonic() + delay_seconds >= question.deadline:
+                raise failure if failure.status else ModelTimeout("no time to retry", provider=NAME)
+            time.sleep(delay_seconds)
+            attempt += 1
 
 
-class _Client(openai.OpenAI):
-    """The SDK's client, which does not sleep beyond the end of the run before it tries again."""
-
-    def _sleep_for_retry(
-        self, *, retries_taken: int, max_retries: int, options: Any, response: Any
-    ) -> None:
-        headers = response.headers if response is not None else None
-        seconds = self._calculate_retry_timeout(max_retries - retries_taken, options, headers)
-        if seconds >= bounds.seconds_left():
-            if response is None:
-                raise ModelTimeout("no time was left to try again", provider=NAME)
-            raise _status_error(response.status_code)
-        time.sleep(seconds)
+def _completion(question: Question) -> object:
+    """Make one attempt."""
+    seconds_left = question.deadline - time.monotonic()
+    if seconds_left <= 0:
+        raise ModelTimeout("no time left for a request", provider=NAME)
+    seconds = min(float(question.model.timeout_seconds), seconds_left)
+    timeout = httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+    completions = _client(question.model).chat.completions
+    completion: object = completions.create(**_request_body(question), timeout=timeout)
+    return completion
 
 
-def _failure(error: Exception) -> ModelError:
-    match error:
-        case openai.APITimeoutError():
-            return ModelTimeout("there was no whole answer in time", provider=NAME)
-        case openai.APIConnectionError():
-            text = f"no whole answer came: {type(error.__cause__).__name__}"
-            return ModelError(text, provider=NAME, status=None, retryable=True)
-        case openai.APIStatusError():
-            return _status_error(error.status_code)
-    text = f"it could not be asked, or its answer not be read: {type(error).__name__}"
-    return ModelError(text, provider=NAME, status=None, retryable=False)
-
-
-def _status_error(status: int) -> ModelError:
-    retryable = status in {408, 409, 429} or status >= 500
-    return ModelError(f"status {status}", provider=NAME, status=status, retryable=retryable)
-
-
-# Clients, the one used last at the end.
-_clients: OrderedDict[tuple[str, str, int], _Client] = OrderedDict()
-_lock = Lock()
-
-
-def _client(model: "KnownModel") -> _Client:
-    """The client for this address, credential and number of retries; with it, connections are kept."""
-    key = (model.base_url, model.credential_token, model.max_retries)
-    with _lock:
-        if key not in _clients:
-            _clients[key] = _made(*key)
-        _clients.move_to_end(key)
-        while len(_clients) > _CLIENTS:
-            # Who still uses it goes on; its connections are closed once nobody does.
-            _clients.popitem(last=False)
-        return _clients[key]
-
-
-def _made(base_url: str, credential_token: str, max_retries: int) -> _Client:
-    http_client = httpx2.Client(
-        transport=BoundedTransport(),
-        follow_redirects=False,
-        headers={"Accept-Encoding": "identity"},
-        # One run is not told what another was, and nothing grows.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+def _client(model: "KnownModel") -> openai.OpenAI:
+    """Return a client for the row's address and credential. Making one takes 0.05 ms."""
+    client = openai.OpenAI(
+        api_key=_credential(model.credential_token),
+        base_url=model.base_url or BASE_URL,
+        max_retries=0,
+        http_client=_http_client,
     )
-    client = _Client(
-        api_key=_credential(credential_token),
-        base_url=base_url or _BASE_URL,
-        max_retries=max_retries,
-        http_client=http_client,
-    )
-    # Of the environment's, which may be meant for another address.
+    # The SDK takes them from the environment, which may mean another account.
     client.organization = client.project = None
-    weakref.finalize(client, http_client.close)
     return client
 
 
 def _credential(token: str) -> str:
     try:
-        return secrets.decrypt(token) if token else _NO_CREDENTIAL
+        return secrets.decrypt(token) if token else NO_CREDENTIAL
     except (secrets.Unreadable, ImproperlyConfigured) as error:
         text = f"the credential cannot be read: {error}"
         raise ModelError(text, provider=NAME, status=None, retryable=False) from None
 
 
-def _asked(question: Question) -> dict[str, Any]:
-    """The request, in the API's words."""
+def _failure(error: Exception) -> ModelError:
+    """Return the error of an attempt, without the text of the provider's response."""
+    match error:
+        case OutboundError(code="timeout"):
+            return ModelTimeout("no complete response in time", provider=NAME)
+        case OutboundError():
+            text, retryable = f"no complete response: {error.code}", error.code != "bad_request"
+            return ModelError(text, provider=NAME, status=None, retryable=retryable)
+        case openai.APIStatusError():
+            status = error.status_code
+            retryable = status in {408, 409, 429} or status >= 500
+            return ModelError(f"status {status}", provider=NAME, status=status, retryable=retryable)
+    text = f"the request or its response is not valid: {type(error).__name__}"
+    return ModelError(text, provider=NAME, status=None, retryable=False)
+
+
+def _response_headers(error: Exception) -> Mapping[str, str]:
+    return error.response.headers if isinstance(error, openai.APIStatusError) else {}
+
+
+def _should_retry(failure: ModelError, headers: Mapping[str, str]) -> bool:
+    if (_retry_after_seconds(headers) or 0) > MAX_RETRY_AFTER_SECONDS:
+        return False
+    # Not a standard header: OpenAI's servers send it, and the SDK obeys it.
+    match headers.get("x-should-retry"):
+        case "true":
+            return True
+        case "false":
+            return False
+    return failure.retryable
+
+
+def _retry_delay_seconds(attempt: int, headers: Mapping[str, str]) -> float:
+    """Return the delay that the server requests, or an exponential backoff with jitter."""
+    requested = _retry_after_seconds(headers)
+    if requested is not None and requested > 0:
+        return requested
+    backoff = min(INITIAL_RETRY_SECONDS * 2.0**attempt, MAX_RETRY_SECONDS)
+    return backoff * random.uniform(0.75, 1)  # noqa: S311  jitter
+
+
+def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return the delay in `retry-after-ms` or `retry-after`, of which the latter may be a date."""
+    with suppress(KeyError, ValueError):
+        return float(headers["retry-after-ms"]) / 1000
+    with suppress(KeyError, ValueError):
+        return float(headers["retry-after"])
+    with suppress(KeyError, ValueError, TypeError):
+        return (parsedate_to_datetime(headers["retry-after"]) - datetime.now(UTC)).total_seconds()
+    return None
+
+
+def _request_body(question: Question) -> dict[str, Any]:
     model = question.model
-    asked: dict[str, Any] = {
+    body: dict[str, Any] = {
         "model": model.upstream_name or model.name,
         "messages": [
             {"role": "system", "content": question.system_prompt},
@@ -162,29 +188,29 @@ def _asked(question: Question) -> dict[str, Any]:
         ],
     }
     if question.tools:
-        asked["tools"] = [_tool(tool) for tool in question.tools]
+        body["tools"] = [_tool(tool) for tool in question.tools]
     if question.temperature is not None:
-        asked["temperature"] = question.temperature
+        body["temperature"] = question.temperature
     if question.max_output_tokens is not None:
-        # OpenAI's newest models refuse the old name, other servers know no other.
+        # OpenAI's newest models refuse the old name; other servers accept only that.
         name = "max_tokens" if model.base_url else "max_completion_tokens"
-        asked[name] = question.max_output_tokens
-    return asked
+        body[name] = question.max_output_tokens
+    return body
 
 
 def _message(message: Message) -> dict[str, Any]:
-    told: dict[str, Any] = {"role": message.role, "content": message.text}
+    body: dict[str, Any] = {"role": message.role, "content": message.text}
     if message.tool_call_id:
-        told["tool_call_id"] = message.tool_call_id
+        body["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
-        told["content"] = message.text or None
-        told["tool_calls"] = [_call(call) for call in message.tool_calls]
-    return told
+        body["content"] = message.text or None
+        body["tool_calls"] = [_call(call) for call in message.tool_calls]
+    return body
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    """As the model wrote it, unless servers would refuse to read it again."""
-    name = call.name if _FITS.fullmatch(call.name) else "unknown"
+    """Return the call as the model wrote it, unless a server would refuse it."""
+    name = call.name if _FUNCTION_NAME.fullmatch(call.name) else "unknown"
     arguments = call.arguments if _is_object(call.arguments) else "{}"
     function = {"name": name, "arguments": arguments}
     return {"id": call.id, "type": "function", "function": function}
@@ -206,12 +232,12 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _reply(answer: object) -> Reply:
-    """What the answer says. The SDK does not look whether a field is what its type says."""
+def _reply(completion: object) -> Reply:
+    """Return the reply in a completion. The SDK does not validate the types of its fields."""
     try:
-        if not isinstance(answer, ChatCompletion):
+        if not isinstance(completion, ChatCompletion):
             raise TypeError
-        choice, usage = answer.choices[0], answer.usage
+        choice, usage = completion.choices[0], completion.usage
         message = choice.message
         return Reply(
             text=_text(message.content) or _text(message.refusal),
@@ -221,12 +247,12 @@ def _reply(answer: object) -> Reply:
             output_tokens=_tokens(getattr(usage, "completion_tokens", None)),
         )
     except (TypeError, AttributeError, LookupError, RecursionError):
-        text = "the answer is no chat completion"
+        text = "the response is not a chat completion"
         raise ModelError(text, provider=NAME, status=200, retryable=False) from None
 
 
 def _text(content: object) -> str:
-    """Some servers answer in parts."""
+    """Return the text of a message, which some servers send in parts."""
     if isinstance(content, list):
         return "".join(_text(cast(Any, part)["text"]) for part in content)
     if content is not None and not isinstance(content, str):
@@ -235,8 +261,8 @@ def _text(content: object) -> str:
 
 
 def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
-    if len(calls) > _MAX_CALLS:
-        text = f"the answer asks for {len(calls)} calls"
+    if len(calls) > MAX_TOOL_CALLS:
+        text = f"the response has {len(calls)} tool calls"
         raise ModelError(text, provider=NAME, status=200, retryable=False)
     return tuple(_tool_call(call) for call in calls)
 
@@ -246,17 +272,17 @@ def _tool_call(call: Any) -> ToolCall:
     if not isinstance(name, str):
         raise TypeError
     if not isinstance(arguments, str):
-        # As some servers have it.
+        # Some servers send an object instead of its JSON.
         arguments = orjson.dumps(arguments or {}).decode()
     return ToolCall(call.id if isinstance(call.id, str) else "", name, arguments)
 
 
 def _finish_reason(reason: object) -> Literal["stop", "length", "content_filter"]:
-    """Of all the words that servers have for it, these two make a difference."""
+    """Servers use many words; only these two have a consequence."""
     return cast(Any, reason) if reason in {"length", "content_filter"} else "stop"
 
 
 def _tokens(count: object) -> int | None:
-    """None for what is no count."""
+    """Return a valid count, or None."""
     is_count = isinstance(count, int) and not isinstance(count, bool)
-    return cast(int, count) if is_count and 0 <= cast(int, count) <= _MAX_TOKENS else None
+    return cast(int, count) if is_count and 0 <= cast(int, count) <= MAX_TOKENS else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from map_project.tenants.models import Tenant
-from ratelimit.limiter import LimiterUnavailable, Quota, Usage
+from ratelimit.limiter import LimiterUnavailable, Quota, Usage, default_limiter
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ def test_secrets_are_set_and_removed_one_by_one(api: Api) -> None:
 def test_a_secret_in_use_cannot_be_removed(api: Api) -> None:
     path = f"tools/{made(api)['id']}"
     answer = api.patch(path, {"secrets": {"token": None}})
-    assert answer.fields == {"http": ["There is no secret token: give it in `secrets`."]}
+    assert answer.fields == {"http": ["The secret token does not exist: set it in `secrets`."]}
     assert api.get(path).json["secret_names"] == ["token"]
     answer = api.patch(path, {"secrets": {"token": None}, "http": {**HTTP, "headers": {}}})
     assert answer.json["secret_names"] == []
@@ -179,12 +179,16 @@ def test_a_secret_is_in_no_answer(api: Api) -> None:
         ({"http": {**HTTP, "method": ["GET"]}}, "http", "method: "),
         ({"http": {**HTTP, "url": 5}}, "http", "url: "),
         ({"http": {**HTTP, "url": "ftp://example.com/"}}, "http", "url: "),
-        ({"http": {**HTTP, "url": "http://{city}/"}}, "http", "path and query alone"),
+        ({"http": {**HTTP, "url": "http://{city}/"}}, "http", "the path and the query only"),
         ({"http": {**HTTP, "url": "http://u:p@example.com/"}}, "http", "header with a secret"),
         ({"http": {**HTTP, "url": f"{URL}/{{town}}"}}, "http", "{town}"),
-        ({"http": {**HTTP, "url": f"{URL}?k={{{{secret.no}}}}"}}, "http", "no secret no"),
+        (
+            {"http": {**HTTP, "url": f"{URL}?k={{{{secret.no}}}}"}},
+            "http",
+            "secret no does not exist",
+        ),
         ({"http": {**HTTP, "arguments_in": "path"}}, "http", "arguments_in: "),
-        ({"http": {**HTTP, "arguments_in": "body"}}, "http", "A GET has no body."),
+        ({"http": {**HTTP, "arguments_in": "body"}}, "http", "A GET request has no body."),
         ({"http": {**HTTP, "timeout_seconds": 0}}, "http", "1 to 60"),
         ({"http": {**HTTP, "timeout_seconds": 61}}, "http", "1 to 60"),
         ({"http": {**HTTP, "timeout_seconds": 1.5}}, "http", "1 to 60"),
@@ -200,7 +204,7 @@ def test_a_secret_is_in_no_answer(api: Api) -> None:
         ({"http": {**HTTP, "headers": {"X": "ü"}}}, "http", "printable ASCII"),
         ({"http": {**HTTP, "headers": {"X": " a"}}}, "http", "printable ASCII"),
         ({"http": {**HTTP, "headers": {"X": 1}}}, "http", "printable ASCII"),
-        ({"http": {**HTTP, "headers": {"X": "{{secret.no}}"}}}, "http", "no secret no"),
+        ({"http": {**HTTP, "headers": {"X": "{{secret.no}}"}}}, "http", "secret no does not exist"),
         ({"http": {**HTTP, "headers": {"X": "{{ secret.token }}"}}}, "http", "{{secret.name}}"),
         ({"http": {**HTTP, "headers": {"Host": "a"}}}, "http", "Host cannot be set"),
         ({"http": {**HTTP, "headers": {"content-length": "1"}}}, "http", "cannot be set"),

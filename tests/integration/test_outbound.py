@@ -1,6 +1,6 @@
-"""The one door to the outside: where no call may lead, and what no server may do to a call.
+"""Outbound requests of tools: the address guard, and the limits against hostile servers.
 
-The servers are real and in another process; names are answered by a resolver of the test's own.
+The servers are real and run in another process; a resolver of the test answers name look-ups.
 """
 
 import gc
@@ -28,10 +28,11 @@ from django.conf import LazySettings
 from tests.tool_server import tool_server
 from tools import outbound
 from tools.invokers import CallableTool, ConfigError, ToolResult, call, http_config
+from tools.outbound import network, transport
 
-# In each, PORT is that of a server on loopback, which must not be reached.
+# PORT is the port of a server on loopback, which must not be reached.
 HOSTILE = [
-    # Loopback, written as it is and as a C library reads it.
+    # Loopback in its notations, some of which only the C library accepts.
     "http://127.0.0.1:PORT/",
     "http://127.1:PORT/",
     "http://127.0.1:PORT/",
@@ -56,7 +57,7 @@ HOSTILE = [
     "http://127。0。0。1:PORT/",
     "http://ⓛocalhost:PORT/",
     "http://\u0661\u0662\u0667.\u0660.\u0660.\u0661:PORT/",
-    # IPv6, and IPv4 inside of it.
+    # IPv6, and IPv4 embedded in it.
     "http://[::1]:PORT/",
     "http://[0:0:0:0:0:0:0:1]:PORT/",
     "http://[::]:PORT/",
@@ -80,7 +81,7 @@ HOSTILE = [
     "http://[fec0::1]:PORT/",
     "http://[::1]evil.example:PORT/",
     "http://::1:PORT/",
-    # Private, metadata, and whatever is not of the internet.
+    # Private, metadata and other special-purpose addresses.
     "http://10.0.0.1/",
     "http://172.16.0.1/",
     "http://172.31.255.255/",
@@ -98,7 +99,7 @@ HOSTILE = [
     "http://240.0.0.1/",
     "http://255.255.255.255/",
     "https://10.0.0.1/",
-    # What one parser takes for the host, and another for something else.
+    # URLs whose host differs between parsers.
     "http://user@127.0.0.1:PORT/",
     "http://user:password@public.test:PORT/",
     "http://public.test@127.0.0.1:PORT/",
@@ -142,7 +143,7 @@ HOSTILE = [
     "javascript:alert(1)",
     "data:text/plain,hello",
     "HTTPS\x0b://public.test/",
-    # Names whose addresses are not of the internet; see `RESOLVED`.
+    # Names whose addresses are not public; see `RESOLVED`.
     "http://private.test:PORT/",
     "http://mixed.test:PORT/",
     "http://mapped.test:PORT/",
@@ -177,29 +178,31 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def loopback(settings: LazySettings) -> None:
-    """The operator lets tools reach this machine."""
+    """The operator allows tools to reach this machine."""
     settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
 
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names are those of `RESOLVED`; gives those that were asked for."""
-    asked: list[str] = []
+    """Resolve names from `RESOLVED`, and record the look-ups."""
+    looked_up: list[str] = []
 
     def look_up(host: str, port: int, **_: object) -> list[Any]:
-        asked.append(host)
+        looked_up.append(host)
         try:
             return [(2, 1, 6, "", (text, port)) for text in RESOLVED[host]]
         except KeyError:
             raise socket.gaierror(socket.EAI_NONAME, "unknown") from None
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    return asked
+    return looked_up
 
 
 def tool(url: str, **config: Any) -> CallableTool:
-    """A tool as it would be saved. Raises ConfigError where it would not."""
-    config = http_config.checked({"method": "GET", "timeout_seconds": 5, **config, "url": url})
+    """Return a tool with a valid configuration. Raises ConfigError."""
+    config = http_config.validate_config(
+        {"method": "GET", "timeout_seconds": 5, **config, "url": url}
+    )
     parameters = {"type": "object", "properties": {}}
     return CallableTool(uuid.uuid4(), "t", "d", parameters, "http", config, "")
 
@@ -209,7 +212,7 @@ def get(url: str, arguments: str = "{}", seconds: float = 5, **config: Any) -> T
 
 
 @pytest.mark.parametrize("url", HOSTILE)
-def test_a_call_never_leads_there(
+def test_a_call_does_not_connect_to_a_hostile_url(
     url: str, port: int, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached: list[object] = []
@@ -218,14 +221,14 @@ def test_a_call_never_leads_there(
     try:
         result = get(url)
     except ConfigError:
-        pass  # it is not even saved
+        pass  # the tool cannot be saved
     else:
         assert result.error in {"refused", "unreachable"}, result
         assert "127.0.0.1" not in result.text
     assert reached == []
 
 
-def test_the_table_is_long_and_most_of_it_would_arrive_without_the_guard() -> None:
+def test_the_table_has_no_duplicates() -> None:
     assert len(HOSTILE) == len(set(HOSTILE)) >= 40
 
 
@@ -245,7 +248,7 @@ def test_a_public_address_is_connected_to_as_it_was_resolved(
 
 @pytest.mark.usefixtures("loopback")
 def test_a_name_is_looked_up_once(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second answer leads elsewhere: nobody asks for it."""
+    """DNS rebinding: the second answer, which leads to another address, is not used."""
     answers = [["127.0.0.1"], ["127.0.0.2"], ["10.0.0.1"]]
 
     def look_up(host: str, port: int, **_: object) -> list[Any]:
@@ -269,7 +272,7 @@ def test_every_address_of_a_name_must_be_allowed(
 
 
 @pytest.mark.usefixtures("loopback")
-def test_the_next_address_is_tried_where_the_first_is_dead(
+def test_the_next_address_is_tried_if_the_first_refuses(
     port: int, names: list[str], settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -277,14 +280,14 @@ def test_the_next_address_is_tried_where_the_first_is_dead(
     assert get(f"http://two.test:{port}/").error is None
 
 
-def test_what_the_operator_allows_is_reached(port: int, settings: LazySettings) -> None:
+def test_allowed_networks_are_reached(port: int, settings: LazySettings) -> None:
     url = f"http://127.0.0.1:{port}/"
     assert get(url).error == "refused"
     settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.2/32"),)
     assert get(url).error == "refused"
     settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.0/8"),)
     assert get(url).error is None
-    # Which says nothing of the same address in another network's clothes, but of the address itself.
+    # The setting does not extend to the same address embedded in 6to4.
     assert get(f"http://[2002:7f00:1::]:{port}/").error == "refused"
 
 
@@ -297,7 +300,7 @@ def test_redirects_are_not_followed(port: int, to: str) -> None:
 
 
 @pytest.mark.usefixtures("loopback")
-def test_the_environments_proxy_and_netrc_are_not_used(
+def test_proxy_and_netrc_of_the_environment_are_not_used(
     port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in (
@@ -309,7 +312,7 @@ def test_the_environments_proxy_and_netrc_are_not_used(
         "ALL_PROXY",
     ):
         monkeypatch.setenv(name, "http://127.0.0.1:1/")
-    (tmp_path / ".netrc").write_text("default login somebody password something")
+    (tmp_path / ".netrc").write_text("default login user password secret")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     result = get(f"http://127.0.0.1:{port}/echo")
@@ -335,7 +338,7 @@ def test_the_environments_proxy_and_netrc_are_not_used(
         ("image", "not_text"),
     ],
 )
-def test_a_hostile_server_costs_little(port: int, path: str, error: str) -> None:
+def test_a_hostile_server_costs_little_time_and_memory(port: int, path: str, error: str) -> None:
     started, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = get(f"http://127.0.0.1:{port}/{path}", timeout_seconds=1)
     assert result.error == error, result
@@ -344,7 +347,7 @@ def test_a_hostile_server_costs_little(port: int, path: str, error: str) -> None
 
 
 @pytest.mark.usefixtures("loopback")
-def test_of_ten_gigabytes_the_beginning_is_read(port: int) -> None:
+def test_only_the_beginning_of_ten_gigabytes_is_read(port: int) -> None:
     started, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = get(f"http://127.0.0.1:{port}/big")
     assert result.error is None
@@ -354,14 +357,14 @@ def test_of_ten_gigabytes_the_beginning_is_read(port: int) -> None:
 
 
 @pytest.mark.usefixtures("loopback")
-def test_the_callers_deadline_goes_before_the_tools_timeout(port: int) -> None:
+def test_the_deadline_of_the_caller_limits_the_timeout_of_the_tool(port: int) -> None:
     started = time.monotonic()
     assert get(f"http://127.0.0.1:{port}/drip", seconds=0.5, timeout_seconds=60).error == "timeout"
     assert time.monotonic() - started < 2
     assert get(f"http://127.0.0.1:{port}/echo", seconds=-1).error == "timeout"
 
 
-def test_a_look_up_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_up_that_hangs_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(20) and [])
     started = time.monotonic()
@@ -372,25 +375,24 @@ def test_a_look_up_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
 
 def test_look_ups_that_hang_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    monkeypatch.setattr(outbound, "_lookups", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(network, "lookup_permits", threading.BoundedSemaphore(2))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(20) and [])
     before = threading.active_count()
     for _ in range(5):
         assert get("http://hanging.test/", seconds=0.2).error == "timeout"
     assert threading.active_count() - before <= 2
     released.set()
-    # Before the semaphore is another one again.
-    while threading.active_count() > before:
-        time.sleep(0.01)
+    # A permit is free again once a look-up ends.
+    assert get("http://hanging.test/", seconds=5).error == "unreachable"
 
 
 @pytest.mark.usefixtures("loopback")
-def test_a_server_that_does_not_read_is_not_waited_for() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+def test_a_request_to_a_server_that_does_not_read_ends_at_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         started = time.monotonic()
         result = get(
-            f"http://127.0.0.1:{deaf.getsockname()[1]}/",
+            f"http://127.0.0.1:{server.getsockname()[1]}/",
             json.dumps({"text": "x" * 60_000}),
             method="POST",
             timeout_seconds=1,
@@ -407,7 +409,7 @@ def test_a_refused_connection_is_unreachable() -> None:
 
 
 @pytest.mark.usefixtures("loopback")
-def test_no_connection_is_left_open(port: int) -> None:
+def test_no_socket_is_left_open(port: int) -> None:
     gc.collect()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for path in ("echo", "drip", "garbage", "big", "gzip"):
@@ -421,22 +423,22 @@ def test_no_connection_is_left_open(port: int) -> None:
 )
 @pytest.mark.parametrize("path", ["{a}", "?b={a}", "", "x?b=c"])
 @pytest.mark.usefixtures("loopback")
-def test_no_argument_breaks_out_of_its_place(port: int, arguments: str, path: str) -> None:
+def test_no_argument_changes_the_rest_of_the_request(port: int, arguments: str, path: str) -> None:
     result = get(f"http://127.0.0.1:{port}/echo/{path}", arguments)
     if result.error == "bad_arguments":
         assert "\\u0000" in arguments
         return
-    told = json.loads(result.text)
-    assert set(told["headers"]) == {
+    request = json.loads(result.text)
+    assert set(request["headers"]) == {
         *("host", "connection", "accept-encoding", "user-agent", "accept"),
     }
-    assert told["headers"]["host"] == f"127.0.0.1:{port}"
-    assert not set(told["path"].partition("echo")[2]) & set("\r\n\0# ")
+    assert request["headers"]["host"] == f"127.0.0.1:{port}"
+    assert not set(request["path"].partition("echo")[2]) & set("\r\n\0# ")
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for `tool.test`, signed by itself, and its key."""
+    """A self-signed certificate for `tool.test`, and its key."""
     folder, key = tmp_path_factory.mktemp("tls"), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tool.test")])
     now = datetime.now(UTC)
@@ -462,7 +464,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestTls:
-    """With an authority of the test's own, which the door is told to trust."""
+    """HTTPS, with a certificate authority of the test."""
 
     @pytest.fixture
     def tls_port(self, certificates: Path) -> Iterator[int]:
@@ -493,25 +495,29 @@ class TestTls:
     ) -> Iterator[None]:
         for name in ("tool.test", "other.test"):
             monkeypatch.setitem(RESOLVED, name, ["127.0.0.1"])
-        outbound._tls.cache_clear()
+        transport.tls_context.cache_clear()
         yield
-        outbound._tls.cache_clear()
+        transport.tls_context.cache_clear()
 
-    def test_the_name_is_told_and_checked(self, tls_port: int, certificates: Path) -> None:
-        outbound._tls().load_verify_locations(certificates / "cert.pem")
+    @pytest.fixture
+    def _trusted(self, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "cert.pem"))
+
+    @pytest.mark.usefixtures("_trusted")
+    def test_the_name_is_sent_and_verified(self, tls_port: int) -> None:
         result = get(f"https://tool.test:{tls_port}/")
         assert (result.error, result.text) == (None, "['tool.test']")
 
-    def test_another_name_is_refused(self, tls_port: int, certificates: Path) -> None:
-        outbound._tls().load_verify_locations(certificates / "cert.pem")
+    @pytest.mark.usefixtures("_trusted")
+    def test_a_certificate_for_another_name_is_refused(self, tls_port: int) -> None:
         result = get(f"https://other.test:{tls_port}/")
         assert result.error == "tls_failed"
         assert "certificate" in result.text
 
-    def test_an_authority_nobody_knows_is_refused(self, tls_port: int) -> None:
+    def test_an_unknown_authority_is_refused(self, tls_port: int) -> None:
         assert get(f"https://tool.test:{tls_port}/").error == "tls_failed"
 
-    def test_a_server_without_tls_is_told_of(self, port: int) -> None:
+    def test_a_server_without_tls_is_an_error(self, port: int) -> None:
         assert get(f"https://tool.test:{port}/").error == "tls_failed"
 
     def test_a_handshake_that_hangs_ends_in_time(self) -> None:
@@ -522,12 +528,13 @@ class TestTls:
             assert time.monotonic() - started < 3
 
 
-def test_the_door_is_the_only_one() -> None:
-    """Nothing else of tools opens connections."""
-    openers = ("socket", "urllib.request", "httpx", "requests", "http.client", "urllib3", "ssl")
+def test_only_the_outbound_package_opens_connections() -> None:
+    openers = ("socket", "urllib.request", "requests", "http.client", "urllib3", "ssl")
+    openers += ("httpx", "httpx2", "httpcore2")
     pattern = re.compile(
         rf"^\s*(import|from) ({'|'.join(map(re.escape, openers))})\b", re.MULTILINE
     )
-    files = Path(outbound.__file__).parent.rglob("*.py")
-    found = {path.name for path in files if pattern.search(path.read_text())}
-    assert found == {"outbound.py"}
+    package = Path(outbound.__file__).parent
+    files = [path for path in package.parent.rglob("*.py") if pattern.search(path.read_text())]
+    assert files
+    assert {path.parent for path in files} == {package}

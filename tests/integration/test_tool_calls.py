@@ -1,6 +1,4 @@
-"""Calls of tools, as a run makes them, at a real server in another process; and what becomes of
-their secrets.
-"""
+"""Calls of tools at a real server in another process, and the protection of their secrets."""
 
 import base64
 import dataclasses
@@ -49,27 +47,29 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def base(port: int, settings: LazySettings) -> str:
-    """The address of the server, which tools may reach."""
+    """The URL of the server, which tools may reach."""
     settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
     return f"http://127.0.0.1:{port}"
 
 
 def callable_tool(
-    url: str, *, parameters: Any = ANY, opened: dict[str, str] | None = None, **config: Any
+    url: str, *, parameters: Any = ANY, secret_values: dict[str, str] | None = None, **config: Any
 ) -> CallableTool:
-    whole = http_config.checked({"method": "GET", "timeout_seconds": 5, **config, "url": url})
-    token = secrets.encrypt(json.dumps(opened)) if opened else ""
-    return CallableTool(uuid.uuid4(), "t", "d", parameters, "http", whole, token)
+    complete = http_config.validate_config(
+        {"method": "GET", "timeout_seconds": 5, **config, "url": url}
+    )
+    token = secrets.encrypt(json.dumps(secret_values)) if secret_values else ""
+    return CallableTool(uuid.uuid4(), "t", "d", parameters, "http", complete, token)
 
 
-def called(tool: CallableTool, arguments: Any = None) -> ToolResult:
+def call_tool(tool: CallableTool, arguments: Any = None) -> ToolResult:
     text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
     return call(tool, text, deadline=time.monotonic() + 10)
 
 
-def echoed(tool: CallableTool, arguments: Any = None) -> Any:
-    """The request, as the server saw it."""
-    result = called(tool, arguments)
+def echoed_request(tool: CallableTool, arguments: Any = None) -> Any:
+    """The request that the server received."""
+    result = call_tool(tool, arguments)
     assert result.error is None, result
     return json.loads(result.text)
 
@@ -78,25 +78,32 @@ class TestTheRequest:
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
     def test_arguments_in_a_body(self, base: str, method: str) -> None:
         arguments = {"a": "ü", "b": [1, {"c": None}], "d": 1.5}
-        told = echoed(callable_tool(f"{base}/echo", method=method), arguments)
-        assert (told["method"], told["path"]) == (method, "/echo")
-        assert json.loads(told["body"]) == arguments
-        assert told["headers"]["content-type"] == "application/json"
+        request = echoed_request(callable_tool(f"{base}/echo", method=method), arguments)
+        assert (request["method"], request["path"]) == (method, "/echo")
+        assert json.loads(request["body"]) == arguments
+        assert request["headers"]["content-type"] == "application/json"
 
     @pytest.mark.parametrize("method", ["GET", "DELETE"])
     def test_arguments_in_the_query(self, base: str, method: str) -> None:
         arguments = {"a b": "ü&=", "l": [1, "x", None], "n": None, "t": True, "o": {"k": [1]}}
-        told = echoed(callable_tool(f"{base}/echo", method=method), arguments)
+        request = echoed_request(callable_tool(f"{base}/echo", method=method), arguments)
         query = "a%20b=%C3%BC%26%3D&l=1&l=x&t=true&o=%7B%22k%22%3A%5B1%5D%7D"
-        assert (told["method"], told["path"], told["body"]) == (method, f"/echo?{query}", "")
-        assert "content-type" not in told["headers"]
+        assert (request["method"], request["path"], request["body"]) == (
+            method,
+            f"/echo?{query}",
+            "",
+        )
+        assert "content-type" not in request["headers"]
 
-    def test_arguments_in_places_are_nowhere_else(self, base: str) -> None:
+    def test_arguments_in_placeholders_are_not_sent_again(self, base: str) -> None:
         url = f"{base}/echo/{{id}}?fixed=1&q={{q}}"
         arguments = {"id": 7, "q": False, "rest": "r"}
-        assert echoed(callable_tool(url), arguments)["path"] == "/echo/7?fixed=1&q=false&rest=r"
-        told = echoed(callable_tool(url, method="POST"), arguments)
-        assert (told["path"], json.loads(told["body"])) == (
+        assert (
+            echoed_request(callable_tool(url), arguments)["path"]
+            == "/echo/7?fixed=1&q=false&rest=r"
+        )
+        request = echoed_request(callable_tool(url, method="POST"), arguments)
+        assert (request["path"], json.loads(request["body"])) == (
             "/echo/7?fixed=1&q=false",
             {"rest": "r"},
         )
@@ -104,97 +111,101 @@ class TestTheRequest:
     @pytest.mark.parametrize(
         "arguments", [{}, {"id": None}, {"id": []}, {"id": {}}, {"id": ""}, {"id": "../x"}]
     )
-    def test_a_place_must_have_its_argument(self, base: str, arguments: Any) -> None:
-        result = called(callable_tool(f"{base}/echo/{{id}}"), arguments)
+    def test_a_placeholder_must_have_its_argument(self, base: str, arguments: Any) -> None:
+        result = call_tool(callable_tool(f"{base}/echo/{{id}}"), arguments)
         assert result.error == "bad_arguments"
         assert "id" in result.text
 
     @pytest.mark.parametrize("name", ["fixed", "key", "a b"])
-    def test_what_the_url_itself_sets_cannot_be_set_again(self, base: str, name: str) -> None:
+    def test_an_argument_cannot_override_the_query_of_the_url(self, base: str, name: str) -> None:
         url = f"{base}/echo?fixed=1&key={{{{secret.key}}}}&a+b=2"
-        result = called(callable_tool(url, opened={"key": SECRET}), {name: "mine"})
+        result = call_tool(callable_tool(url, secret_values={"key": SECRET}), {name: "mine"})
         assert result.error == "bad_arguments"
 
     def test_headers_and_secrets(self, base: str) -> None:
         headers = {"Authorization": "Bearer {{secret.a}}", "X-Two": "{{secret.a}}:{{secret.b}}"}
         headers |= {"accept": "text/csv", "User-Agent": "mine", "X-Braces": "{a} {b"}
         tool = callable_tool(
-            f"{base}/gossip", headers=headers, opened={"a": "alpha1", "b": "beta22"}
+            f"{base}/leak", headers=headers, secret_values={"a": "alpha1", "b": "beta22"}
         )
-        assert "[secret]" in called(tool).text
-        # To see them, a server that is not gossiping about secrets but about their lengths.
-        told = echoed(dataclasses.replace(tool, config={**tool.config, "url": f"{base}/echo"}))
-        assert told["headers"]["authorization"] == "Bearer [secret]"
-        assert told["headers"]["x-two"] == "[secret]:[secret]"
-        assert told["headers"]["accept"] == "text/csv"
-        assert told["headers"]["user-agent"] == "mine"
-        assert told["headers"]["x-braces"] == "{a} {b"
+        assert "[secret]" in call_tool(tool).text
+        # The echo shows where the secrets were.
+        request = echoed_request(
+            dataclasses.replace(tool, config={**tool.config, "url": f"{base}/echo"})
+        )
+        assert request["headers"]["authorization"] == "Bearer [secret]"
+        assert request["headers"]["x-two"] == "[secret]:[secret]"
+        assert request["headers"]["accept"] == "text/csv"
+        assert request["headers"]["user-agent"] == "mine"
+        assert request["headers"]["x-braces"] == "{a} {b"
 
     def test_arguments_too_long_for_a_url(self, base: str) -> None:
-        assert called(callable_tool(f"{base}/echo"), {"a": "x" * 20_000}).error == "bad_arguments"
+        assert (
+            call_tool(callable_tool(f"{base}/echo"), {"a": "x" * 20_000}).error == "bad_arguments"
+        )
 
     @pytest.mark.parametrize(
         "text",
         ["[]", "1", "null", '"x"', "{", "{'a': 1}", '{"a": NaN}', '{"a": "\\ud800"}', "x" * 70_000],
     )
-    def test_what_is_no_object_is_told(self, base: str, text: str) -> None:
-        result = called(callable_tool(f"{base}/echo"), text)
+    def test_arguments_that_are_not_an_object_are_an_error(self, base: str, text: str) -> None:
+        result = call_tool(callable_tool(f"{base}/echo"), text)
         assert result.error == "bad_arguments"
         assert len(result.text) < 300
 
     @pytest.mark.parametrize("text", ["", "  ", "{}"])
-    def test_nothing_is_no_arguments(self, base: str, text: str) -> None:
-        assert echoed(callable_tool(f"{base}/echo"), text)["path"] == "/echo"
+    def test_an_empty_text_means_no_arguments(self, base: str, text: str) -> None:
+        assert echoed_request(callable_tool(f"{base}/echo"), text)["path"] == "/echo"
 
-    def test_arguments_are_held_against_the_schema(self, base: str) -> None:
+    def test_arguments_are_validated_against_the_schema(self, base: str) -> None:
         parameters = {**ANY, "properties": {"n": {"type": "integer"}}, "required": ["n"]}
         tool = callable_tool(f"{base}/echo", parameters=parameters)
-        assert called(tool, {"n": "1"}).error == "bad_arguments"
-        assert echoed(tool, {"n": 1})["path"] == "/echo?n=1"
+        assert call_tool(tool, {"n": "1"}).error == "bad_arguments"
+        assert echoed_request(tool, {"n": 1})["path"] == "/echo?n=1"
 
 
 class TestTheResult:
     @pytest.mark.parametrize("code", [400, 401, 404, 418, 429, 500, 503])
-    def test_a_status_that_is_no_success(self, base: str, code: int) -> None:
-        result = called(callable_tool(f"{base}/status?code={code}"))
+    def test_a_status_other_than_2xx_is_an_error(self, base: str, code: int) -> None:
+        result = call_tool(callable_tool(f"{base}/status?code={code}"))
         assert (result.error, result.text) == (f"http_{code}", f"HTTP {code}: so it is")
 
     @pytest.mark.parametrize(
         ("path", "text"),
         [
-            ("empty", "(The answer is empty: HTTP 204.)"),
+            ("empty", "(The response is empty: HTTP 204.)"),
             ("small_chunks", "0,1,2,"),
             ("until_closed", "until it closes"),
             ("latin", "süß"),
             ("odd", "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b"),
         ],
     )
-    def test_what_a_server_says_is_text(self, base: str, path: str, text: str) -> None:
-        result = called(callable_tool(f"{base}/{path}"))
+    def test_the_body_is_decoded_as_text(self, base: str, path: str, text: str) -> None:
+        result = call_tool(callable_tool(f"{base}/{path}"))
         assert (result.error, result.text) == (None, text)
 
-    def test_it_is_cut_between_two_characters(self, base: str) -> None:
-        whole = called(callable_tool(f"{base}/sized?times=32768"))
+    def test_a_long_body_is_cut_between_two_characters(self, base: str) -> None:
+        whole = call_tool(callable_tool(f"{base}/sized?times=32768"))
         assert whole.text == "é" * 32768
-        longer = called(callable_tool(f"{base}/sized?times=32769"))
+        longer = call_tool(callable_tool(f"{base}/sized?times=32769"))
         text, _, note = longer.text.partition("\n")
         assert text == "é" * 32768
         assert "65536 bytes" in note
-        odd = called(callable_tool(f"{base}/sized?times=40000&text=a%C3%A9"))
+        odd = call_tool(callable_tool(f"{base}/sized?times=40000&text=a%C3%A9"))
         assert odd.text.partition("\n")[0] == "aé" * 21845 + "a"
 
-    def test_bytes_that_are_no_text_count_where_it_is_cut(self, base: str) -> None:
-        result = called(callable_tool(f"{base}/bytes?times=40000"))
+    def test_invalid_bytes_count_towards_the_limit(self, base: str) -> None:
+        result = call_tool(callable_tool(f"{base}/bytes?times=40000"))
         assert result.text.partition("\n")[0] == "a\N{REPLACEMENT CHARACTER}" * 32768
 
-    def test_the_time_is_told(self, base: str) -> None:
-        assert 300 <= called(callable_tool(f"{base}/slow?seconds=0.3")).latency_ms < 5_000
+    def test_the_latency_is_measured(self, base: str) -> None:
+        assert 300 <= call_tool(callable_tool(f"{base}/slow?seconds=0.3")).latency_ms < 5_000
 
     def test_a_declared_tool_is_not_called(self, base: str) -> None:
         tool = dataclasses.replace(callable_tool(f"{base}/echo"), kind="declared", config={})
-        assert called(tool).error == "not_callable"
+        assert call_tool(tool).error == "not_callable"
 
-    def test_a_fault_of_ours_is_a_result_without_its_message(
+    def test_an_unexpected_exception_is_a_result_without_its_message(
         self, base: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         def broken(*_: object, **__: object) -> None:
@@ -202,26 +213,26 @@ class TestTheResult:
 
         monkeypatch.setattr(http, "send", broken)
         with caplog.at_level(logging.ERROR):
-            result = called(callable_tool(f"{base}/echo"))
+            result = call_tool(callable_tool(f"{base}/echo"))
         assert result.error == "internal"
         assert "RuntimeError" in caplog.text
         assert SECRET not in caplog.text + result.text
 
 
 class TestSecrets:
-    """Of a tool, wherever it may go."""
+    """Secrets of a tool appear nowhere in plain text."""
 
     @pytest.mark.parametrize("code", [200, 500])
-    def test_they_are_blotted_out_of_what_a_server_says(self, base: str, code: int) -> None:
+    def test_they_are_redacted_in_responses(self, base: str, code: int) -> None:
         tool = callable_tool(
-            f"{base}/gossip/{{{{secret.token}}}}?code={code}&k={{{{secret.token}}}}",
+            f"{base}/leak/{{{{secret.token}}}}?code={code}&k={{{{secret.token}}}}",
             headers={"X-Secret": "{{secret.token}}", "Authorization": "Basic {{secret.basic}}"},
-            opened={
+            secret_values={
                 "token": SECRET,
                 "basic": base64.b64encode(f"user:{SECRET}".encode()).decode(),
             },
         )
-        result = called(tool)
+        result = call_tool(tool)
         assert result.error == (None if code == 200 else "http_500")
         assert result.text.count("[secret]") >= 8
         for form in (SECRET, quote(SECRET, safe=""), "correct", "battery", "staple"):
@@ -231,27 +242,27 @@ class TestSecrets:
             assert encoded[4:-4] not in result.text
 
     @pytest.mark.parametrize("secret", [SECRET, "Correct-Horse", "x" * 200])
-    def test_nor_are_they_told_in_the_kind_of_an_answer(self, base: str, secret: str) -> None:
+    def test_they_are_redacted_in_the_content_type(self, base: str, secret: str) -> None:
         tool = callable_tool(
-            f"{base}/gossip_in_a_header",
+            f"{base}/leak_in_header",
             headers={"X-Secret": "{{secret.token}}"},
-            opened={"token": secret},
+            secret_values={"token": secret},
         )
-        result = called(tool)
+        result = call_tool(tool)
         assert result.error == "not_text"
         assert secret.lower()[:13] not in result.text.lower()
 
-    def test_none_is_cut_in_two(self, base: str) -> None:
+    def test_one_at_the_limit_is_redacted_as_a_whole(self, base: str) -> None:
         tool = callable_tool(
-            f"{base}/gossip_at_the_edge",
+            f"{base}/leak_at_limit",
             headers={"X-Secret": "{{secret.token}}"},
-            opened={"token": SECRET},
+            secret_values={"token": SECRET},
         )
-        text = called(tool).text
+        text = call_tool(tool).text
         assert text.count("[secret]") == 1
         assert not [n for n in range(4, len(SECRET)) if SECRET[:n] in text]
 
-    def test_they_are_plain_nowhere(
+    def test_they_are_in_no_response_log_or_row(
         self, api: Api, tenant: Tenant, base: str, capfd: pytest.CaptureFixture[str]
     ) -> None:
         value = f"never-seen-{uuid.uuid4()}"
@@ -276,24 +287,24 @@ class TestSecrets:
         texts.append(repr(CallableTool.of(Tool.objects.get(pk=created.json["id"]))))
         assert not [text for text in texts if value in text]
 
-    def test_those_that_no_key_opens_are_told_of(
+    def test_those_that_no_key_decrypts_are_an_error(
         self, base: str, settings: LazySettings, caplog: pytest.LogCaptureFixture
     ) -> None:
-        tool = callable_tool(f"{base}/echo", opened={"a": SECRET})
+        tool = callable_tool(f"{base}/echo", secret_values={"a": SECRET})
         for keys in ([NEW_KEY], []):
             settings.SECRETS_KEYS = keys
-            result = called(tool)
+            result = call_tool(tool)
             assert result.error == "secrets_unreadable"
         assert str(tool.id) in caplog.text
 
     def test_a_tenant_reaches_neither_tool_nor_secret_of_another(
         self, api: Api, other_api: Api, tenant: Tenant, other_tenant: Tenant, base: str
     ) -> None:
-        config = {"method": "GET", "url": f"{base}/gossip", "headers": {"X-Secret": "{{secret.t}}"}}
+        config = {"method": "GET", "url": f"{base}/leak", "headers": {"X-Secret": "{{secret.t}}"}}
         body = {"name": "n", "description": "d", "kind": "http", "http": config}
-        theirs = other_api.post("tools", {**body, "secrets": {"t": SECRET}}).json["id"]
-        path = f"tools/{theirs}"
-        before = Tool.objects.filter(pk=theirs).values().get()
+        foreign_id = other_api.post("tools", {**body, "secrets": {"t": SECRET}}).json["id"]
+        path = f"tools/{foreign_id}"
+        before = Tool.objects.filter(pk=foreign_id).values().get()
         for answer in (
             api.post(f"{path}/test", {"arguments": {}}),
             api.get(path),
@@ -304,15 +315,17 @@ class TestSecrets:
         ):
             assert (answer.status, answer.error_code) == (403, "TENANT_ISOLATION_VIOLATION")
             assert SECRET not in answer.content.decode()
-        assert Tool.objects.filter(pk=theirs).values().get() == before
-        # The same name means the tenant's own, and where there is none, nothing.
+        assert Tool.objects.filter(pk=foreign_id).values().get() == before
+        # A name refers to a secret of the tenant's own tool only.
         assert api.post("tools", body).fields == {
-            "http": ["There is no secret t: give it in `secrets`."]
+            "http": ["The secret t does not exist: set it in `secrets`."]
         }
-        mine = api.post("tools", {**body, "secrets": {"t": "my-own-one"}}).json["id"]
-        assert _row(tenant, mine)["secrets_token"] != _row(other_tenant, theirs)["secrets_token"]
+        own_id = api.post("tools", {**body, "secrets": {"t": "my-own-one"}}).json["id"]
+        assert (
+            _row(tenant, own_id)["secrets_token"] != _row(other_tenant, foreign_id)["secrets_token"]
+        )
         agent = AgentFactory.create(tenant=tenant)
-        answer = api.patch(f"agents/{agent.pk}", {"tool_ids": [theirs]})
+        answer = api.patch(f"agents/{agent.pk}", {"tool_ids": [foreign_id]})
         assert (answer.status, answer.error_code) == (403, "CROSS_TENANT_TOOL")
 
 
@@ -320,18 +333,18 @@ def _row(tenant: Tenant, pk: Any) -> Any:
     return Tool.objects.filter(tenant=tenant).values().get(pk=pk)
 
 
-def test_no_connection_is_held_while_a_tool_is_waited_for(
+def test_no_database_connection_is_held_during_a_call(
     api: Api, base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[object] = []
 
-    def watched(*args: Any, **kwargs: Any) -> ToolResult:
+    def watched_call(*args: Any, **kwargs: Any) -> ToolResult:
         held.append(connection.connection)
         result = call(*args, **kwargs)
         held.append(connection.connection)
         return result
 
-    monkeypatch.setattr(views, "call", watched)
+    monkeypatch.setattr(views, "call", watched_call)
     http = {"method": "GET", "url": f"{base}/echo"}
     body = {"name": "n", "description": "d", "kind": "http", "http": http}
     path = f"tools/{api.post('tools', body).json['id']}/test"
@@ -339,7 +352,9 @@ def test_no_connection_is_held_while_a_tool_is_waited_for(
     assert held == [None, None]
 
 
-def test_a_live_server_calls_what_its_operator_allows(tenant: Tenant, api: Api, port: int) -> None:
+def test_a_live_server_reaches_the_networks_its_operator_allows(
+    tenant: Tenant, api: Api, port: int
+) -> None:
     http = {"method": "GET", "url": f"http://127.0.0.1:{port}/echo"}
     tool = saved_tool(tenant_id=tenant.pk, name="n", description="d", kind="http", http=http)
     with serving(TOOL_ALLOWED_NETWORKS="127.0.0.1/32, fd00::/8", WEB_CONCURRENCY="1") as live_port:
@@ -347,7 +362,7 @@ def test_a_live_server_calls_what_its_operator_allows(tenant: Tenant, api: Api, 
     assert (answer.status, answer.json["ok"]) == (200, True), answer.content
 
 
-def test_secrets_that_are_set_at_once_are_all_kept(
+def test_secrets_set_concurrently_are_all_kept(
     live_api: LiveApi, tenant: Tenant, base: str
 ) -> None:
     http = {"method": "GET", "url": f"{base}/echo"}
@@ -357,11 +372,11 @@ def test_secrets_that_are_set_at_once_are_all_kept(
         [partial(live_api.patch, f"tools/{tool.pk}", {"secrets": {name: name}}) for name in names]
     )
     assert {answer.status for answer in answers} == {200}
-    opened = secrets.decrypt(_row(tenant, tool.pk)["secrets_token"])
-    assert json.loads(opened) == {name: name for name in names}
+    secret_values = secrets.decrypt(_row(tenant, tool.pk)["secrets_token"])
+    assert json.loads(secret_values) == {name: name for name in names}
 
 
-def test_the_admins_form_checks_what_the_api_does(tenant: Tenant) -> None:
+def test_the_admin_form_validates_like_the_api(tenant: Tenant) -> None:
     tool = ToolFactory.build(tenant=tenant)
     tool.full_clean()
     tool.kind, tool.config = "http", {"method": "GET", "url": "http://example.com/"}
@@ -377,7 +392,7 @@ def test_the_admins_form_checks_what_the_api_does(tenant: Tenant) -> None:
         tool.clean()
 
 
-def test_a_row_is_all_a_call_needs(tenant: Tenant, base: str) -> None:
+def test_a_row_has_all_that_a_call_needs(tenant: Tenant, base: str) -> None:
     http = {"method": "GET", "url": f"{base}/echo", "headers": {"X": "{{secret.a}}"}}
     tool = saved_tool(
         tenant_id=tenant.pk,
@@ -391,22 +406,21 @@ def test_a_row_is_all_a_call_needs(tenant: Tenant, base: str) -> None:
     found = CallableTool.of(Tool.objects.get(pk=tool.pk))
     assert (found.id, found.kind, found.parameters) == (tool.pk, "http", ANY)
     assert found.config["url"] == f"{base}/echo"
-    assert echoed(found)["headers"]["x"] == "[secret]"
+    assert echoed_request(found)["headers"]["x"] == "[secret]"
     declared = CallableTool.of(ToolFactory.create(tenant=tenant))
     assert (declared.kind, declared.config, declared.secrets_token) == ("declared", {}, "")
 
 
-def test_every_kind_has_a_file_but_the_declared_one() -> None:
+def test_every_callable_kind_has_an_invoker() -> None:
     assert {"declared", *invokers.INVOKERS} == set(Tool.Kind.values)
     for kind in invokers.INVOKERS:
-        assert callable(invokers.invoker(kind).invoke)
+        assert callable(invokers.invoker(kind).call)
 
 
-def test_the_start_imports_nothing_of_all_this() -> None:
-    """Who calls no tool does not pay for it."""
+def test_the_start_does_not_import_what_only_calls_need() -> None:
     code = (
         "import sys, django; django.setup(); import map_project.urls, map_project.wsgi;"
-        "print([name for name in ('h11', 'jsonschema', 'regex') "
+        "print([name for name in ('jsonschema', 'regex') "
         "if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -414,17 +428,17 @@ def test_the_start_imports_nothing_of_all_this() -> None:
 
 
 class TestRotation:
-    """`rotate_secrets`, and the check of what no key opens. All rows of the database take part."""
+    """`rotate_secrets`, and the system check for rows that no key decrypts. Both examine all rows."""
 
     @pytest.fixture
     def keys(self, settings: LazySettings) -> Iterator[list[str]]:
-        """The keys of all other tests; in the end everything is under them again."""
+        """The keys of all other tests, under which all rows are again after the test."""
         before = settings.SECRETS_KEYS
         yield before
         settings.SECRETS_KEYS = [*before, OLD_KEY, NEW_KEY]
         call_command("rotate_secrets", stdout=io.StringIO())
 
-    def made(self, tenant: Tenant, value: str = SECRET) -> Tool:
+    def create_tool(self, tenant: Tenant, value: str = SECRET) -> Tool:
         http = {"method": "GET", "url": "http://127.0.0.1:1/"}
         name = str(uuid.uuid4())
         return saved_tool(
@@ -441,10 +455,10 @@ class TestRotation:
         call_command("rotate_secrets", stdout=out, stderr=out)
         return out.getvalue()
 
-    def test_everything_gets_under_the_first_key(
+    def test_all_rows_are_encrypted_with_the_first_key(
         self, tenant: Tenant, settings: LazySettings, keys: list[str]
     ) -> None:
-        tools = [self.made(tenant, f"value {n}") for n in range(3)]
+        tools = [self.create_tool(tenant, f"value {n}") for n in range(3)]
         settings.SECRETS_KEYS = [NEW_KEY, *keys]
         assert "secrets.W002" in {message.id for message in check_secrets(None)}
         assert "tools.Tool.secrets_token: " in self.rotate()
@@ -455,10 +469,10 @@ class TestRotation:
         assert check_secrets(None) == []
         assert " 0 of them" in self.rotate()
 
-    def test_a_row_that_no_key_opens_is_told_and_left_alone(
+    def test_a_row_that_no_key_decrypts_is_reported_and_unchanged(
         self, tenant: Tenant, settings: LazySettings, keys: list[str]
     ) -> None:
-        fine, lost = self.made(tenant), self.made(tenant)
+        fine, lost = self.create_tool(tenant), self.create_tool(tenant)
         settings.SECRETS_KEYS = [OLD_KEY]
         token = secrets.encrypt('{"a": "b"}')
         Tool.objects.filter(pk=lost.pk).update(secrets_token=token)
@@ -472,14 +486,14 @@ class TestRotation:
         assert lost.secrets_token == token
         assert secrets.is_current(fine.secrets_token)
 
-    def test_what_is_written_meanwhile_is_not_lost(
+    def test_a_concurrent_write_is_not_lost(
         self,
         tenant: Tenant,
         settings: LazySettings,
         keys: list[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        tool = self.made(tenant)
+        tool = self.create_tool(tenant)
         settings.SECRETS_KEYS = [NEW_KEY, *keys]
         newer, rotated = secrets.encrypt('{"a": "newer"}'), secrets.rotated
 
@@ -493,7 +507,7 @@ class TestRotation:
         assert tool.secrets_token == newer
 
     def test_without_keys(self, settings: LazySettings, keys: list[str], tenant: Tenant) -> None:
-        self.made(tenant)
+        self.create_tool(tenant)
         settings.SECRETS_KEYS = []
         assert [message.id for message in check_secrets(None)] == ["secrets.E001"]
         with pytest.raises(CommandError, match="SECRETS_KEYS"):

@@ -1,6 +1,6 @@
-"""How a tool is called: a file for each kind, named here and nowhere else.
+"""Calls of tools. Each kind of callable tool has a module here, listed in `INVOKERS`.
 
-A call needs no database: what it needs of a row is taken before the connection goes back.
+A call needs no database connection: `CallableTool` holds what it needs of a row.
 """
 
 import logging
@@ -8,20 +8,23 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any
 from uuid import UUID
 
 import orjson
 from django.core.exceptions import ImproperlyConfigured
 
 from map_project.api import secrets
-from tools.blotting import Blotter
+from tools import schemas
+from tools.invokers import http
+from tools.invokers.base import ConfigError, Invoker, ToolError
+from tools.redaction import SecretRedactor
+
+__all__ = ["COLUMNS", "INVOKERS", "CallableTool", "ConfigError", "ToolResult", "call", "invoker"]
 
 logger = logging.getLogger("map.tools")
 
-# Kind: its module, imported when the first tool of it is saved or called.
-INVOKERS = {"http": "tools.invokers.http"}
+INVOKERS: dict[str, Invoker] = {"http": http}
 
 # What a `CallableTool` is made of, by the names of the columns.
 COLUMNS = ("id", "name", "description", "parameters", "kind", "config", "secrets_token")
@@ -55,8 +58,9 @@ class CallableTool:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What became of a call. `text` is what the model is told, whether it went well or not; no secret
-    of the tool is in it. `error` is None, or a code: `bad_arguments`, `timeout`, `http_500`…
+    """The result of a call, or its failure. `text` is sent to the model and contains no secret of the tool.
+
+    `error` is None or a code such as `bad_arguments`, `timeout` or `http_500`.
     """
 
     text: str
@@ -64,114 +68,74 @@ class ToolResult:
     latency_ms: int
 
 
-class ToolFailed(Exception):
-    """A call went wrong, through the tool or the model: a code, and a sentence for the model."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(code)
-        self.code = code
-        self.text = text
-
-
-class Invoker(Protocol):
-    """What the module of a kind has."""
-
-    def checked(self, config: object) -> dict[str, Any]:
-        """The configuration, whole: what was left out is at its default. Raises `ConfigError`."""
-
-    def crossed(
-        self, config: Mapping[str, Any], parameters: Mapping[str, Any], secret_names: list[str]
-    ) -> list[str]:
-        """What does not fit together between the three, in sentences."""
-
-    def invoke(
-        self,
-        config: Mapping[str, Any],
-        arguments: Mapping[str, Any],
-        opened: Mapping[str, str],
-        *,
-        blotter: Blotter,
-        deadline: float,
-    ) -> str:
-        """Make the call: the result, without secrets. Raises ToolFailed, its text likewise."""
-
-
-class ConfigError(ValueError):
-    """A configuration is refused; `problems` says why, in sentences."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__(" ".join(problems))
-        self.problems = problems
-
-
 def invoker(kind: str) -> Invoker:
-    """Of a kind in `INVOKERS`."""
-    return cast(Invoker, import_module(INVOKERS[kind]))
+    """Return the module of a kind in `INVOKERS`."""
+    return INVOKERS[kind]
 
 
 def call(tool: CallableTool, arguments_json: str, *, deadline: float) -> ToolResult:
-    """Call the tool with what the model wrote; `deadline` is a reading of `time.monotonic`.
+    """Call the tool with the arguments that a model wrote.
 
-    Never raises for what a tool or a model did wrong. Touches no database.
+    `deadline` is a value of `time.monotonic`. A failure is a result, not an exception.
     """
     started = time.monotonic()
     error: str | None = None
     try:
-        text = _called(tool, arguments_json, deadline)
-    except ToolFailed as failed:
-        error, text = failed.code, failed.text
+        text = _call(tool, arguments_json, deadline)
+    except ToolError as failure:
+        error, text = failure.code, failure.text
         if error == "refused":
-            logger.warning("the tool %s leads where no tool may", tool.id)
-    except Exception as unforeseen:
-        # Where, but not its message, in which a secret may stand.
+            logger.warning("the address of tool %s is not allowed", tool.id)
+    except Exception as failure:
+        # The traceback without the message, which may quote a secret.
         logger.error(
             "a tool call raised %s\n%s",
-            type(unforeseen).__name__,
-            "".join(traceback.format_tb(unforeseen.__traceback__)),
+            type(failure).__name__,
+            "".join(traceback.format_tb(failure.__traceback__)),
         )
-        error, text = "internal", "The call failed, by a fault of the platform."
-    # PostgreSQL keeps no NUL.
+        error, text = "internal", "The call failed because of an internal error of the platform."
+    # PostgreSQL cannot store NUL.
     text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return ToolResult(text, error, round((time.monotonic() - started) * 1000))
 
 
-def _called(tool: CallableTool, arguments_json: str, deadline: float) -> str:
-    from tools import schemas
-
+def _call(tool: CallableTool, arguments_json: str, deadline: float) -> str:
     if tool.kind not in INVOKERS:
-        raise ToolFailed("not_callable", "This tool is declared only: nothing can be called.")
-    arguments = _arguments(arguments_json)
+        raise ToolError("not_callable", "This tool is declared only: it cannot be called.")
+    arguments = _parse_arguments(arguments_json)
     if problems := schemas.mismatches(tool.parameters, arguments):
-        raise ToolFailed("bad_arguments", "The arguments are wrong: " + " ".join(problems))
-    opened = _opened(tool)
-    return invoker(tool.kind).invoke(
-        tool.config, arguments, opened, blotter=Blotter(opened.values()), deadline=deadline
+        raise ToolError("bad_arguments", "The arguments are not valid: " + " ".join(problems))
+    values = _decrypt_secrets(tool)
+    return invoker(tool.kind).call(
+        tool.config,
+        arguments,
+        values,
+        redactor=SecretRedactor(values.values()),
+        deadline=deadline,
     )
 
 
-def _arguments(text: str) -> dict[str, Any]:
-    """Nothing at all counts as no arguments, as some models write it."""
+def _parse_arguments(text: str) -> dict[str, Any]:
+    """Return the arguments. Some models write an empty text for no arguments."""
     if len(text) > MAX_ARGUMENT_BYTES:
-        raise ToolFailed(
-            "bad_arguments", f"The arguments are over {MAX_ARGUMENT_BYTES} characters long."
-        )
+        message = f"The arguments have more than {MAX_ARGUMENT_BYTES} characters."
+        raise ToolError("bad_arguments", message)
     try:
         arguments = orjson.loads(text) if text.strip() else {}
     except orjson.JSONDecodeError as error:
-        raise ToolFailed("bad_arguments", f"The arguments are not valid JSON: {error}.") from None
+        raise ToolError("bad_arguments", f"The arguments are not valid JSON: {error}.") from None
     if not isinstance(arguments, dict):
-        raise ToolFailed("bad_arguments", "The arguments are not a JSON object.")
+        raise ToolError("bad_arguments", "The arguments are not a JSON object.")
     return arguments
 
 
-def _opened(tool: CallableTool) -> dict[str, str]:
+def _decrypt_secrets(tool: CallableTool) -> dict[str, str]:
     if not tool.secrets_token:
         return {}
     try:
-        opened: dict[str, str] = orjson.loads(secrets.decrypt(tool.secrets_token))
+        values: dict[str, str] = orjson.loads(secrets.decrypt(tool.secrets_token))
     except (secrets.Unreadable, ImproperlyConfigured):
-        logger.error("no key opens the secrets of the tool %s", tool.id)
-        raise ToolFailed(
-            "secrets_unreadable", "The tool's secrets cannot be read; they must be set again."
-        ) from None
-    return opened
+        logger.error("no key decrypts the secrets of tool %s", tool.id)
+        message = "The secrets of the tool cannot be decrypted; they must be set again."
+        raise ToolError("secrets_unreadable", message) from None
+    return values

@@ -1,11 +1,11 @@
-"""What the kind `http` wants to know of a tool, and how it is checked when it is saved."""
+"""Validation of the configuration of the kind `http`."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tools.invokers import ConfigError
-from tools.invokers.url import SECRET, UrlError, parsed_url
+from tools.invokers.base import ConfigError
+from tools.invokers.url import SECRET, UrlError, parse_url
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ARGUMENTS_IN = ("query", "body")
@@ -17,51 +17,50 @@ MAX_HEADER_CHARACTERS = 4_096
 _FIELDS = ("method", "url", "arguments_in", "headers", "timeout_seconds")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
-# They say how a message is sent, not what it is; that is our business.
-_OURS = {
+# Framing and connection handling, which belong to the HTTP client.
+_RESERVED_HEADERS = {
     *("host", "content-length", "transfer-encoding", "accept-encoding", "expect"),
     *("connection", "keep-alive", "te", "trailer", "upgrade", "http2-settings"),
 }
 
 
-def checked(config: object) -> dict[str, Any]:
-    """See `tools.invokers.Invoker`."""
+def validate_config(config: object) -> dict[str, Any]:
+    """Return the configuration with defaults filled in. See `tools.invokers.base.Invoker`."""
     if not isinstance(config, dict):
         raise ConfigError(["Expected an object."])
     problems = [f"{name}: This field is not known here." for name in config if name not in _FIELDS]
     problems += [
         f"{name}: This field is required." for name in ("method", "url") if name not in config
     ]
-    # A GET has no body, and what is sent by the others usually stands there.
-    query = config.get("method", "GET") in ("GET", "DELETE")
-    whole = {
+    has_query_arguments = config.get("method", "GET") in ("GET", "DELETE")
+    complete = {
         "method": config.get("method", "GET"),
-        "url": config.get("url", "http://left.out/"),
-        "arguments_in": config.get("arguments_in", "query" if query else "body"),
+        "url": config.get("url", "http://missing.example/"),
+        "arguments_in": config.get("arguments_in", "query" if has_query_arguments else "body"),
         "headers": config.get("headers", {}),
         "timeout_seconds": config.get("timeout_seconds", DEFAULT_TIMEOUT_SECONDS),
     }
-    problems += _problems(whole)
+    problems += _problems(complete)
     if problems:
         raise ConfigError(problems)
-    return whole
+    return complete
 
 
-def crossed(
+def cross_field_errors(
     config: Mapping[str, Any], parameters: Mapping[str, Any], secret_names: list[str]
 ) -> list[str]:
-    """See `tools.invokers.Invoker`."""
-    places = list(parsed_url(config["url"]).places())
-    known = parameters.get("properties", {})
+    """Check placeholders of arguments and secrets. See `tools.invokers.base.Invoker`."""
+    placeholders = list(parse_url(config["url"]).placeholders())
+    properties = parameters.get("properties", {})
     problems = [
-        f"url: {{{place.name}}} is no property of the tool's parameters."
-        for place in places
-        if not place.is_secret and place.name not in known
+        f"url: {{{placeholder.name}}} is not a property of the tool's parameters."
+        for placeholder in placeholders
+        if not placeholder.is_secret and placeholder.name not in properties
     ]
-    used = {place.name for place in places if place.is_secret}
+    used = {placeholder.name for placeholder in placeholders if placeholder.is_secret}
     used.update(name for value in config["headers"].values() for name in SECRET.findall(value))
     problems += [
-        f"There is no secret {name}: give it in `secrets`."
+        f"The secret {name} does not exist: set it in `secrets`."
         for name in sorted(used - set(secret_names))
     ]
     return problems
@@ -74,12 +73,10 @@ def _problems(config: dict[str, Any]) -> list[str]:
     if config["arguments_in"] not in ARGUMENTS_IN:
         problems.append(f"arguments_in: Expected one of {', '.join(ARGUMENTS_IN)}.")
     elif config["method"] == "GET" and config["arguments_in"] == "body":
-        problems.append("arguments_in: A GET has no body.")
+        problems.append("arguments_in: A GET request has no body.")
     seconds = config["timeout_seconds"]
     if type(seconds) is not int or not 1 <= seconds <= MAX_TIMEOUT_SECONDS:
-        problems.append(
-            f"timeout_seconds: Expected a whole number from 1 to {MAX_TIMEOUT_SECONDS}."
-        )
+        problems.append(f"timeout_seconds: Expected an integer from 1 to {MAX_TIMEOUT_SECONDS}.")
     return [*problems, *_url_problems(config["url"]), *_header_problems(config["headers"])]
 
 
@@ -88,7 +85,7 @@ def _url_problems(url: object) -> Iterator[str]:
         yield "url: Not a valid string."
         return
     try:
-        parsed_url(url)
+        parse_url(url)
     except UrlError as error:
         yield f"url: {error}"
 
@@ -99,14 +96,14 @@ def _header_problems(headers: object) -> Iterator[str]:
         return
     names = [str(name).lower() for name in headers]
     if len(set(names)) != len(names):
-        yield "headers: A name stands there twice."
+        yield "headers: A name occurs twice."
     for name, value in headers.items():
         if not _TOKEN.fullmatch(str(name)):
-            yield "headers: A name is made of letters, digits and hyphens."
-        elif name.lower() in _OURS or name.lower().startswith("proxy-"):
+            yield "headers: A name has 1 to 100 letters, digits and hyphens."
+        elif name.lower() in _RESERVED_HEADERS or name.lower().startswith("proxy-"):
             yield f"headers: {name} cannot be set."
         elif not isinstance(value, str) or not _is_header_value(value):
-            yield f"headers: The value of {name} must be printable ASCII, without blanks around it."
+            yield f"headers: The value of {name} must be printable ASCII without surrounding spaces."
         elif "{{" in SECRET.sub("", value):
             yield f"headers: In {name}, {{{{ must begin {{{{secret.name}}}}."
 

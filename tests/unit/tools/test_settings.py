@@ -1,4 +1,4 @@
-"""The settings of tools and of what is encrypted, as they are read from the environment."""
+"""The settings of tools and of encryption, as read from the environment."""
 
 import base64
 from ipaddress import ip_network
@@ -23,7 +23,7 @@ def test_keys(monkeypatch: pytest.MonkeyPatch, text: str, keys: list[str]) -> No
 @pytest.mark.parametrize(
     "text", ["secret", KEY[:-1], f"{KEY}=", KEY.replace("a", "+"), f"{KEY} {KEY}", f"{KEY},x"]
 )
-def test_what_is_no_key_stops_the_start_and_is_not_repeated(
+def test_an_invalid_key_is_a_configuration_error_that_does_not_quote_it(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("SECRETS_KEYS", text)
@@ -34,7 +34,9 @@ def test_what_is_no_key_stops_the_start_and_is_not_repeated(
     assert text not in str(error.value)
 
 
-def test_a_key_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_generated_once_and_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = kept_secret("SECRETS_KEYS", tmp_path / "secrets_key", made_key)
     assert kept_secret("SECRETS_KEYS", tmp_path / "secrets_key", made_key) == kept
     assert (tmp_path / "secrets_key").stat().st_mode & 0o077 == 0
@@ -54,7 +56,9 @@ def test_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", ["10.1.0.1/16", "localhost", "10.0.0.0/8;fd00::/8", "*", "10.0"])
-def test_what_is_no_network_stops_the_start(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_an_invalid_network_is_a_configuration_error(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setenv("TOOL_ALLOWED_NETWORKS", text)
     with pytest.raises(ImproperlyConfigured, match="TOOL_ALLOWED_NETWORKS must be networks"):
         env_networks("TOOL_ALLOWED_NETWORKS")

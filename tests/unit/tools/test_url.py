@@ -1,4 +1,4 @@
-"""The URL of an HTTP tool: what is taken for one, and that no value gets out of its place."""
+"""The URL template of an HTTP tool: parsing, and the isolation of values."""
 
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -7,42 +7,36 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tools.invokers.url import Place, UrlError, ValueRefused, parsed_url
-from tools.outbound import Target
+from tools.invokers.url import InvalidValueError, Placeholder, UrlError, parse_url
+from tools.outbound import Origin
 
 HOST = "https://api.example.com"
 
 
 def filled(url: str, **values: str) -> str:
-    return parsed_url(url).filled(lambda place: values[place.name])
+    return parse_url(url).fill(lambda place: values[place.name])
 
 
 @pytest.mark.parametrize(
-    ("url", "target", "path"),
+    ("url", "origin", "path"),
     [
-        (HOST, Target("https", "api.example.com", 443), "/"),
-        ("HTTP://API.Example.COM:8080/A", Target("http", "api.example.com", 8080), "/A"),
-        (f"{HOST}?a=b", Target("https", "api.example.com", 443), "/?a=b"),
-        (f"{HOST}/a?", Target("https", "api.example.com", 443), "/a"),
-        ("http://[2606:4700::1111]/", Target("http", "2606:4700::1111", 80), "/"),
-        ("http://[2606:4700:0:0::1111]:81/", Target("http", "2606:4700::1111", 81), "/"),
-        ("http://1.1.1.1/", Target("http", "1.1.1.1", 80), "/"),
-        ("http://xn--mnchen-3ya.de/", Target("http", "xn--mnchen-3ya.de", 80), "/"),
-        ("http://my_service/x", Target("http", "my_service", 80), "/x"),
-        (f"{HOST}/süß/a%20b|c?q=ö", Target("https", "api.example.com", 443), None),
+        (HOST, Origin("https", "api.example.com", 443), "/"),
+        ("HTTP://API.Example.COM:8080/A", Origin("http", "api.example.com", 8080), "/A"),
+        (f"{HOST}?a=b", Origin("https", "api.example.com", 443), "/?a=b"),
+        (f"{HOST}/a?", Origin("https", "api.example.com", 443), "/a"),
+        ("http://[2606:4700::1111]/", Origin("http", "2606:4700::1111", 80), "/"),
+        ("http://[2606:4700:0:0::1111]:81/", Origin("http", "2606:4700::1111", 81), "/"),
+        ("http://1.1.1.1/", Origin("http", "1.1.1.1", 80), "/"),
+        ("http://xn--mnchen-3ya.de/", Origin("http", "xn--mnchen-3ya.de", 80), "/"),
+        ("http://my_service/x", Origin("http", "my_service", 80), "/x"),
+        (f"{HOST}/süß/a%20b|c?q=ö", Origin("https", "api.example.com", 443), None),
     ],
 )
-def test_a_url_is_taken_apart(url: str, target: Target, path: str | None) -> None:
-    found = parsed_url(url)
-    assert found.target == target
+def test_a_url_is_parsed(url: str, origin: Origin, path: str | None) -> None:
+    found = parse_url(url)
+    assert found.origin == origin
     assert filled(url) == path or path is None
     assert filled(url).isascii()
-
-
-def test_what_the_host_header_says() -> None:
-    assert Target("http", "a.test", 80).authority == "a.test"
-    assert Target("https", "a.test", 80).authority == "a.test:80"
-    assert Target("https", "2606:4700::1111", 443).authority == "[2606:4700::1111]"
 
 
 @pytest.mark.parametrize(
@@ -74,49 +68,49 @@ def test_what_the_host_header_says() -> None:
         "https://münchen.de/",
     ],
 )
-def test_what_is_no_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(UrlError):
-        parsed_url(url)
+        parse_url(url)
 
 
-def test_places_of_arguments_and_secrets() -> None:
+def test_placeholders_of_arguments_and_secrets() -> None:
     url = f"{HOST}/{{{{secret.realm}}}}/users/{{id}}.json?key={{{{secret.key}}}}&q={{q}}"
-    assert list(parsed_url(url).places()) == [
-        Place("realm", True),
-        Place("id", False),
-        Place("key", True),
-        Place("q", False),
+    assert list(parse_url(url).placeholders()) == [
+        Placeholder("realm", True),
+        Placeholder("id", False),
+        Placeholder("key", True),
+        Placeholder("q", False),
     ]
     assert (
         filled(url, realm="a/b", id="ü&x", key="k=v", q="a b")
         == "/a%2Fb/users/%C3%BC%26x.json?key=k%3Dv&q=a%20b"
     )
-    assert parsed_url(url).query_names() == {"key", "q"}
+    assert parse_url(url).query_names() == {"key", "q"}
 
 
 @pytest.mark.parametrize(
     "value",
     ["", ".", "..", "../x", "x/../y", "x\\..\\y", "%2e%2e", "%252e%252e/x", "..;/x", "a/..", "\0"],
 )
-def test_no_value_leads_up_the_path(value: str) -> None:
-    with pytest.raises(ValueRefused) as refusal:
+def test_no_value_goes_up_in_the_path(value: str) -> None:
+    with pytest.raises(InvalidValueError) as refusal:
         filled(f"{HOST}/users/{{id}}/mail", id=value)
     assert not value.strip("./\\") or value not in str(refusal.value)
 
 
 @pytest.mark.parametrize("values", [("", "."), (".", "."), ("%", "2e")])
-def test_nor_do_two_of_them(values: tuple[str, str]) -> None:
-    with pytest.raises(ValueRefused):
+def test_two_values_do_not_form_a_dot_segment(values: tuple[str, str]) -> None:
+    with pytest.raises(InvalidValueError):
         filled(f"{HOST}/.{{a}}{{b}}/x", a=values[0], b=values[1])
 
 
 @given(st.text(), st.text())
 @example("a@b:80/../..", "?#&=;")
-def test_whatever_the_values_the_rest_stays(in_path: str, in_query: str) -> None:
+def test_values_do_not_change_the_rest_of_the_url(in_path: str, in_query: str) -> None:
     assume(in_path)
     try:
         found = filled(f"{HOST}/a/{{x}}/b?c={{y}}&d=e", x=in_path, y=in_query)
-    except (ValueRefused, UnicodeEncodeError):
+    except (InvalidValueError, UnicodeEncodeError):
         return
     assert found.isascii()
     assert found.isprintable()
@@ -132,12 +126,12 @@ def test_whatever_the_values_the_rest_stays(in_path: str, in_query: str) -> None
 
 @given(st.text(max_size=60))
 @example("http://a{b}@c/")
-def test_any_text_is_a_url_or_is_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     for url in (text, f"http://{text}", f"{HOST}/{text}", f"{HOST}?{text}"):
         try:
-            found: Any = parsed_url(url)
+            found: Any = parse_url(url)
         except UrlError:
             continue
-        assert found.target.scheme in {"http", "https"}
-        assert found.target.host.isascii()
-        assert not set(found.target.host) & set("@/?#\\{}% ")
+        assert found.origin.scheme in {"http", "https"}
+        assert found.origin.host.isascii()
+        assert not set(found.origin.host) & set("@/?#\\{}% ")

@@ -1,4 +1,4 @@
-"""Secrets are taken out of texts, in every form in which a server is likely to say them again."""
+"""Secrets are removed from text, in each encoding in which a server is likely to repeat them."""
 
 import base64
 import html
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.blotting import BLOT, Blotter
+from tools.redaction import PLACEHOLDER, SecretRedactor
 
 SECRET = 'p@ss/w "ö"rd+&<7>'.replace("ö", "o")
 _PRINTABLE = st.text(alphabet=string.printable[:95], min_size=1, max_size=40).map(str.strip)
@@ -33,63 +33,63 @@ _SECRETS = _PRINTABLE.filter(bool)
         base64.urlsafe_b64encode(SECRET.encode()).decode(),
     ],
 )
-def test_each_form_is_found(form: str) -> None:
-    text = Blotter([SECRET])(f"before {form} after")
+def test_each_encoding_is_found(form: str) -> None:
+    text = SecretRedactor([SECRET]).redact(f"before {form} after")
     assert form not in text
     assert SECRET not in text
     assert text.startswith("before ")
     assert text.endswith(" after")
-    assert BLOT in text
+    assert PLACEHOLDER in text
 
 
 @given(
     _SECRETS.filter(lambda secret: len(secret) >= 8), st.binary(max_size=9), st.binary(max_size=9)
 )
-def test_it_is_found_within_a_longer_text_in_base64(
+def test_it_is_found_in_the_base64_of_a_longer_text(
     secret: str, before: bytes, after: bytes
 ) -> None:
     encoded = base64.b64encode(before + secret.encode() + after).decode()
-    blotted = Blotter([secret])(encoded)
-    left = blotted.replace(BLOT, "")
+    redacted = SecretRedactor([secret]).redact(encoded)
+    rest = redacted.replace(PLACEHOLDER, "")
     # A character at each end may hold a few bits of it.
-    assert len(left) * 6 <= (len(before) + len(after)) * 8 + 6 * 6
-    assert BLOT in blotted
+    assert len(rest) * 6 <= (len(before) + len(after)) * 8 + 6 * 6
+    assert PLACEHOLDER in redacted
 
 
 @given(st.lists(_SECRETS, max_size=4), st.text(max_size=80), st.data())
-def test_no_secret_stays(secrets: list[str], text: str, data: st.DataObject) -> None:
+def test_no_secret_remains(secrets: list[str], text: str, data: st.DataObject) -> None:
     for secret in secrets:
         at = data.draw(st.integers(0, len(text)))
         text = text[:at] + secret + text[at:]
-    blotted = Blotter(secrets)(text)
-    pieces = blotted.split(BLOT)
+    redacted = SecretRedactor(secrets).redact(text)
+    pieces = redacted.split(PLACEHOLDER)
     assert not [secret for secret in secrets for piece in pieces if secret in piece]
 
 
 @given(_SECRETS, st.integers(0, 60), st.integers(0, 60))
-def test_none_is_cut_in_two(secret: str, before: int, limit: int) -> None:
-    text = Blotter([secret])("\u00a7" * before + secret + "\u00a7" * 60, limit)
-    assert text.replace(BLOT, "").strip("\u00a7") == ""
+def test_a_secret_at_the_limit_is_replaced_as_a_whole(secret: str, before: int, limit: int) -> None:
+    text = SecretRedactor([secret]).redact("\u00a7" * before + secret + "\u00a7" * 60, limit)
+    assert text.replace(PLACEHOLDER, "").strip("\u00a7") == ""
     assert text.count("\u00a7") <= limit
 
 
-def test_one_that_begins_with_another_goes_as_a_whole() -> None:
-    assert Blotter(["abc", "abcdef"])("abcdef abc") == f"{BLOT} {BLOT}"
+def test_a_secret_that_begins_with_another_is_replaced_as_a_whole() -> None:
+    assert SecretRedactor(["abc", "abcdef"]).redact("abcdef abc") == f"{PLACEHOLDER} {PLACEHOLDER}"
 
 
-def test_two_that_overlap_go_both() -> None:
-    assert Blotter(["abc", "bcd"])("xabcdx") == f"x{BLOT}x"
-    assert Blotter(["aa", "ab"])("aab") == BLOT
+def test_overlapping_secrets_are_both_replaced() -> None:
+    assert SecretRedactor(["abc", "bcd"]).redact("xabcdx") == f"x{PLACEHOLDER}x"
+    assert SecretRedactor(["aa", "ab"]).redact("aab") == PLACEHOLDER
 
 
-def test_hostile_secrets_in_a_hostile_text_take_no_time() -> None:
+def test_secrets_with_a_common_prefix_take_little_time() -> None:
     secrets = ["a" * 4000 + f"/+ <>&{number}z" for number in range(20)]
     started = time.thread_time()
     text = "a" * 80_000
-    assert Blotter(secrets)(text) == text
+    assert SecretRedactor(secrets).redact(text) == text
     assert time.thread_time() - started < 0.5
 
 
-def test_without_secrets_nothing_happens() -> None:
-    assert Blotter([])("as it is") == "as it is"
-    assert Blotter([])("as it is", 2) == "as"
+def test_without_secrets_the_text_is_unchanged() -> None:
+    assert SecretRedactor([]).redact("as it is") == "as it is"
+    assert SecretRedactor([]).redact("as it is", 2) == "as"
