@@ -47,7 +47,7 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "/app/deploy/healthcheck.py"]
 # Both in exec form, and the entrypoint ends in exec: the server is process 1 and gets the signals.
 ENTRYPOINT ["sh", "/app/deploy/entrypoint.sh"]
-CMD ["python", "manage.py", "serve"]
+CMD ["python", "-m", "map_project.server"]
 
 
 FROM app AS tests

@@ -32,10 +32,10 @@ class Server:
 
 @contextmanager
 def platform(database_url: str, redis_url: str, log: Path) -> Iterator[Server]:
-    """The platform as `make run` serves it: `manage.py serve`, its request log in a file."""
+    """The platform as `make run` serves it: `python -m map_project.server`, its request log in a file."""
     port = _free_port()
     own = {"HOST": "127.0.0.1", "PORT": str(port)}
-    command = [sys.executable, "manage.py", "serve"]
+    command = [sys.executable, "-m", "map_project.server"]
     env = environment(database_url, redis_url) | own
     url = f"http://127.0.0.1:{port}"
     with _running(command, folder=_CHECKOUT, env=env, health=f"{url}/ready", log=log) as pid:

@@ -33,7 +33,7 @@ from executions.snapshots import Snapshot
 from map_project.api.errors import ApiError, ValidationFailed
 from map_project.api.ids import uuid7
 from map_project.postgresql.compiled import CompiledInsert
-from map_project.serving.turns import waiting
+from map_project.postgresql.connections import released_connection
 from map_project.tenants.authentication import Caller
 from tools import invokers
 from tools.invokers import CallableTool, ToolResult
@@ -119,7 +119,7 @@ def _run(asked: Asked) -> Run | None:
 def _provider(name: str) -> Provider:
     if is_imported(name):
         return provider(name)
-    with waiting():
+    with released_connection():
         return provider(name)
 
 
@@ -174,7 +174,7 @@ def _run_outside(asked: Asked, asks: Provider, question: Question) -> Run | None
 
 def _looped(asked: Asked, asks: Provider, question: Question, record: Record) -> Outcome:
     def ask(messages: tuple[Message, ...]) -> Reply:
-        with waiting():
+        with released_connection():
             return asks.ask(replace(question, messages=messages))
 
     loop = Loop(
@@ -197,7 +197,7 @@ def _looped(asked: Asked, asks: Provider, question: Question, record: Record) ->
 
 
 def _call(tool: CallableTool, arguments: str, *, deadline: float) -> ToolResult:
-    with waiting():
+    with released_connection():
         return invokers.call(tool, arguments, deadline=deadline)
 
 

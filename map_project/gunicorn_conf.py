@@ -1,7 +1,9 @@
-"""gunicorn's configuration, in production and under `make run` alike."""
+"""gunicorn's configuration, for `make run` and for the container. `map_project.server` starts it."""
 
+import gc
 import os
 import resource
+import signal
 import sys
 from typing import Any
 
@@ -16,12 +18,10 @@ try:
 except ImproperlyConfigured as error:
     sys.exit(str(error))
 configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
-# It reads the settings.
-from map_project.serving.worker import HAS_EPOLL, FollowingWorker, PlainWorker  # noqa: E402
 
 
-class CommonLog(Logger):
-    """gunicorn's messages go where all others go, in the same form."""
+class PropagatingLogger(Logger):
+    """Passes gunicorn's messages on to the root logger, which has the handlers of the settings."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -30,44 +30,61 @@ class CommonLog(Logger):
             log.propagate = True
 
 
-def allow_open_files(wanted: int) -> None:
-    """As many as that, or as are allowed: the usual 1,024 are fewer than the runs a process may have in
-    flight, each of which has two connections.
-    """
-    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most != resource.RLIM_INFINITY:
-        wanted = min(wanted, most)
-    if resource.RLIM_INFINITY != allowed < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-
-
 wsgi_app = "map_project.wsgi:application"
-# An IPv6 address stands in brackets.
+# An IPv6 address needs brackets.
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-worker_class = FollowingWorker if HAS_EPOLL else PlainWorker
+worker_class = "gevent"
 workers = settings.WEB_CONCURRENCY
-# A plain worker's threads are all at work.
-threads = settings.WEB_THREADS if HAS_EPOLL else settings.WEB_ACTIVE_THREADS
-# Those that a thread serves, and those that are kept open between two requests.
-worker_connections = threads + 1000
+worker_connections = settings.WEB_CONNECTIONS
 timeout = 60
 graceful_timeout = settings.GRACEFUL_TIMEOUT_SECONDS
+# Seconds until the next request on a connection has to have arrived with all its headers.
+keepalive = 5
+# Seconds in which a client has to send the next part of a body, or accept the next part of a response.
+STALLED_CLIENT_SECONDS = 10
 
-# Larger ones get gunicorn's own page, not our envelope: a line up to 8 KiB with its end (gunicorn's
-# maximum), a header field up to 32 KiB without it.
+# A larger request gets gunicorn's own error page: a request line over 8 KiB (gunicorn's maximum), or a
+# header field over 32 KiB.
 limit_request_line = 8190
 limit_request_field_size = 32 * 1024 + len("\r\n")
 
-# Nobody's headers change a request's scheme or path here. Django looks at X-Forwarded-Proto itself, with
-# HTTPS=1; so gunicorn need not find out at each request whose headers to believe.
+# No header changes the scheme or the path of a request here. With HTTPS=1, Django reads X-Forwarded-Proto.
 forwarded_allow_ips = "*"
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
 
-# Nobody steers the server through a socket in somebody's home.
+# gunicorn's control socket is in the home directory of the user and is not used.
 control_socket_disable = True
-logger_class = CommonLog
+logger_class = PropagatingLogger
 loglevel = "warning"
 
-allow_open_files(2 * threads + worker_connections + 500)
+
+def post_worker_init(worker: Any) -> None:
+    """Start the periodic work of a server process, after the application has been loaded."""
+    # Django must be set up before its models are imported.
+    from executions import background
+
+    background.begin()
+    # Ctrl-C reaches the workers as well and would abort requests. The arbiter tells them when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The collector need not scan what was loaded at the start again and again.
+    gc.collect()
+    gc.freeze()
+
+
+def pre_request(worker: Any, req: Any) -> None:
+    """Limit how long a client may stall in the middle of a body or of a response."""
+    req.unreader.sock.settimeout(STALLED_CLIENT_SECONDS)
+
+
+def _raise_open_files_limit(wanted: int) -> None:
+    """Raise the soft limit of open files: a run has a connection to its client and one to its provider."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+_raise_open_files_limit(2 * worker_connections + 500)

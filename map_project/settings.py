@@ -80,9 +80,10 @@ TOOL_ALLOWED_NETWORKS = env_networks("TOOL_ALLOWED_NETWORKS")
 HOST = env_host("HOST", "127.0.0.1")
 PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
 WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", 2, minimum=1, maximum=64)
-# Threads are made when they are needed. Most wait for a model; a few at a time are at work.
-WEB_THREADS = env_int("WEB_THREADS", 1000, minimum=1, maximum=1000)
-WEB_ACTIVE_THREADS = min(env_int("WEB_ACTIVE_THREADS", 5, minimum=1, maximum=64), WEB_THREADS)
+# Client connections of a server process. Most requests wait for a model, which costs a greenlet each.
+WEB_CONNECTIONS = env_int("WEB_CONNECTIONS", 4_000, minimum=10, maximum=20_000)
+# Database connections of a server process. A request that waits for a model or a tool holds none.
+DATABASE_POOL_SIZE = env_int("DATABASE_POOL_SIZE", 10, minimum=1, maximum=100)
 # What is going when a signal says stop may take so long to end: longer than the longest run.
 GRACEFUL_TIMEOUT_SECONDS = env_int("GRACEFUL_TIMEOUT_SECONDS", 130, minimum=1, maximum=3_600)
 ALLOWED_HOSTS = env_hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
@@ -182,9 +183,7 @@ DATABASES = {
             "prepare_threshold": 1,
             "server_side_binding": True,
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}",
-            # One for each thread at work, and one for each that looks for work and kept its own; and
-            # for those that look after things.
-            "pool": {"min_size": 0, "max_size": 2 * WEB_ACTIVE_THREADS + 2},
+            "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE},
         },
     }
 }
@@ -202,7 +201,7 @@ CACHES: dict[str, dict[str, Any]] = {
             "CONNECTION_POOL_KWARGS": {
                 # At least the requests that a process serves at once: the pool does not block, since
                 # under load a wait for a connection would end in a timeout although Redis is fast.
-                "max_connections": WEB_THREADS + 2,
+                "max_connections": WEB_CONNECTIONS,
                 # Redis may already have executed a command whose reply was lost.
                 "retry": Retry(NoBackoff(), 0),
                 # Without HELLO and CLIENT SETINFO, which add round trips to each new connection.

@@ -45,7 +45,7 @@ def serving(**environment: str) -> Iterator[int]:
     """Serves as production does, until left; gives the port. `environment` changes its settings."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "serve"],
+        [sys.executable, "-m", "map_project.server"],
         cwd=settings.BASE_DIR,
         env={
             **os.environ,

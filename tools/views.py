@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
 
 from map_project.api.filters import ExactFilter
-from map_project.serving.turns import waiting
+from map_project.postgresql.connections import released_connection
 from map_project.tenants.viewsets import TenantViewSet
 from tools import openapi
 from tools.errors import ToolInUse, ToolNotCallable, ToolNotFound
@@ -61,7 +61,7 @@ class ToolViewSet(TenantViewSet[Tool], ModelViewSet[Tool]):
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         arguments = orjson.dumps(serializer.validated_data.get("arguments", {})).decode()
-        with waiting():
+        with released_connection():
             result = call(
                 CallableTool.of(tool), arguments, deadline=time.monotonic() + _TEST_SECONDS
             )

@@ -66,7 +66,7 @@ def prove_refusals() -> None:
 
 
 def _check_refused(name: str, environment: dict[str, str]) -> None:
-    told = _in_image("! timeout 20 python manage.py serve 2>&1", **environment)
+    told = _in_image("! timeout 20 python -m map_project.server 2>&1", **environment)
     in_one_line = told.startswith(f"{name} ") and "\n" not in told
     check(in_one_line, f"{name} is missing or wrong, and it says: {told}")
 

@@ -41,7 +41,7 @@ def prove_confined(stack: Stack) -> None:
         written = stack.execute("sh", "-c", f"touch {folder}/x 2>/dev/null && echo yes || echo no")
         check(written == "no", f"the api can write to {folder}")
     command = stack.execute("sh", "-c", "tr '\\0' ' ' </proc/1/cmdline")
-    check(command.strip() == "python manage.py serve", f"process 1 is {command}")
+    check(command.strip() == "python -m map_project.server", f"process 1 is {command}")
     capabilities = stack.execute("grep", "CapEff", "/proc/1/status").split()[1]
     check(int(capabilities, 16) == 0, f"capabilities: {capabilities}")
     say("confined", f"user {user}, read-only root, no capabilities; process 1 is {command.strip()}")

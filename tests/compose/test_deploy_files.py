@@ -39,7 +39,7 @@ COMPOSE = (ROOT / "docker-compose.yml").read_text()
 def test_compose_hands_on_every_setting() -> None:
     settings = (ROOT / "map_project" / "settings.py").read_text()
     read = set(re.findall(r"\benv_[a-z]+\(\s*\"([A-Z_]+)\"", settings))
-    assert {"SECRET_KEY", "WEB_THREADS"} < read
+    assert {"SECRET_KEY", "WEB_CONNECTIONS"} < read
     # Where to listen within the container is the image's business, and DEBUG nobody's.
     assert read - {"HOST", "PORT", "DEBUG"} <= set(
         re.findall(r"^ +([A-Z_]+):", COMPOSE, re.MULTILINE)

@@ -35,7 +35,9 @@ class Server:
         own = {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL}
         own |= {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve"], cwd=settings.BASE_DIR, env={**os.environ, **own}
+            [sys.executable, "-m", "map_project.server"],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, **own},
         )
 
     def stop(self) -> None:

@@ -132,7 +132,7 @@ def killable(**environment: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]
     """A server in a process group of its own, which is killed as a whole in the end."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "serve"],
+        [sys.executable, "-m", "map_project.server"],
         cwd=settings.BASE_DIR,
         env=os.environ
         | {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL}

@@ -240,7 +240,7 @@ def test_the_timeouts_add_up_to_that_of_the_settings(settings: LazySettings) -> 
 
 def test_there_is_a_connection_for_each_request_in_progress(settings: LazySettings) -> None:
     pool = get_redis_connection("default").connection_pool
-    assert pool.max_connections >= settings.WEB_THREADS
+    assert pool.max_connections >= settings.WEB_CONNECTIONS
 
 
 def test_the_script_has_a_header_comment() -> None:

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from map_project.embedded.parent import Parent
 from map_project.embedded.ports import PATIENCE_SECONDS, await_port
 from map_project.embedded.servers import running_as_configured
 from map_project.embedded.waiting import wait_until
-from map_project.serving.server import serve
 
+_START_SECONDS = 60.0
+_POLL_SECONDS = 0.5
 _GREETING = """
 Mini Agent Platform serves on {address} (Ctrl-C stops it)
 
@@ -48,14 +51,39 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: Any, follow_parent: int | None, **_options: Any) -> None:
-        for stop in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(stop, _end)
+        for stop_signal in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stop_signal, _exit)
         parent = Parent(follow_parent) if follow_parent else None
         with _only_one(settings.BASE_DIR):
             await_port(settings.HOST, settings.PORT)
             with running_as_configured():
                 self._prepare_database()
-                serve(when_ready=self._greet, parent=parent)
+                sys.exit(self._serve(parent))
+
+    def _serve(self, parent: Parent | None) -> int:
+        """Run the server as a child process until it is stopped. Returns its exit code.
+
+        The child has a session of its own, so that Ctrl-C does not reach it: a SIGTERM lets it finish the
+        requests under way. It stops when its standard input is closed, also if this process is killed.
+        """
+        server = subprocess.Popen(
+            [sys.executable, "-m", "map_project.server", "--stop-with-stdin"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            cwd=settings.BASE_DIR,
+        )
+        for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # nohup ignores SIGHUP.
+            if signal.getsignal(stop_signal) is not signal.SIG_IGN:
+                signal.signal(stop_signal, lambda *_: server.terminate())
+        if wait_until(lambda: server.poll() is not None or _is_listening(), _START_SECONDS):
+            self._greet()
+        while server.poll() is None:
+            if parent and parent.is_leaving():
+                server.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(_POLL_SECONDS)
+        return server.returncode
 
     def _prepare_database(self) -> None:
         self.stdout.write("Migrating the database ...")
@@ -63,13 +91,23 @@ class Command(BaseCommand):
         call_command("seed_demo", verbosity=0)
 
     def _greet(self) -> None:
+        if not _is_listening():
+            return
         self.stdout.write(_GREETING.format(address=_address()))
         self.stdout.flush()
 
 
-def _end(*_: object) -> None:
-    # Until gunicorn has handlers of its own; an exception, so that the servers stop on the way out.
+def _exit(*_: object) -> None:
+    # Before the server runs. An exception, so that the embedded servers are stopped.
     sys.exit(0)
+
+
+def _is_listening() -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.HOST, settings.HOST)  # noqa: S104
+    with suppress(OSError):
+        socket.create_connection((host, settings.PORT), timeout=1).close()
+        return True
+    return False
 
 
 def _address() -> str:
