@@ -1,22 +1,23 @@
-"""Names of tools as every provider takes them: 1 to 64 of `[A-Za-z0-9_-]`.
+"""Function names for tools, in the form that every provider accepts: 1 to 64 of `[A-Za-z0-9_-]`.
 
-A tenant's name may be anything of up to 100 characters. One that fits is kept; of another what fits is
-kept, with a digest of the whole name behind it, so that it is the same at every run, in every process.
+The name of a tool is any text of up to 100 characters. A name in the accepted form is its own alias. Another
+name is reduced to the accepted characters, followed by a digest of the whole name, so that its alias is the
+same at every run and in every process.
 """
 
 import hashlib
 import re
 from collections.abc import Iterable
 
-_FITS = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_DIGEST_CHARACTERS = 8
-_KEPT_CHARACTERS = 64 - 1 - _DIGEST_CHARACTERS
+_FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DIGEST_LENGTH = 8
+_MAX_PREFIX_LENGTH = 64 - 1 - _DIGEST_LENGTH
 
 
 def aliases(names: Iterable[str]) -> dict[str, str]:
-    """An alias for each name; no two names share one."""
+    """Return a unique alias for each name."""
     unique = sorted(set(names))
-    found = {name: name for name in unique if _FITS.fullmatch(name)}
+    found = {name: name for name in unique if _FUNCTION_NAME.fullmatch(name)}
     taken = set(found)
     for name in unique:
         if name not in found:
@@ -26,12 +27,12 @@ def aliases(names: Iterable[str]) -> dict[str, str]:
 
 
 def _alias(name: str, taken: set[str]) -> str:
-    kept = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:_KEPT_CHARACTERS] or "tool"
+    prefix = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:_MAX_PREFIX_LENGTH] or "tool"
     attempt = 0
     while True:
         salted = f"{name}\n{attempt}" if attempt else name
-        digest = hashlib.sha256(salted.encode()).hexdigest()[:_DIGEST_CHARACTERS]
-        if (alias := f"{kept}_{digest}") not in taken:
+        digest = hashlib.sha256(salted.encode()).hexdigest()[:_DIGEST_LENGTH]
+        if (alias := f"{prefix}_{digest}") not in taken:
             return alias
-        # Somebody called another tool just that.
+        # Another tool has this alias as its name.
         attempt += 1

@@ -1,4 +1,4 @@
-"""What a server process does beside its requests, from its start on, now and then."""
+"""The periodic work of a server process besides its requests."""
 
 import logging
 import threading
@@ -7,34 +7,34 @@ from django.db import Error, connection
 
 from agents import language_models
 from executions.lost import fail_lost_runs
-from executions.providers import provider
+from executions.providers import get_provider
 
 logger = logging.getLogger("map.runs")
 
-_INTERVAL_SECONDS = 15.0
+INTERVAL_SECONDS = 15.0
 
 
 def begin() -> None:
-    """Once now, before the first request, and from then on for as long as the process lives."""
-    _look_after()
-    threading.Thread(target=_run, name="background", daemon=True).start()
+    """Do the work once, before the first request, and start a thread that repeats it."""
+    _work()
+    threading.Thread(target=_work_periodically, name="background", daemon=True).start()
 
 
-def _run() -> None:
+def _work_periodically() -> None:
     wake = threading.Event()
-    while not wake.wait(_INTERVAL_SECONDS):
-        _look_after()
+    while not wake.wait(INTERVAL_SECONDS):
+        _work()
 
 
-def _look_after() -> None:
+def _work() -> None:
     try:
         fail_lost_runs()
-        names = {model.provider for model in language_models.offered(None).values()}
+        models = language_models.offered(None).values()
     except Error as error:
-        logger.warning("lost runs not looked for: %s", type(error).__name__)
+        logger.warning("cannot search for lost runs: %s", type(error).__name__)
         return
     finally:
         connection.close()
-    # The SDK of one takes a second to import, for which no run should wait.
-    for name in names:
-        provider(name)
+    # Importing the SDK of a provider takes a second. A run should not wait for it.
+    for name in {model.provider for model in models}:
+        get_provider(name)

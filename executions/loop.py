@@ -1,9 +1,9 @@
-"""The agent loop: a model and a way to call tools in, steps out. No ORM, no HTTP, no settings.
+"""The agent loop: calls a model and its tools, and yields steps. It uses no ORM, no HTTP and no settings.
 
-The model is asked, the calls it asks for are made one after the other, it is told their results, and
-is asked again, until it asks for no more calls or a bound is reached: a number of times that the model
-is asked, and a time. Whatever the model says, every call it asks for gets exactly one result; one
-whose result nobody would read any more is not made, and that is its result.
+The model receives the conversation, the tool calls that it requests are made one after the other, and the
+model receives the results. This repeats until the model requests no more calls or a limit is reached: the
+number of model calls, or the deadline. Each requested call gets exactly one result. A call that is not made
+because of a limit gets a result that says so.
 """
 
 import time
@@ -13,14 +13,16 @@ from typing import Literal, Protocol
 
 import orjson
 
-from executions.providers import Message, ModelError, ModelTimeout, Reply, ToolCall
+from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
 
-# A model that asks for more at once is told so; most never ask for a tenth of it.
-MAX_CALLS_A_TURN = 64
+# Most models request less than a tenth of it.
+MAX_CALLS_PER_RESPONSE = 64
+
+Status = Literal["succeeded", "incomplete", "failed"]
 
 
-class Result(Protocol):
-    """What became of a call: what the model is told, and None or a code of what went wrong."""
+class CallResult(Protocol):
+    """The result of a tool call: a text for the model, and an error code or None."""
 
     @property
     def text(self) -> str: ...
@@ -32,18 +34,18 @@ class Result(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoopTool:
-    """A tool: the tenant's name of it, and how it is called with a text of arguments."""
+    """A tool: the name that the tenant gave it, and a function that takes the arguments as JSON."""
 
     name: str
-    call: Callable[[str], Result]
+    call: Callable[[str], CallResult]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A call of the model or of a tool, as it goes on record.
+    """A call of the model or of a tool.
 
-    Of the model: what it was newly told, as JSON, and the text of its answer. Of a tool: the arguments
-    as the model wrote them, and what the model was told.
+    For a model, `input` is the JSON list of the messages since its last response, and `output` the text of
+    its response. For a tool, `input` is the arguments as the model wrote them, and `output` the result.
     """
 
     kind: Literal["model", "tool"]
@@ -58,11 +60,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. `error` is set where it failed. Tokens are sums over the model's answers, None
-    where one of them did not tell; `response` is the last text that the model wrote.
+    """The end of a run.
+
+    `response` is the last text of the model. Token counts are sums over all responses, or None if one is
+    unknown. `error` is set if the run failed.
     """
 
-    status: Literal["succeeded", "incomplete", "failed"]
+    status: Status
     stop_reason: str
     response: str
     input_tokens: int | None
@@ -70,16 +74,15 @@ class Outcome:
     error: ModelError | None = None
 
 
-Ask = Callable[[tuple[Message, ...]], Reply]
-
-
 @dataclass(slots=True)
 class Loop:
-    """One run. `tools` stand under the names that the model calls them by; `deadline` is a reading of
-    `clock`, in seconds.
+    """One run.
+
+    `complete` sends the conversation to the model. `tools` are keyed by the function names that the model
+    uses. `deadline` is a value of `clock`, in seconds.
     """
 
-    ask: Ask
+    complete: Callable[[tuple[Message, ...]], ModelResponse]
     model_name: str
     tools: Mapping[str, LoopTool]
     max_steps: int
@@ -87,78 +90,82 @@ class Loop:
     clock: Callable[[], float] = time.monotonic
 
     def run(self, prompt: str) -> Generator[Step, None, Outcome]:
-        """Gives each step once it is over, and returns the outcome."""
+        """Yield each step once it is over, and return the outcome."""
         conversation = _Conversation(prompt)
         for number in range(1, self.max_steps + 1):
-            if number > 1 and self._is_late():
-                return conversation.ended("incomplete", "run_timeout")
-            news, started = conversation.news(), self.clock()
+            if number > 1 and self._deadline_passed():
+                return conversation.outcome("incomplete", "run_timeout")
+            new_messages, started = conversation.new_messages(), self.clock()
             try:
-                reply = conversation.heard(self.ask(tuple(conversation.messages)))
+                response = conversation.add_response(self.complete(tuple(conversation.messages)))
             except ModelError as error:
-                yield self._unanswered(news, error, started)
-                return self._failed(conversation, error)
-            yield self._answered(news, reply, started)
-            if not reply.tool_calls:
-                return conversation.ended(*_ENDS[reply.finish_reason])
-            for call in reply.tool_calls:
-                step = self._called(call, self._why_not(conversation, number))
-                conversation.told(call, step.output)
+                yield self._failed_model_step(new_messages, error, started)
+                return self._failure(conversation, error)
+            yield self._model_step(new_messages, response, started)
+            if not response.tool_calls:
+                return conversation.outcome(*_OUTCOMES[response.finish_reason])
+            for call in response.tool_calls:
+                step = self._tool_step(call, self._skip_reason(conversation, number))
+                conversation.add_result(call, step.output)
                 yield step
-        return conversation.ended("incomplete", "max_steps")
+        return conversation.outcome("incomplete", "max_steps")
 
-    def _is_late(self) -> bool:
+    def _deadline_passed(self) -> bool:
         return self.clock() >= self.deadline
 
-    def _failed(self, conversation: "_Conversation", error: ModelError) -> Outcome:
-        """A run that had got somewhere when its time was up is incomplete."""
-        if isinstance(error, ModelTimeout) and conversation.answers and self._is_late():
-            return conversation.ended("incomplete", "run_timeout")
-        return conversation.ended("failed", error.error_code.lower(), error)
+    def _failure(self, conversation: "_Conversation", error: ModelError) -> Outcome:
+        """Return the outcome after an error: "incomplete" if the deadline interrupted a later call."""
+        is_timeout = isinstance(error, ModelTimeout) and self._deadline_passed()
+        if is_timeout and conversation.responses:
+            return conversation.outcome("incomplete", "run_timeout")
+        return conversation.outcome("failed", error.error_code.lower(), error)
 
-    def _answered(self, news: str, reply: Reply, started: float) -> Step:
+    def _model_step(self, new_messages: str, response: ModelResponse, started: float) -> Step:
         return Step(
             kind="model",
             name=self.model_name,
-            input=news,
-            output=reply.text,
-            latency_ms=self._since(started),
-            input_tokens=reply.input_tokens,
-            output_tokens=reply.output_tokens,
+            input=new_messages,
+            output=response.text,
+            latency_ms=self._ms_since(started),
+            input_tokens=response.input_tokens,
+            output_tokens=response.output_tokens,
         )
 
-    def _unanswered(self, news: str, error: ModelError, started: float) -> Step:
+    def _failed_model_step(self, new_messages: str, error: ModelError, started: float) -> Step:
         code = error.error_code.lower()
-        return Step("model", self.model_name, news, "", self._since(started), code)
+        return Step("model", self.model_name, new_messages, "", self._ms_since(started), code)
 
-    def _why_not(self, conversation: "_Conversation", number: int) -> str:
-        """Why the next call is not made; "" where it is."""
+    def _skip_reason(self, conversation: "_Conversation", number: int) -> str:
+        """Return why the next tool call is not made, or ""."""
         if number == self.max_steps:
-            return "the run ends here, after as many steps as it may take"
-        if self._is_late():
-            return "the time of the run is up"
-        if conversation.calls_this_turn >= MAX_CALLS_A_TURN:
-            return f"at most {MAX_CALLS_A_TURN} calls are made at once"
+            return "the run has reached its maximum number of steps"
+        if self._deadline_passed():
+            return "the run has reached its time limit"
+        if conversation.calls_since_response >= MAX_CALLS_PER_RESPONSE:
+            return f"at most {MAX_CALLS_PER_RESPONSE} calls per response are made"
         return ""
 
-    def _called(self, call: ToolCall, why_not: str) -> Step:
+    def _tool_step(self, call: ToolCall, skip_reason: str) -> Step:
         tool = self.tools.get(call.name)
         name = tool.name if tool else call.name
-        if why_not:
-            return Step("tool", name, call.arguments, f"Not called: {why_not}.", 0, "not_called")
+        if skip_reason:
+            text = f"Not called: {skip_reason}."
+            return Step("tool", name, call.arguments, text, 0, "not_called")
         if tool is None:
-            known = f"Your tools: {', '.join(self.tools)}." if self.tools else "You have no tools."
-            text = f"There is no tool of this name. {known}"
-            return Step("tool", name, call.arguments, text, 0, "unknown_tool")
+            return Step("tool", name, call.arguments, self._unknown_tool_text(), 0, "unknown_tool")
         result = tool.call(call.arguments)
         text = storable(result.text)
         return Step("tool", name, call.arguments, text, result.latency_ms, result.error or "")
 
-    def _since(self, started: float) -> int:
+    def _unknown_tool_text(self) -> str:
+        available = f"Available tools: {', '.join(self.tools)}." if self.tools else "You have none."
+        return f"There is no tool with this name. {available}"
+
+    def _ms_since(self, started: float) -> int:
         return max(round((self.clock() - started) * 1000), 0)
 
 
-_ENDS: Mapping[str, tuple[Literal["succeeded", "incomplete"], str]] = {
+_OUTCOMES: Mapping[str, tuple[Status, str]] = {
     "stop": ("succeeded", "completed"),
     "length": ("incomplete", "max_output_tokens"),
     "content_filter": ("incomplete", "content_filter"),
@@ -166,72 +173,70 @@ _ENDS: Mapping[str, tuple[Literal["succeeded", "incomplete"], str]] = {
 
 
 class _Conversation:
-    """What was said so far."""
+    """The messages of a run."""
 
     def __init__(self, prompt: str) -> None:
         self.messages = [Message("user", prompt)]
-        self.answers: list[Reply] = []
-        self.calls_this_turn = 0
-        self._news_from = 0
-        self._ids: set[str] = set()
+        self.responses: list[ModelResponse] = []
+        self.calls_since_response = 0
+        self._first_new_message = 0
+        self._call_ids: set[str] = set()
 
-    def news(self) -> str:
-        """What the model was not told yet, as JSON."""
-        return orjson.dumps([_as_json(told) for told in self.messages[self._news_from :]]).decode()
+    def new_messages(self) -> str:
+        """Return the messages since the last response of the model, as JSON."""
+        new_messages = self.messages[self._first_new_message :]
+        return orjson.dumps([_as_dict(message) for message in new_messages]).decode()
 
-    def heard(self, reply: Reply) -> Reply:
-        """The model's answer, made so that it can be kept and sent: calls have ids of their own."""
-        reply = replace(
-            reply,
-            text=storable(reply.text),
-            tool_calls=tuple(self._with_id(call) for call in reply.tool_calls),
+    def add_response(self, response: ModelResponse) -> ModelResponse:
+        """Append a response of the model. Its texts become storable and its call ids unique."""
+        response = replace(
+            response,
+            text=storable(response.text),
+            tool_calls=tuple(self._with_unique_id(call) for call in response.tool_calls),
         )
-        self.answers.append(reply)
-        self.messages.append(Message("assistant", reply.text, reply.tool_calls))
-        self._news_from = len(self.messages)
-        self.calls_this_turn = 0
-        return reply
+        self.responses.append(response)
+        self.messages.append(Message("assistant", response.text, response.tool_calls))
+        self._first_new_message = len(self.messages)
+        self.calls_since_response = 0
+        return response
 
-    def told(self, call: ToolCall, text: str) -> None:
-        """The result of a call."""
-        self.calls_this_turn += 1
+    def add_result(self, call: ToolCall, text: str) -> None:
+        """Append the result of a call."""
+        self.calls_since_response += 1
         self.messages.append(Message("tool", text, tool_call_id=call.id))
 
-    def ended(
-        self,
-        status: Literal["succeeded", "incomplete", "failed"],
-        stop_reason: str,
-        error: ModelError | None = None,
-    ) -> Outcome:
+    def outcome(self, status: Status, stop_reason: str, error: ModelError | None = None) -> Outcome:
+        """Return the outcome of a run that ends now."""
+        texts = (response.text for response in reversed(self.responses) if response.text)
         return Outcome(
             status,
             stop_reason,
-            response=next((reply.text for reply in reversed(self.answers) if reply.text), ""),
-            input_tokens=_sum([reply.input_tokens for reply in self.answers]),
-            output_tokens=_sum([reply.output_tokens for reply in self.answers]),
+            response=next(texts, ""),
+            input_tokens=_sum([response.input_tokens for response in self.responses]),
+            output_tokens=_sum([response.output_tokens for response in self.responses]),
             error=error,
         )
 
-    def _with_id(self, call: ToolCall) -> ToolCall:
-        """Some models give one id to several calls, or none."""
-        identifier, attempt = storable(call.id), len(self._ids)
-        while not identifier or identifier in self._ids:
-            identifier, attempt = f"call_{attempt}", attempt + 1
-        self._ids.add(identifier)
-        return ToolCall(identifier, storable(call.name), storable(call.arguments))
+    def _with_unique_id(self, call: ToolCall) -> ToolCall:
+        """Some models use one id for several calls, or an empty one."""
+        call_id, attempt = storable(call.id), len(self._call_ids)
+        while not call_id or call_id in self._call_ids:
+            call_id, attempt = f"call_{attempt}", attempt + 1
+        self._call_ids.add(call_id)
+        return ToolCall(call_id, storable(call.name), storable(call.arguments))
 
 
 def storable(text: str) -> str:
-    """As PostgreSQL takes it: without NUL and unpaired surrogates."""
+    """Replace NUL and unpaired surrogates, which PostgreSQL rejects."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _as_json(message: Message) -> dict[str, str]:
-    told = {"role": message.role, "content": message.text}
-    return told | {"tool_call_id": message.tool_call_id} if message.tool_call_id else told
+def _as_dict(message: Message) -> dict[str, str]:
+    fields = {"role": message.role, "content": message.text}
+    return fields | {"tool_call_id": message.tool_call_id} if message.tool_call_id else fields
 
 
-def _sum(tokens: Sequence[int | None]) -> int | None:
-    """None where one is not known, or there are none."""
-    known = [count for count in tokens if count is not None]
-    return sum(known) if known and len(known) == len(tokens) else None
+def _sum(counts: Sequence[int | None]) -> int | None:
+    """Return the sum, or None if a count is unknown or there are none."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None

@@ -1,8 +1,7 @@
-"""Runs whose process is gone: on record they go on, and nobody is there to end them.
+"""Lost runs: executions that are still `running` after their time limit, because their process ended.
 
-Such a run is known by its bound, which has passed, on the database's clock. So a run of another server
-that lives is never touched, and it does not matter who looks: each server process does, from its start
-on and every now and then, and an operator may (`manage.py fail_lost_runs`).
+The database's clock decides, so a run that is still active in another process is never changed. Every server
+process calls `fail_lost_runs` regularly; the command `fail_lost_runs` does it once.
 """
 
 import logging
@@ -15,21 +14,21 @@ from executions.models import Execution
 
 logger = logging.getLogger("map.runs")
 
-# A run that ends at its bound may need a moment more to say so.
-GRACE = timedelta(seconds=10)
+# For a run that reaches its time limit and is about to store its end.
+GRACE_PERIOD = timedelta(seconds=10)
 
 
 def fail_lost_runs() -> int:
-    """Fails them, with the code `LOST`; gives how many they were. Raises django.db.DatabaseError."""
+    """Mark lost runs as failed with the code `LOST`, and return their number. Raises DatabaseError."""
     age = ExpressionWrapper(Now() - F("created_at"), DurationField())
-    lost = Execution.objects.filter(
-        status=Execution.Status.RUNNING, finish_by__lt=Now() - GRACE
+    count = Execution.objects.filter(
+        status=Execution.Status.RUNNING, finish_by__lt=Now() - GRACE_PERIOD
     ).update(
         status=Execution.Status.FAILED,
         stop_reason="lost",
         error_code="LOST",
         latency_ms=Cast(Extract(age, "epoch") * 1000, IntegerField()),
     )
-    if lost:
-        logger.warning("%s lost runs failed: their process is gone", lost)
-    return lost
+    if count:
+        logger.warning("%s lost runs marked as failed: their processes ended", count)
+    return count

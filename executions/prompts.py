@@ -1,11 +1,11 @@
-"""The system prompt, composed here alone."""
+"""The system prompt of an agent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
-class Told(Protocol):
-    """What a model is told of a tool."""
+class DescribedTool(Protocol):
+    """The fields of a tool that the system prompt contains."""
 
     @property
     def name(self) -> str: ...
@@ -18,24 +18,22 @@ def system_prompt(
     name: str,
     role: str,
     description: str,
-    tools: Sequence[Told],
-    functions: Mapping[str, str],
+    tools: Sequence[DescribedTool],
+    aliases: Mapping[str, str],
 ) -> str:
-    """What the model is, what it is for, and its tools in their order. `functions` has, by the names of
-    those it can call, what it calls them by; the others it is only told of.
-    """
+    """Return the system prompt. `aliases` has the function names of the callable tools by tool name."""
     parts = [f"You are {name}, {role}.", description]
-    callable_ = [tool for tool in tools if tool.name in functions]
-    declared = [tool for tool in tools if tool.name not in functions]
-    if callable_:
-        lines = [_line(tool, functions[tool.name]) for tool in callable_]
+    callable_tools = [tool for tool in tools if tool.name in aliases]
+    declared_tools = [tool for tool in tools if tool.name not in aliases]
+    if callable_tools:
+        lines = [_line(tool, aliases[tool.name]) for tool in callable_tools]
         parts.append("\n".join(["Tools that you can call:", *lines]))
-    if declared:
-        lines = [_line(tool, tool.name) for tool in declared]
-        parts.append("\n".join(["Tools that you know of, and cannot call here:", *lines]))
+    if declared_tools:
+        lines = [_line(tool, tool.name) for tool in declared_tools]
+        parts.append("\n".join(["Tools that you know about but cannot call:", *lines]))
     return "\n\n".join(parts)
 
 
-def _line(tool: Told, function: str) -> str:
-    called = "" if function == tool.name else f" (call it as {function})"
-    return f"- {tool.name}{called}: {tool.description}"
+def _line(tool: DescribedTool, alias: str) -> str:
+    hint = "" if alias == tool.name else f" (call it as {alias})"
+    return f"- {tool.name}{hint}: {tool.description}"

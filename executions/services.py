@@ -1,11 +1,11 @@
-"""Running an agent: the model is asked, the record is committed, and only then is there an answer."""
+"""Runs of agents. The response to a run is returned after its execution has been committed."""
 
 import logging
 import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -14,25 +14,23 @@ from django.db import DatabaseError
 
 from agents import language_models
 from agents.language_models import KnownModel
-from executions import queries, snapshots
+from executions import snapshots
 from executions.errors import ModelFailed, ModelTimedOut, PromptTooLong
 from executions.loop import Loop, LoopTool, Outcome
 from executions.models import Execution
 from executions.providers import (
     Message,
     ModelError,
+    ModelRequest,
+    ModelResponse,
     ModelTimeout,
     Provider,
-    Question,
-    Reply,
-    is_imported,
-    provider,
+    get_provider,
 )
-from executions.records import Record
-from executions.snapshots import Snapshot
+from executions.records import RunRecord, RunRequest, insert_execution
+from executions.snapshots import AgentSnapshot
 from map_project.api.errors import ApiError, ValidationFailed
 from map_project.api.ids import uuid7
-from map_project.postgresql.compiled import CompiledInsert
 from map_project.postgresql.connections import released_connection
 from map_project.tenants.authentication import Caller
 from tools import invokers
@@ -40,26 +38,16 @@ from tools.invokers import CallableTool, ToolResult
 
 logger = logging.getLogger("map.runs")
 
-# Of a run that names no model, where the agent has none of its own.
+# The error of a run without `model` on an agent without a default model.
 MODEL_REQUIRED = "This field is required."
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a run is asked, of which agent, of which model, in which request."""
-
-    agent: Snapshot
-    model: KnownModel
-    prompt: str
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Run:
-    """A run that is on record: what was asked, and how it ended."""
+    """A run whose execution has been stored."""
 
     id: uuid.UUID
-    asked: Asked
+    request: RunRequest
     response: str
     created_at: datetime
     status: str = Execution.Status.SUCCEEDED.value
@@ -69,68 +57,60 @@ class Run:
 def run_agent(
     *, caller: Caller, agent_id: uuid.UUID, prompt: str, model: str | None, request_id: str
 ) -> Run:
-    """Runs the agent on the model of this name, or on its own; the execution is committed when this
-    returns.
+    """Run an agent on the named model (None: the agent's default), and commit the execution.
 
-    Raises Agent.DoesNotExist where the tenant has no such agent; ApiError `VALIDATION_ERROR`,
-    `PROMPT_TOO_LONG`, `INVALID_MODEL` before anything is done, `MODEL_ERROR` and `MODEL_TIMEOUT` once
-    the failed run is on record; django.db.DatabaseError where the record could not be written.
+    Raises Agent.DoesNotExist if the tenant has no such agent, ApiError for an invalid request (nothing is
+    stored) or a failure of the model (the failed run is stored), and DatabaseError if the execution cannot
+    be stored.
     """
     while True:
-        agent = snapshots.snapshot(caller.tenant_id, agent_id)
+        agent = snapshots.get(caller.tenant_id, agent_id)
         try:
-            found = _model(agent, prompt, model, caller)
+            known_model = _validate(agent, prompt, model, caller)
         except ApiError:
-            # A snapshot is not believed: what is wrong with the agent goes first, and its model may
-            # be another by now.
+            # The snapshot may be outdated: the agent may be deleted, or have another default model.
             if snapshots.read(caller.tenant_id, agent_id).version == agent.version:
                 raise
         else:
-            run = _run(Asked(agent, found, prompt, request_id))
+            run = _run(RunRequest(agent, known_model, prompt, request_id))
             if run is not None:
                 return run
-        # Somebody changed the agent since it was read, and that change is committed.
-        snapshots.forget(agent)
+        # The agent has changed since the snapshot. The next iteration reads it again.
+        snapshots.discard(agent)
 
 
-def _model(agent: Snapshot, prompt: str, name: str | None, caller: Caller) -> KnownModel:
+def _validate(agent: AgentSnapshot, prompt: str, name: str | None, caller: Caller) -> KnownModel:
+    """Return the model of the run. Raises ApiError."""
     name = agent.model if name is None else name
     if name is None:
         raise ValidationFailed(fields={"model": [MODEL_REQUIRED]})
-    length, allowed = len(prompt), settings.MAX_PROMPT_LENGTH
-    if length > allowed:
+    length, max_length = len(prompt), settings.MAX_PROMPT_LENGTH
+    if length > max_length:
         raise PromptTooLong(
-            f"The prompt has {length} characters; the maximum is {allowed}.",
+            f"The prompt has {length} characters; the maximum is {max_length}.",
             provided_length=length,
-            max_length=allowed,
+            max_length=max_length,
         )
     return language_models.find(name, caller.allowed_models)
 
 
-def _run(asked: Asked) -> Run | None:
-    """One try; None, and nothing is on record, where the snapshot is old."""
-    question = _question(asked)
-    asks = _provider(asked.model.provider)
-    if asks.stays_here(question):
-        return _run_here(asked, asks, question)
-    return _run_outside(asked, asks, question)
+def _run(request: RunRequest) -> Run | None:
+    """Make one attempt. Return None, and store nothing, if the snapshot is outdated."""
+    model_request = _model_request(request)
+    provider = get_provider(request.model.provider)
+    if provider.is_local(model_request):
+        return _run_locally(request, provider, model_request)
+    return _run_in_steps(request, provider, model_request)
 
 
-def _provider(name: str) -> Provider:
-    if is_imported(name):
-        return provider(name)
-    with released_connection():
-        return provider(name)
-
-
-def _question(asked: Asked) -> Question:
-    agent, model = asked.agent, asked.model
+def _model_request(request: RunRequest) -> ModelRequest:
+    agent, model = request.agent, request.model
     limits = (agent.max_output_tokens, model.max_output_tokens)
-    return Question(
+    return ModelRequest(
         model=model,
-        asker=agent.asker,
+        agent=agent.profile,
         system_prompt=agent.system_prompt,
-        messages=(Message("user", asked.prompt),),
+        messages=(Message("user", request.prompt),),
         tools=agent.definitions,
         temperature=agent.temperature,
         max_output_tokens=min((limit for limit in limits if limit is not None), default=None),
@@ -138,91 +118,89 @@ def _question(asked: Asked) -> Question:
     )
 
 
-def _run_here(asked: Asked, asks: Provider, question: Question) -> Run | None:
-    """Nobody is waited for: the record is one statement, once the answer is there."""
-    started = time.perf_counter()
-    response = asks.ask(question).text
-    return _recorded(queries.RECORD, asked, response=response, latency_ms=_ms_since(started))
+def _run_locally(
+    request: RunRequest, provider: Provider, model_request: ModelRequest
+) -> Run | None:
+    """Store the execution once it is over: one statement."""
+    started, execution_id = time.perf_counter(), uuid7()
+    response = provider.complete(model_request).text
+    created_at = insert_execution(
+        execution_id,
+        request,
+        status=Execution.Status.SUCCEEDED,
+        stop_reason="completed",
+        response=response,
+        latency_ms=_ms_since(started),
+    )
+    return Run(execution_id, request, response, created_at) if created_at else None
 
 
-def _run_outside(asked: Asked, asks: Provider, question: Question) -> Run | None:
-    """On record before it leaves, and step by step; without a connection while it waits."""
-    started = time.perf_counter()
-    run = _recorded(queries.BEGIN, asked, response="", latency_ms=0)
-    if run is None:
+def _run_in_steps(
+    request: RunRequest, provider: Provider, model_request: ModelRequest
+) -> Run | None:
+    """Store the execution before the first remote call, and each step as it happens."""
+    started, execution_id = time.perf_counter(), uuid7()
+    created_at = insert_execution(
+        execution_id,
+        request,
+        status=Execution.Status.RUNNING,
+        time_limit=timedelta(seconds=settings.RUN_TIMEOUT_SECONDS),
+    )
+    if created_at is None:
         return None
-    record = Record(run.id, asked.model)
+    record = RunRecord(execution_id, request.model)
     try:
-        outcome = _looped(asked, asks, question, record)
-        ended = record.end(outcome, latency_ms=_ms_since(started))
+        outcome = _run_loop(request, provider, model_request, record)
+        is_stored = record.finish(outcome, latency_ms=_ms_since(started))
     except Exception:
         with suppress(DatabaseError):
             record.fail(latency_ms=_ms_since(started))
         raise
+    if not is_stored:
+        raise _model_failure(ModelTimeout("marked as lost", provider=request.model.provider))
     if outcome.error is not None:
-        logger.warning("the model %s failed run %s: %s", asked.model.name, run.id, outcome.error)
-        raise _failed(outcome.error)
-    if not ended:
-        raise _failed(ModelTimeout("taken for lost", provider=asked.model.provider))
-    return replace(
-        run,
-        response=outcome.response,
-        status=outcome.status,
-        stop_reason=outcome.stop_reason,
+        name, error = request.model.name, outcome.error
+        logger.warning("the model %s failed run %s: %s", name, execution_id, error)
+        raise _model_failure(error)
+    return Run(
+        execution_id, request, outcome.response, created_at, outcome.status, outcome.stop_reason
     )
 
 
-def _looped(asked: Asked, asks: Provider, question: Question, record: Record) -> Outcome:
-    def ask(messages: tuple[Message, ...]) -> Reply:
+def _run_loop(
+    request: RunRequest, provider: Provider, model_request: ModelRequest, record: RunRecord
+) -> Outcome:
+    """Run the agent loop and store its steps. Raises DatabaseError."""
+
+    def complete(messages: tuple[Message, ...]) -> ModelResponse:
         with released_connection():
-            return asks.ask(replace(question, messages=messages))
+            return provider.complete(replace(model_request, messages=messages))
 
     loop = Loop(
-        ask=ask,
-        model_name=asked.model.name,
+        complete=complete,
+        model_name=request.model.name,
         tools={
-            alias: LoopTool(tool.name, partial(_call, tool, deadline=question.deadline))
-            for alias, tool in asked.agent.callable_tools.items()
+            alias: LoopTool(tool.name, partial(_call_tool, tool, deadline=model_request.deadline))
+            for alias, tool in request.agent.callable_tools.items()
         },
-        max_steps=asked.agent.max_steps,
-        deadline=question.deadline,
+        max_steps=request.agent.max_steps,
+        deadline=model_request.deadline,
     )
-    steps = loop.run(asked.prompt)
+    steps = loop.run(request.prompt)
     while True:
         try:
-            record.add(next(steps))
+            record.add_step(next(steps))
         except StopIteration as end:
             outcome: Outcome = end.value
             return outcome
 
 
-def _call(tool: CallableTool, arguments: str, *, deadline: float) -> ToolResult:
+def _call_tool(tool: CallableTool, arguments: str, *, deadline: float) -> ToolResult:
     with released_connection():
         return invokers.call(tool, arguments, deadline=deadline)
 
 
-def _recorded(
-    insert: CompiledInsert, asked: Asked, *, response: str, latency_ms: int
-) -> Run | None:
-    """None where the agent is another by now, and nothing was written."""
-    agent, execution_id = asked.agent, uuid7()
-    rows = insert(
-        id=execution_id,
-        tenant_id=agent.tenant_id,
-        agent_id=agent.agent_id,
-        version=agent.version,
-        prompt=asked.prompt,
-        model=asked.model.name,
-        provider=asked.model.provider,
-        system_prompt=agent.system_prompt,
-        response=response,
-        latency_ms=latency_ms,
-        request_id=asked.request_id,
-    )
-    return Run(execution_id, asked, response, rows[0]["created_at"]) if rows else None
-
-
-def _failed(error: ModelError) -> ApiError:
+def _model_failure(error: ModelError) -> ApiError:
     details: dict[str, Any] = {
         "provider": error.provider,
         "status": error.status,

@@ -1,7 +1,7 @@
-"""Agents as this process last read them, so that a run need not read its agent again.
+"""A cache of agents in this process, so that a run need not read its agent.
 
-A snapshot may be old at any time, and is never believed: the statement that records a run writes
-nothing where the agent's version is another by now (`queries.RECORD`), and then it is read anew.
+A snapshot may be outdated at any time. The statement that inserts an execution checks the agent's version
+(`executions.records`); if the agent has changed, nothing is inserted and the agent is read again.
 """
 
 import uuid
@@ -9,116 +9,94 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
-
-import orjson
 
 from agents.models import Agent
-from executions import queries
 from executions.aliases import aliases
 from executions.prompts import system_prompt
-from executions.providers import Asker, ToolDefinition
+from executions.providers import AgentProfile, ToolDefinition
 from tools.invokers import INVOKERS, CallableTool
 
-CAPACITY = 10_000
+MAX_SNAPSHOTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """An agent at one version, and what a model is told of it.
+class AgentSnapshot:
+    """An agent and its tools at one version, in the form that a run needs.
 
-    `tools` are the names of all its tools, ordered by code point; `callable_tools` those that can be
-    called, by what models call them, and `definitions` what models are told of these.
+    `tool_names` are the names of all its tools, by code point. `callable_tools` are keyed by the function
+    names that models use, and `definitions` describe the same tools.
     """
 
     tenant_id: uuid.UUID
     agent_id: uuid.UUID
     name: str
-    role: str
     version: int
     model: str | None
     max_steps: int
     temperature: float | None
     max_output_tokens: int | None
-    tools: tuple[str, ...]
+    tool_names: tuple[str, ...]
     callable_tools: Mapping[str, CallableTool] = field(repr=False)
     definitions: tuple[ToolDefinition, ...]
     system_prompt: str
-    asker: Asker
+    profile: AgentProfile
 
     @classmethod
-    def of(cls, tenant_id: uuid.UUID, agent_id: uuid.UUID, row: Mapping[str, Any]) -> "Snapshot":
-        """Of a row of `queries.AGENT`."""
-        rows = map(orjson.loads, row["tool_rows"])
-        from types import SimpleNamespace
-
-        objs = [
-            SimpleNamespace(
-                **{
-                    **r,
-                    "id": uuid.UUID(r["id"]),
-                    "parameters": orjson.loads(r["parameters"]),
-                    "config": orjson.loads(r["config"] or "null"),
-                }
-            )
-            for r in rows
-        ]
-        tools = sorted((CallableTool.of(tool) for tool in objs), key=lambda tool: tool.name)
+    def of(cls, agent: Agent) -> "AgentSnapshot":
+        """Return the snapshot of an agent. Reads its tools."""
+        tools = [CallableTool.of(tool) for tool in agent.tools_by_name()]
+        tool_names = tuple(tool.name for tool in tools)
         callable_tools = [tool for tool in tools if tool.kind in INVOKERS]
         functions = aliases(tool.name for tool in callable_tools)
-        settings = orjson.loads(row["settings"])
-        names = tuple(tool.name for tool in tools)
         return cls(
-            tenant_id=tenant_id,
-            agent_id=agent_id,
-            name=row["name"],
-            role=row["role"],
-            version=row["version"],
-            model=row["model"],
-            max_steps=row["max_steps"],
-            temperature=settings.get("temperature"),
-            max_output_tokens=settings.get("max_output_tokens"),
-            tools=names,
+            tenant_id=agent.tenant_id,
+            agent_id=agent.pk,
+            name=agent.name,
+            version=agent.version,
+            model=agent.model,
+            max_steps=agent.max_steps,
+            temperature=agent.settings.get("temperature"),
+            max_output_tokens=agent.settings.get("max_output_tokens"),
+            tool_names=tool_names,
             callable_tools={functions[tool.name]: tool for tool in callable_tools},
             definitions=tuple(
                 ToolDefinition(functions[tool.name], tool.name, tool.description, tool.parameters)
                 for tool in callable_tools
             ),
             system_prompt=system_prompt(
-                name=row["name"],
-                role=row["role"],
-                description=row["description"],
+                name=agent.name,
+                role=agent.role,
+                description=agent.description,
                 tools=tools,
-                functions=functions,
+                aliases=functions,
             ),
-            asker=Asker(agent_id, row["name"], row["role"], names),
+            profile=AgentProfile(agent.pk, agent.name, agent.role, tool_names),
         )
 
 
-_kept: OrderedDict[tuple[uuid.UUID, uuid.UUID], Snapshot] = OrderedDict()
+_snapshots: OrderedDict[tuple[uuid.UUID, uuid.UUID], AgentSnapshot] = OrderedDict()
 _lock = Lock()
 
 
-def snapshot(tenant_id: uuid.UUID, agent_id: uuid.UUID) -> Snapshot:
-    """The tenant's agent as it was when it was last read. Raises Agent.DoesNotExist."""
-    found = _kept.get((tenant_id, agent_id))
-    if found is None:
-        found = read(tenant_id, agent_id)
+def get(tenant_id: uuid.UUID, agent_id: uuid.UUID) -> AgentSnapshot:
+    """Return the cached snapshot of the tenant's agent, else read it. Raises Agent.DoesNotExist."""
+    snapshot = _snapshots.get((tenant_id, agent_id))
+    if snapshot is None:
+        snapshot = read(tenant_id, agent_id)
         with _lock:
-            _kept[tenant_id, agent_id] = found
-            if len(_kept) > CAPACITY:
-                _kept.popitem(last=False)
-    return found
+            _snapshots[tenant_id, agent_id] = snapshot
+            if len(_snapshots) > MAX_SNAPSHOTS:
+                _snapshots.popitem(last=False)
+    return snapshot
 
 
-def forget(outdated: Snapshot) -> None:
-    """It was found to be old; the next one is read."""
-    _kept.pop((outdated.tenant_id, outdated.agent_id), None)
+def discard(snapshot: AgentSnapshot) -> None:
+    """Remove an outdated snapshot from the cache."""
+    _snapshots.pop((snapshot.tenant_id, snapshot.agent_id), None)
 
 
-def read(tenant_id: uuid.UUID, agent_id: uuid.UUID) -> Snapshot:
-    """The tenant's agent as it is. Raises Agent.DoesNotExist."""
-    row = queries.AGENT(tenant_id=tenant_id, pk=agent_id).first()
-    if row is None:
-        raise Agent.DoesNotExist
-    return Snapshot.of(tenant_id, agent_id, row)
+def read(tenant_id: uuid.UUID, agent_id: uuid.UUID) -> AgentSnapshot:
+    """Read the tenant's agent. Raises Agent.DoesNotExist."""
+    # The row of the agent is read before its tools. If a tool changes in between, a trigger of the database
+    # increments the agent's version: the snapshot is outdated, and no run can be stored with it.
+    return AgentSnapshot.of(Agent.objects.get(tenant_id=tenant_id, pk=agent_id))

@@ -12,6 +12,7 @@ from agents.errors import AgentNotFound
 from agents.models import Agent
 from executions import openapi
 from executions.errors import ExecutionNotFound
+from executions.history import HistoryPagination
 from executions.models import Execution
 from executions.serializers import ExecutionDetailSerializer, ExecutionSerializer, RunSerializer
 from executions.services import MODEL_REQUIRED, Run, run_agent
@@ -65,21 +66,21 @@ def _add_missing_model(error: ValidationError, data: Any) -> None:
 
 
 def _result(run: Run) -> dict[str, Any]:
-    agent = run.asked.agent
+    agent = run.request.agent
     result = {
         "execution_id": run.id,
         "agent_id": agent.agent_id,
         "agent_name": agent.name,
-        "model": run.asked.model.name,
-        "prompt": run.asked.prompt,
+        "model": run.request.model.name,
+        "prompt": run.request.prompt,
         "response": run.response,
-        "tools_available": agent.tools,
+        "tools_available": agent.tool_names,
         "executed_at": run.created_at,
     }
     if run.status != Execution.Status.SUCCEEDED:
         ended = {"status": run.status, "stop_reason": run.stop_reason}
         return {**result, **ended, "warning": _INCOMPLETE[run.stop_reason]}
-    return result if agent.tools else {**result, "warning": _NO_TOOLS}
+    return result if agent.tool_names else {**result, "warning": _NO_TOOLS}
 
 
 @openapi.history_documented
@@ -88,6 +89,7 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
 
     queryset = Execution.objects.all()
     serializer_class = ExecutionSerializer
+    pagination_class = HistoryPagination
     resource = "execution"
     not_found = ExecutionNotFound
 

@@ -1,27 +1,29 @@
-"""What serves models: each kind of it in a file here, behind one small protocol.
+"""Model providers: one module per kind, all behind the protocol `Provider`.
 
-A provider gets a `Question` and gives a `Reply`, or raises a `ModelError`. It knows no database and
-no tenant. Which there are stands in one place, the setting `MODEL_PROVIDERS`; the module of one is
-imported when the first row that uses it is asked.
+A provider takes a `ModelRequest` and returns a `ModelResponse`, or raises `ModelError`. It uses no database
+and no tenant. The setting `MODEL_PROVIDERS` maps the names of the providers to their classes.
 """
 
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
-    # With the models of Django behind it, of which nothing here has need.
+    # It imports Django models, which this package does not need at run time.
     from agents.language_models import KnownModel
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that a model asks for. `name` is one of the definitions' (or the model's invention);
-    `arguments` is JSON, as the model wrote it: nobody has looked whether it is any.
+    """A call requested by a model.
+
+    `name` should be the name of a definition, and `arguments` JSON. Both are as the model wrote them and
+    not validated.
     """
 
     id: str
@@ -31,7 +33,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A part of the conversation. The assistant's may ask for calls; a tool's answers one of them."""
+    """A message of the conversation.
+
+    One of the assistant may request tool calls. One of a tool holds the result of the call `tool_call_id`.
+    """
 
     role: Literal["user", "assistant", "tool"]
     text: str
@@ -41,17 +46,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ToolDefinition:
-    """A tool that the model may ask for by `name`, which is made so that any provider takes it."""
+    """A tool that the model may call by `name`, which every provider accepts."""
 
     name: str
-    tool_name: str  # the tenant's
+    tool_name: str  # the name that the tenant gave it
     description: str
     parameters: Mapping[str, Any]  # a JSON Schema
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """The agent that asks. `tools` are the names of all its tools, ordered by code point."""
+class AgentProfile:
+    """The agent that makes a request. `tools` are the names of all its tools, by code point."""
 
     agent_id: uuid.UUID
     name: str
@@ -60,13 +65,14 @@ class Asker:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """All that a model is told. What is None is left to the provider; `deadline` is a reading of
-    `time.monotonic`, by which the answer is here or given up.
+class ModelRequest:
+    """A request to a model.
+
+    Settings that are None are left to the provider. `deadline` is a value of `time.monotonic`.
     """
 
     model: "KnownModel"
-    asker: Asker
+    agent: AgentProfile
     system_prompt: str
     messages: tuple[Message, ...]
     tools: tuple[ToolDefinition, ...] = ()
@@ -76,8 +82,8 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What a model said. Tokens are None where the provider does not tell."""
+class ModelResponse:
+    """The response of a model. Token counts are None if the provider does not report them."""
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
@@ -87,9 +93,11 @@ class Reply:
 
 
 class ModelError(Exception):
-    """The provider failed. `status` is its HTTP status, None where there was no answer; `retryable`,
-    whether the same question may go well later. The text is for the log: it holds nothing that the
-    provider or the tenant sent.
+    """A request to a model failed.
+
+    `status` is the HTTP status of the provider, None without a response. `retryable` is true if the same
+    request may succeed later. The message is logged, so it must not contain text of the provider or the
+    tenant.
     """
 
     error_code = "MODEL_ERROR"
@@ -102,7 +110,7 @@ class ModelError(Exception):
 
 
 class ModelTimeout(ModelError):
-    """There was no whole answer in time."""
+    """The model did not respond in time."""
 
     error_code = "MODEL_TIMEOUT"
 
@@ -111,46 +119,40 @@ class ModelTimeout(ModelError):
 
 
 class Provider(Protocol):
-    """What a file here has."""
+    """The interface of a provider."""
 
-    def stays_here(self, question: Question) -> bool:
-        """Whether this process itself answers, at once, and asks for no call: such a run waits for
-        nobody, and is on record once it is over.
+    def is_local(self, request: ModelRequest) -> bool:
+        """Return whether this process responds immediately and without tool calls.
+
+        Such a run is stored once it is over, with one statement.
         """
 
-    def ask(self, question: Question) -> Reply:
-        """The model's answer. Raises ModelError."""
+    def complete(self, request: ModelRequest) -> ModelResponse:
+        """Return the response of the model. Raises ModelError."""
 
 
-_imported: dict[str, Provider] = {}
+@cache
+def get_provider(name: str) -> Provider:
+    """Return the provider with this name in `MODEL_PROVIDERS`.
 
-
-def provider(name: str) -> Provider:
-    """The provider of this name in `MODEL_PROVIDERS`. The first time it is imported, which may take
-    seconds.
+    The first call imports its module. That may take a second, so `executions.background` makes this call
+    for the providers of all active models before a run does.
     """
-    if name not in _imported:
-        try:
-            _imported[name] = import_string(settings.MODEL_PROVIDERS[name])()
-        except ImportError as error:
-            _imported[name] = _Missing(name, f"{error.name or name} is not installed")
-    return _imported[name]
-
-
-def is_imported(name: str) -> bool:
-    """Whether `provider` answers at once."""
-    return name in _imported
+    try:
+        return cast(Provider, import_string(settings.MODEL_PROVIDERS[name])())
+    except ImportError as error:
+        return UnavailableProvider(name, f"{error.name or name} is not installed")
 
 
 @dataclass(frozen=True, slots=True)
-class _Missing:
-    """Stands in for a provider of which something is not installed here."""
+class UnavailableProvider:
+    """Takes the place of a provider that cannot be imported, so that its runs are stored as failed."""
 
     name: str
-    text: str
+    reason: str
 
-    def stays_here(self, question: Question) -> bool:
+    def is_local(self, request: ModelRequest) -> bool:
         return False
 
-    def ask(self, question: Question) -> Reply:
-        raise ModelError(self.text, provider=self.name, status=None, retryable=False)
+    def complete(self, request: ModelRequest) -> ModelResponse:
+        raise ModelError(self.reason, provider=self.name, status=None, retryable=False)

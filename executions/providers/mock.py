@@ -1,11 +1,11 @@
-"""The deterministic model: product code, and the default, so that everything works with no account.
+"""The provider `mock`: a deterministic model, and the default, so that MAP works without an account.
 
-The same prompt and model on the same unchanged agent give the same bytes on every machine and in
-every process: no clock, no random source, no `hash()`.
+The same prompt and model give the same bytes on the same unchanged agent, on every machine and in every
+process. No clock, random source or `hash()` is used.
 
-It calls tools too, so that the whole loop can be seen without a provider: for each line of the prompt
-that reads `@tool_name {json}`, the name being one of the agent's callable tools, it asks for that
-call, in their order; its answer then quotes the results.
+It also calls tools, to make the agent loop usable without a real model: each line `@tool_name {json}` of the
+prompt that names a callable tool of the agent becomes a call, in this order. The response then quotes the
+results.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from executions.providers import Question, Reply, ToolCall
+from executions.providers import ModelRequest, ModelResponse, ToolCall
 
 QUOTED_CHARACTERS = 100
 QUOTED_RESULT_CHARACTERS = 1000
@@ -23,27 +23,27 @@ QUOTED_RESULT_CHARACTERS = 1000
 class Mock:
     """The provider `mock`."""
 
-    def stays_here(self, question: Question) -> bool:
-        # Most prompts are told apart by these two.
-        if not question.tools or "@" not in question.messages[0].text:
+    def is_local(self, request: ModelRequest) -> bool:
+        # The common cases, without a search through the prompt.
+        if not request.tools or "@" not in request.messages[0].text:
             return True
-        return next(_calls(question), None) is None
+        return next(_tool_calls(request), None) is None
 
-    def ask(self, question: Question) -> Reply:
-        if len(question.messages) == 1 and (calls := tuple(_calls(question))):
-            return Reply("", calls)
-        asker = question.asker
-        results = [message.text for message in question.messages if message.role == "tool"]
+    def complete(self, request: ModelRequest) -> ModelResponse:
+        if len(request.messages) == 1 and (calls := tuple(_tool_calls(request))):
+            return ModelResponse("", calls)
+        agent = request.agent
+        results = [message.text for message in request.messages if message.role == "tool"]
         text = respond(
-            agent_id=asker.agent_id,
-            agent_name=asker.name,
-            role=asker.role,
-            tools=asker.tools,
-            prompt=question.messages[0].text,
-            model=question.model.name,
+            agent_id=agent.agent_id,
+            agent_name=agent.name,
+            role=agent.role,
+            tools=agent.tools,
+            prompt=request.messages[0].text,
+            model=request.model.name,
             results=results,
         )
-        return Reply(text)
+        return ModelResponse(text)
 
 
 def respond(
@@ -56,52 +56,52 @@ def respond(
     model: str,
     results: Sequence[str] = (),
 ) -> str:
-    """The mock's answer. `tools` are names in the order in which they are told, `results` what calls
-    came to.
+    """Return the mock's response. Its text is part of the API contract.
 
-    It ends with the first 16 hexadecimal digits of SHA-256 over agent id, model and prompt, a line
-    each; neither of the first two can hold a line break, so no two questions look alike.
+    `tools` are the names of the agent's tools in order, `results` the results of the calls. The response ends
+    with the first 16 hexadecimal digits of SHA-256 of agent id, model and prompt, one per line. The first two
+    cannot contain a line break, so different requests have different inputs.
     """
-    quoted = _cut(prompt, QUOTED_CHARACTERS)
+    quoted = _truncate(prompt, QUOTED_CHARACTERS)
     digest = hashlib.sha256(f"{agent_id}\n{model}\n{prompt}".encode()).hexdigest()[:16]
     return (
-        f"[Mock Response] Agent {agent_name} ({role}), with {_told(tools)}, "
-        f'was asked on {model}: "{quoted}" {_quoted(results)}[digest {digest}]'
+        f"[Mock Response] Agent {agent_name} ({role}), with {_tool_list(tools)}, "
+        f'was asked on {model}: "{quoted}" {_result_list(results)}[digest {digest}]'
     )
 
 
-def _calls(question: Question) -> Iterator[ToolCall]:
-    """What the prompt has it ask for. A name may hold blanks: the longest that fits is meant."""
-    tools = {tool.tool_name: tool for tool in question.tools}
+def _tool_calls(request: ModelRequest) -> Iterator[ToolCall]:
+    """Find the calls in the prompt. A name may contain spaces: the longest name that matches is used."""
+    tools = {tool.tool_name: tool for tool in request.tools}
     lengths = sorted({len(name) for name in tools}, reverse=True)
-    for number, line in enumerate(question.messages[0].text.splitlines(), 1):
-        told = line.strip()
-        if not told.startswith("@"):
+    for number, line in enumerate(request.messages[0].text.splitlines(), 1):
+        text = line.strip()
+        if not text.startswith("@"):
             continue
         for length in lengths:
-            tool, arguments = tools.get(told[1 : length + 1]), told[length + 1 :].lstrip()
-            if tool is not None and _is_object(arguments):
+            tool, arguments = tools.get(text[1 : length + 1]), text[length + 1 :].lstrip()
+            if tool is not None and _is_json_object(arguments):
                 yield ToolCall(f"call_{number}", tool.name, arguments)
                 break
 
 
-def _is_object(text: str) -> bool:
+def _is_json_object(text: str) -> bool:
     try:
         return text.startswith("{") and isinstance(orjson.loads(text), dict)
     except orjson.JSONDecodeError:
         return False
 
 
-def _told(tools: Sequence[str]) -> str:
+def _tool_list(tools: Sequence[str]) -> str:
     return f"the tools {', '.join(tools)}" if tools else "no tools"
 
 
-def _quoted(results: Sequence[str]) -> str:
+def _result_list(results: Sequence[str]) -> str:
     if not results:
         return ""
-    cut = (f'"{_cut(result, QUOTED_RESULT_CHARACTERS)}"' for result in results)
-    return f"and was told {', '.join(cut)} "
+    quoted = (f'"{_truncate(result, QUOTED_RESULT_CHARACTERS)}"' for result in results)
+    return f"and was told {', '.join(quoted)} "
 
 
-def _cut(text: str, characters: int) -> str:
-    return text[:characters] + ("..." if len(text) > characters else "")
+def _truncate(text: str, length: int) -> str:
+    return text[:length] + ("..." if len(text) > length else "")

@@ -25,9 +25,9 @@ from openai.types.chat import ChatCompletion
 from executions.providers import (
     Message,
     ModelError,
+    ModelRequest,
+    ModelResponse,
     ModelTimeout,
-    Question,
-    Reply,
     ToolCall,
     ToolDefinition,
 )
@@ -70,38 +70,38 @@ _http_client = httpx2.Client(
 class OpenAI:
     """The provider `openai`."""
 
-    def stays_here(self, question: Question) -> bool:
+    def is_local(self, request: ModelRequest) -> bool:
         return False
 
-    def ask(self, question: Question) -> Reply:
+    def complete(self, request: ModelRequest) -> ModelResponse:
         """Request a completion, again after failures that may be temporary. Raises ModelError."""
         attempt = 0
         while True:
             try:
-                return _reply(_completion(question))
+                return _response(_completion(request))
             except ModelError:
                 raise
             except Exception as error:
                 # Its message may quote the provider's response, which must not reach the log.
                 failure, headers = _failure(error), _response_headers(error)
-            if attempt >= question.model.max_retries or not _should_retry(failure, headers):
+            if attempt >= request.model.max_retries or not _should_retry(failure, headers):
                 raise failure
             delay_seconds = _retry_delay_seconds(attempt, headers)
-            if time.monotonic() + delay_seconds >= question.deadline:
+            if time.monotonic() + delay_seconds >= request.deadline:
                 raise failure if failure.status else ModelTimeout("no time to retry", provider=NAME)
             time.sleep(delay_seconds)
             attempt += 1
 
 
-def _completion(question: Question) -> object:
+def _completion(request: ModelRequest) -> object:
     """Make one attempt."""
-    seconds_left = question.deadline - time.monotonic()
+    seconds_left = request.deadline - time.monotonic()
     if seconds_left <= 0:
         raise ModelTimeout("no time left for a request", provider=NAME)
-    seconds = min(float(question.model.timeout_seconds), seconds_left)
+    seconds = min(float(request.model.timeout_seconds), seconds_left)
     timeout = httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
-    completions = _client(question.model).chat.completions
-    completion: object = completions.create(**_request_body(question), timeout=timeout)
+    completions = _client(request.model).chat.completions
+    completion: object = completions.create(**_request_body(request), timeout=timeout)
     return completion
 
 
@@ -178,23 +178,23 @@ def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _request_body(question: Question) -> dict[str, Any]:
-    model = question.model
+def _request_body(request: ModelRequest) -> dict[str, Any]:
+    model = request.model
     body: dict[str, Any] = {
         "model": model.upstream_name or model.name,
         "messages": [
-            {"role": "system", "content": question.system_prompt},
-            *map(_message, question.messages),
+            {"role": "system", "content": request.system_prompt},
+            *map(_message, request.messages),
         ],
     }
-    if question.tools:
-        body["tools"] = [_tool(tool) for tool in question.tools]
-    if question.temperature is not None:
-        body["temperature"] = question.temperature
-    if question.max_output_tokens is not None:
+    if request.tools:
+        body["tools"] = [_tool(tool) for tool in request.tools]
+    if request.temperature is not None:
+        body["temperature"] = request.temperature
+    if request.max_output_tokens is not None:
         # OpenAI's newest models refuse the old name; other servers accept only that.
         name = "max_tokens" if model.base_url else "max_completion_tokens"
-        body[name] = question.max_output_tokens
+        body[name] = request.max_output_tokens
     return body
 
 
@@ -232,14 +232,14 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _reply(completion: object) -> Reply:
+def _response(completion: object) -> ModelResponse:
     """Return the reply in a completion. The SDK does not validate the types of its fields."""
     try:
         if not isinstance(completion, ChatCompletion):
             raise TypeError
         choice, usage = completion.choices[0], completion.usage
         message = choice.message
-        return Reply(
+        return ModelResponse(
             text=_text(message.content) or _text(message.refusal),
             tool_calls=_tool_calls(message.tool_calls or ()),
             finish_reason=_finish_reason(choice.finish_reason),

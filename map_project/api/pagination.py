@@ -58,12 +58,21 @@ class StrictPagination(BasePagination):
     def paginate_queryset(
         self, queryset: Any, request: Request, view: APIView | None = None
     ) -> list[Any]:
+        self.request = request
         self.limit, self.offset = page_bounds(request.query_params)
         # A row after the page shows whether the page is the last one. The last page needs no count.
-        rows = list(queryset[self.offset : self.offset + self.limit + 1])
+        rows = self.get_page(queryset, self.offset, self.offset + self.limit + 1)
         is_last_page = len(rows) <= self.limit and (rows or self.offset == 0)
-        self.total = self.offset + len(rows) if is_last_page else queryset.count()
+        self.total = self.offset + len(rows) if is_last_page else self.get_total(queryset)
         return rows[: self.limit]
+
+    def get_page(self, queryset: Any, start: int, stop: int) -> list[Any]:
+        """Return the rows of a slice."""
+        return list(queryset[start:stop])
+
+    def get_total(self, queryset: Any) -> int:
+        """Return the number of rows on all pages."""
+        return int(queryset.count())
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response(

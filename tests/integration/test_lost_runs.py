@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from agents.models import LanguageModel
-from executions.lost import GRACE
+from executions.lost import GRACE_PERIOD
 from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.api import Api, LiveApi
@@ -61,7 +61,7 @@ def failed_by_command() -> str:
 def test_a_run_whose_bound_has_passed_is_failed_as_lost(api: Api, tenant: Tenant) -> None:
     agent = AgentFactory.create(tenant=tenant)
     created_at = timezone.now() - timedelta(seconds=130)
-    execution = lost(GRACE + timedelta(seconds=1), agent=agent, created_at=created_at)
+    execution = lost(GRACE_PERIOD + timedelta(seconds=1), agent=agent, created_at=created_at)
     # A live server of another test may have been first.
     assert failed_by_command() in {"1 lost run failed.\n", "0 lost runs failed.\n"}
     found = api.get(f"history/{execution.pk}").json
@@ -75,8 +75,8 @@ def test_a_run_whose_bound_has_passed_is_failed_as_lost(api: Api, tenant: Tenant
 
 
 def test_a_run_that_may_still_end_is_left_alone() -> None:
-    within = lost(GRACE - timedelta(seconds=5))
-    ended = ExecutionFactory.create(status="succeeded", finish_by=timezone.now() - GRACE * 9)
+    within = lost(GRACE_PERIOD - timedelta(seconds=5))
+    ended = ExecutionFactory.create(status="succeeded", finish_by=timezone.now() - GRACE_PERIOD * 9)
     failed_by_command()
     assert Execution.objects.get(pk=within.pk).status == "running"
     assert Execution.objects.get(pk=ended.pk).status == "succeeded"

@@ -529,7 +529,14 @@ class TestTls:
 
 
 def test_only_the_outbound_package_opens_connections() -> None:
-    openers: tuple[str, ...] = ("socket", "urllib.request", "requests", "http.client", "urllib3", "ssl")
+    openers: tuple[str, ...] = (
+        "socket",
+        "urllib.request",
+        "requests",
+        "http.client",
+        "urllib3",
+        "ssl",
+    )
     openers += ("httpx", "httpx2", "httpcore2")
     pattern = re.compile(
         rf"^\s*(import|from) ({'|'.join(map(re.escape, openers))})\b", re.MULTILINE

@@ -17,15 +17,15 @@ import pytest
 
 from agents.language_models import KnownModel
 from executions.providers import (
-    Asker,
+    AgentProfile,
     Message,
     ModelError,
+    ModelRequest,
+    ModelResponse,
     ModelTimeout,
-    Question,
-    Reply,
     ToolCall,
     ToolDefinition,
-    provider,
+    get_provider,
 )
 from map_project.api import secrets
 from tests.stub_model import (
@@ -54,21 +54,21 @@ def stub(server: StubModel) -> StubModel:
     return server.says(completion())
 
 
-def question(stub: StubModel | str, *, seconds: float = 20, **changes: Any) -> Question:
+def question(stub: StubModel | str, *, seconds: float = 20, **changes: Any) -> ModelRequest:
     """Return a question for the stub. `changes` apply to the row of the model."""
     url = stub if isinstance(stub, str) else stub.url
     row = {"name": "gpt-4o", "provider": "openai", "base_url": url, "max_retries": 0}
-    return Question(
+    return ModelRequest(
         model=KnownModel(**row | changes),  # type: ignore[arg-type]
-        asker=Asker(uuid.uuid4(), "Ada", "analyst", ("web search",)),
+        agent=AgentProfile(uuid.uuid4(), "Ada", "analyst", ("web search",)),
         system_prompt="You are Ada.",
         messages=(Message("user", "What is new?"),),
         deadline=time.monotonic() + seconds,
     )
 
 
-def ask(request: Question) -> Reply:
-    return provider("openai").ask(request)
+def ask(request: ModelRequest) -> ModelResponse:
+    return get_provider("openai").complete(request)
 
 
 def nested(depth: int) -> bytes:
@@ -77,7 +77,7 @@ def nested(depth: int) -> bytes:
     return b'{"choices": [{"message": {"content": %s}}]}' % content
 
 
-def failure(request: Question) -> ModelError:
+def failure(request: ModelRequest) -> ModelError:
     with pytest.raises(ModelError) as caught:
         ask(request)
     assert caught.value.provider == "openai"
@@ -182,7 +182,7 @@ class TestRequest:
 
 class TestResponse:
     def test_text_and_tokens(self, stub: StubModel) -> None:
-        assert ask(question(stub)) == Reply("Hello.", (), "stop", 12, 3)
+        assert ask(question(stub)) == ModelResponse("Hello.", (), "stop", 12, 3)
 
     def test_several_calls_in_one_turn(self, stub: StubModel) -> None:
         stub.says(completion(None, calls=[("web_search", '{"q": 1}'), ("web_search", "{")]))
@@ -223,7 +223,7 @@ class TestResponse:
         message["tool_calls"][0]["id"] = None
         del body["usage"], body["created"], body["object"]
         stub.says(body)
-        assert ask(question(stub)) == Reply(
+        assert ask(question(stub)) == ModelResponse(
             "in parts", (ToolCall("", "web_search", '{"q":1}'),), "stop"
         )
 
@@ -435,7 +435,7 @@ import sys, django
 django.setup()
 import map_project.wsgi, executions.views
 from executions.providers import provider
-provider("mock")
+get_provider("mock")
 print(sorted({"openai", "pydantic"} & sys.modules.keys()))
 """
 

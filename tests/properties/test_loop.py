@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.aliases import aliases
-from executions.loop import MAX_CALLS_A_TURN, Loop, LoopTool, Outcome, Step
-from executions.providers import Message, ModelError, ModelTimeout, Reply, ToolCall
+from executions.loop import MAX_CALLS_PER_RESPONSE, Loop, LoopTool, Outcome, Step
+from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
 
 TEXT = st.text(max_size=20)
 IDS = st.sampled_from(["", "a", "b", "call_0", "call_1", "\0"])
@@ -19,7 +19,7 @@ NAMES = st.sampled_from(["known", "other", "unknown", "", "\ud800", "with blank"
 CALLS = st.builds(ToolCall, IDS, NAMES, st.sampled_from(["{}", '{"q": 1}', "nonsense", "", "\0"]))
 TOKENS = st.none() | st.integers(0, 1000)
 REPLIES = st.builds(
-    Reply,
+    ModelResponse,
     TEXT,
     st.lists(CALLS, max_size=4).map(tuple),
     st.sampled_from(["stop", "length", "content_filter"]),
@@ -55,11 +55,11 @@ class Result:
 class Scripted:
     """A model that says what stands in its script, over and over, and remembers what it was told."""
 
-    script: list[tuple[Reply | ModelError, float]]
+    script: list[tuple[ModelResponse | ModelError, float]]
     clock: Clock
     asked: list[tuple[Message, ...]] = field(default_factory=list)
 
-    def __call__(self, messages: tuple[Message, ...]) -> Reply:
+    def __call__(self, messages: tuple[Message, ...]) -> ModelResponse:
         said, seconds = self.script[len(self.asked) % len(self.script)]
         self.asked.append(messages)
         self.clock.now += seconds
@@ -101,7 +101,7 @@ def ended(loop: Loop, prompt: str = "go") -> tuple[list[Step], Outcome]:
 
 @given(script=SCRIPTS, max_steps=st.integers(1, 10), tool_seconds=st.floats(0, 30))
 def test_any_model_ends_within_the_bounds_and_every_call_has_one_result(
-    script: list[tuple[Reply | ModelError, float]], max_steps: int, tool_seconds: float
+    script: list[tuple[ModelResponse | ModelError, float]], max_steps: int, tool_seconds: float
 ) -> None:
     clock = Clock()
     model, tools = Scripted(script, clock), Tools(clock, tool_seconds)
@@ -165,12 +165,14 @@ def test_any_model_ends_within_the_bounds_and_every_call_has_one_result(
 
 
 def test_too_many_calls_at_once_are_told_so() -> None:
-    calls = tuple(ToolCall(str(number), "known", "{}") for number in range(MAX_CALLS_A_TURN + 3))
+    calls = tuple(
+        ToolCall(str(number), "known", "{}") for number in range(MAX_CALLS_PER_RESPONSE + 3)
+    )
     clock = Clock()
-    model = Scripted([(Reply("", calls), 0.0), (Reply("done"), 0.0)], clock)
+    model = Scripted([(ModelResponse("", calls), 0.0), (ModelResponse("done"), 0.0)], clock)
     tools = Tools(clock, 0)
     steps, outcome = ended(Loop(model, "m", tools.named("known"), 8, deadline=100, clock=clock))
-    assert len(tools.made) == MAX_CALLS_A_TURN
+    assert len(tools.made) == MAX_CALLS_PER_RESPONSE
     assert [step.error for step in steps].count("not_called") == 3
     assert (outcome.status, outcome.response) == ("succeeded", "done")
 

@@ -20,14 +20,12 @@ from tools.invokers import http
 from tools.invokers.base import ConfigError, Invoker, ToolError
 from tools.redaction import SecretRedactor
 
-__all__ = ["COLUMNS", "INVOKERS", "CallableTool", "ConfigError", "ToolResult", "call", "invoker"]
+__all__ = ["INVOKERS", "CallableTool", "ConfigError", "ToolResult", "call", "invoker"]
 
 logger = logging.getLogger("map.tools")
 
 INVOKERS: dict[str, Invoker] = {"http": http}
 
-# What a `CallableTool` is made of, by the names of the columns.
-COLUMNS = ("id", "name", "description", "parameters", "kind", "config", "secrets_token")
 MAX_ARGUMENT_BYTES = 64 * 1024
 
 

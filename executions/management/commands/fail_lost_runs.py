@@ -1,4 +1,4 @@
-"""`manage.py fail_lost_runs`"""
+"""The command `fail_lost_runs`."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from executions.lost import fail_lost_runs
 
 
 class Command(BaseCommand):
-    """Closes the runs whose process is gone."""
+    """Marks lost runs as failed."""
 
-    help = "Fail the runs that should be over and say that they go on; servers do it by themselves."
+    help = "Mark runs as failed whose process ended. Server processes also do this regularly."
 
     def handle(self, *args: Any, **options: Any) -> None:
         count = fail_lost_runs()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agents.language_models import KnownModel
-from executions.providers import Asker, Message, Question, ToolDefinition
+from executions.providers import AgentProfile, Message, ModelRequest, ToolDefinition
 from executions.providers.mock import Mock, respond
 
 _AGENT = uuid.UUID("0197a3c1-0c55-7d0e-8a41-6a1f7c8e2b90")
@@ -119,11 +119,11 @@ def test_the_parts_of_a_question_do_not_run_into_each_other() -> None:
     assert one.rsplit(" ", 1)[1] != other.rsplit(" ", 1)[1]
 
 
-def asked(prompt: str, *tools: str) -> Question:
+def asked(prompt: str, *tools: str) -> ModelRequest:
     """A question of an agent with tools of these names."""
-    return Question(
+    return ModelRequest(
         model=KnownModel("gpt-4o", "mock"),
-        asker=Asker(_AGENT, "Researcher", "research analyst", tools),
+        agent=AgentProfile(_AGENT, "Researcher", "research analyst", tools),
         system_prompt="",
         messages=(Message("user", prompt),),
         tools=tuple(ToolDefinition(f"f{n}", name, "d", {}) for n, name in enumerate(tools)),
@@ -132,7 +132,7 @@ def asked(prompt: str, *tools: str) -> Question:
 
 def test_of_names_that_begin_alike_the_longest_that_fits_is_meant() -> None:
     question = asked('@a {}\n@a b {"c": 1}\n@a bc {}\n@a{}\n@b {}', "a", "a b", "a b {}")
-    calls = Mock().ask(question).tool_calls
+    calls = Mock().complete(question).tool_calls
     assert [(call.name, call.arguments) for call in calls] == [
         ("f0", "{}"),
         ("f1", '{"c": 1}'),
@@ -143,5 +143,5 @@ def test_of_names_that_begin_alike_the_longest_that_fits_is_meant() -> None:
 def test_many_lines_and_many_tools_take_no_time() -> None:
     question = asked("@\n" * 5_000, *(f"{n}" + "x" * (n % 95) for n in range(2_000)))
     started = time.thread_time()
-    assert Mock().stays_here(question)
+    assert Mock().is_local(question)
     assert time.thread_time() - started < 0.5
