@@ -86,7 +86,7 @@ def count_executions(tenant_id: uuid.UUID) -> int:
 def _count_closed(executions: QuerySet[Execution]) -> _ClosedCount | None:
     """Return None if there is no execution before that time."""
     started = time.monotonic()
-    row = closed_counts(executions).first()
+    row = next(iter(closed_counts(executions)), None)
     if row is None:
         return None
     ended = time.monotonic()

@@ -14,8 +14,6 @@ import os
 import signal
 import sys
 
-from gunicorn.app.wsgiapp import run
-
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.ports import await_port
 
@@ -27,8 +25,10 @@ def main() -> None:
     started it has ended.
     """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
-    # Evaluates the settings, and exits with a sentence if one of them is not valid.
-    from map_project import gunicorn_conf
+    # Evaluates the settings, and exits with a sentence if one of them is not valid. gunicorn itself reads
+    # WEB_CONCURRENCY when it is imported.
+    from map_project import gunicorn_conf  # noqa: I001
+    from gunicorn.app.wsgiapp import run
 
     try:
         await_port(gunicorn_conf.host, gunicorn_conf.port)

@@ -15,7 +15,7 @@ from django.db import connection, connections
 
 from agents import language_models
 from agents.models import LanguageModel
-from executions import records, services
+from executions import records
 from executions.models import Execution, Step
 from map_project.api import secrets
 from map_project.tenants.models import Tenant
@@ -359,7 +359,7 @@ class TestFailures:
         def broken(*_: Any) -> None:
             raise RuntimeError
 
-        monkeypatch.setattr(services, "_looped", broken)
+        monkeypatch.setattr("executions.loop.Loop.run", broken)
         assert api.run(agent(api), model="real").status == 500
         execution = only_execution(tenant)
         assert (execution.status, execution.error_code) == ("failed", "INTERNAL_ERROR")

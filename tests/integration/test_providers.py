@@ -434,7 +434,7 @@ _IMPORTS = """
 import sys, django
 django.setup()
 import map_project.wsgi, executions.views
-from executions.providers import provider
+from executions.providers import get_provider
 get_provider("mock")
 print(sorted({"openai", "pydantic"} & sys.modules.keys()))
 """

@@ -161,7 +161,7 @@ def test_an_address_that_is_not_ours_is_told(folder: Path, port: str) -> None:
     assert output.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["up", "serve", "check"])
+@pytest.mark.parametrize("command", ["up", "check"])
 def test_a_bad_setting_is_one_sentence(folder: Path, command: str) -> None:
     result = manage(folder, command, WEB_CONCURRENCY="many")
 

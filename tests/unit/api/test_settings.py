@@ -33,7 +33,8 @@ NAMES = {
     "HOST",
     "PORT",
     "WEB_CONCURRENCY",
-    "WEB_THREADS",
+    "WEB_CONNECTIONS",
+    "DATABASE_POOL_SIZE",
     *SOUND,
 }
 
@@ -54,7 +55,8 @@ NUMBERS = {
     "MAX_PROMPT_LENGTH": (10_000, 1, 1_000_000),
     "PORT": (8000, 1, 65_535),
     "WEB_CONCURRENCY": (None, 1, 64),
-    "WEB_THREADS": (None, 1, 1000),
+    "WEB_CONNECTIONS": (4_000, 10, 20_000),
+    "DATABASE_POOL_SIZE": (10, 1, 100),
 }
 NO_NUMBERS = [
     "x",
@@ -290,7 +292,7 @@ def test_no_other_file_reads_the_environment() -> None:
     "command",
     [
         ["manage.py", "check"],
-        ["manage.py", "serve"],
+        ["-m", "map_project.server"],
         ["-m", "gunicorn", "-c", "python:map_project.gunicorn_conf"],
     ],
     ids=" ".join,
