@@ -15,19 +15,18 @@ import redis
 from benchmarks import databases, servers
 from benchmarks.alone import alone
 from benchmarks.compare import Side, compare
-from benchmarks.endpoints import ENDPOINTS
+from benchmarks.endpoints import CROWD, ENDPOINTS
 from benchmarks.errors import BenchError
 from benchmarks.load import find_wrk
 from benchmarks.processes import Family
 from benchmarks.report import Report
-from benchmarks.seed_figures import seed_figures
-from benchmarks.start_and_size import start, web_processes
+from benchmarks.size import web_processes
 from map_project.embedded import Location, location
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.servers import running
 
 _CHECKOUT = Path(__file__).parent.parent
-_PARTS = (*(endpoint.name for endpoint in ENDPOINTS), "figures", "start")
+_PARTS = tuple(endpoint.name for endpoint in ENDPOINTS)
 
 
 def main() -> int:
@@ -60,7 +59,7 @@ def _options() -> Namespace:
         "--warm", type=float, default=3, help="seconds before the first (%(default)s)"
     )
     parser.add_argument("--rounds", type=int, default=3, help="of both sides (%(default)s)")
-    parser.add_argument("--connections", type=int, nargs="+", default=[16, 64], metavar="N")
+    parser.add_argument("--connections", type=int, nargs="+", default=[16, 64, CROWD], metavar="N")
     parser.add_argument(
         "--json", type=Path, default=_CHECKOUT / ".map" / "bench.json", metavar="FILE"
     )
@@ -86,8 +85,6 @@ def _bench(options: Namespace) -> int:
 
 def _measure(options: Namespace, where: Location, rows: databases.Databases) -> Report:
     report = Report(shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
-    if "start" in options.only:
-        report.start = start(databases.environment(rows.platform, where.redis_url))
     with _sides(where, rows) as (peer, platform):
         for endpoint in ENDPOINTS:
             if endpoint.name in options.only:
@@ -105,8 +102,6 @@ def _measure(options: Namespace, where: Location, rows: databases.Databases) -> 
                             warm_seconds=options.warm,
                         )
                     )
-        if "figures" in options.only:
-            report.figures = list(seed_figures(platform, options.seconds))
         report.web_processes = web_processes(platform.server)
     return report
 

@@ -76,13 +76,18 @@ class Comparison:
         pairs = zip(self.platform, self.peer, strict=True)
         return [getattr(ours, figure) / (getattr(theirs, figure) or 1) for ours, theirs in pairs]
 
+    @property
+    def bars(self) -> tuple[Bar, ...]:
+        """The bars of this comparison."""
+        return self.endpoint.bars_at(self.connections)
+
     def errors(self) -> int:
         """Answers that were not 2xx, and broken connections, of both sides."""
         return sum(part.errors for part in [*self.peer, *self.platform])
 
     def failed_bars(self) -> list[Bar]:
         """Those that do not hold."""
-        return [bar for bar in self.endpoint.bars if not bar.holds(self.ratio(bar.figure))]
+        return [bar for bar in self.bars if not bar.holds(self.ratio(bar.figure))]
 
     def holds(self) -> bool:
         """Whether all bars do, with no errors."""

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.errors import BenchError
 from benchmarks.load import Load, wrk
 
-RUNNER, WRITER, SHORT_HISTORY = "tenant-11-key", "tenant-10-key", "tenant-12-key"
+RUNNER, WRITER = "tenant-11-key", "tenant-10-key"
 HISTORIES = tuple(f"tenant-{number}-key" for number in range(1, 11))
 _AGENT = "/api/v1/agents/20000000-0000-4000-8000-000000000001"
 _PROMPT = "Please summarise the quarterly report and list the most important points."
@@ -31,10 +31,15 @@ class Bar:
         return self.at_most is not None and ratio <= self.at_most
 
     def __str__(self) -> str:
-        name = {"requests_per_second": "requests/s", "p99_ms": "p99", "cpu_us": "CPU"}[self.figure]
+        name = {"requests_per_second": "requests/s", "p95_ms": "p95", "cpu_us": "CPU"}[self.figure]
         return (
             f"{name} {f'≥ {self.at_least}' if self.at_least is not None else f'≤ {self.at_most}'}"
         )
+
+
+# With this many clients the bar is the time of an answer, not the rate.
+CROWD = 100
+_CROWD_BARS = (Bar("p95_ms", at_most=1.0),)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class Endpoint:
     is_right: Callable[[dict[str, Any]], bool]
     body: str = ""
     status: int = 200
+
+    def bars_at(self, connections: int) -> tuple[Bar, ...]:
+        """Return the bars at this number of connections."""
+        return _CROWD_BARS if connections >= CROWD else self.bars
 
     @property
     def method(self) -> str:
@@ -100,21 +109,21 @@ ENDPOINTS = (
         path=f"{_AGENT}/run",
         keys=(RUNNER,),
         body=json.dumps({"prompt": _PROMPT, "model": "gpt-4o"}),
-        bars=(_faster(2.5), Bar("p99_ms", at_most=0.5), Bar("cpu_us", at_most=0.5)),
+        bars=(_faster(2), Bar("cpu_us", at_most=0.5)),
         is_right=lambda answer: answer["prompt"] == _PROMPT and "agent-1" in answer["response"],
     ),
     Endpoint(
         name="get-agent",
         path=_AGENT,
         keys=(RUNNER,),
-        bars=(_faster(1),),
+        bars=(_faster(0.9),),
         is_right=lambda answer: len(answer["tools"]) == 5,
     ),
     Endpoint(
         name="list-tools",
         path="/api/v1/tools?limit=20",
         keys=(RUNNER,),
-        bars=(_faster(1),),
+        bars=(_faster(0.9),),
         is_right=_page(20, 20),
     ),
     Endpoint(
@@ -122,7 +131,7 @@ ENDPOINTS = (
         path="/api/v1/tools",
         keys=(WRITER,),
         body='{"name":"{n}","description":"A tool that does something"}',
-        bars=(_faster(1),),
+        bars=(_faster(0.9),),
         status=201,
         is_right=lambda answer: answer["description"] == "A tool that does something",
     ),

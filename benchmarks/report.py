@@ -14,14 +14,8 @@ from typing import Any
 from benchmarks.compare import Comparison, Slice
 from benchmarks.databases import HISTORY_ROWS
 from benchmarks.processes import Memory
-from benchmarks.seed_figures import CLIENTS, Figure
 from benchmarks.servers import server_processes
-from benchmarks.start_and_size import (
-    IMPORT_RATIO_AT_MOST,
-    MEGABYTES_AT_MOST,
-    Start,
-    small_enough,
-)
+from benchmarks.size import MEGABYTES_AT_MOST, small_enough
 
 _CHECKOUT = Path(__file__).parent.parent
 
@@ -32,8 +26,6 @@ class Report:
 
     command: str
     comparisons: list[Comparison] = field(default_factory=list)
-    figures: list[Figure] = field(default_factory=list)
-    start: Start | None = None
     web_processes: list[Memory] = field(default_factory=list)
     when: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     load_average: float = field(default_factory=lambda: os.getloadavg()[0])
@@ -43,8 +35,6 @@ class Report:
         return all(
             [
                 *(comparison.holds() for comparison in self.comparisons),
-                *(figure.holds() for figure in self.figures),
-                self.start is None or self.start.holds(),
                 small_enough(self.web_processes),
             ]
         )
@@ -54,10 +44,8 @@ class Report:
         parts = [self._circumstances()]
         if self.comparisons:
             parts.append(_comparison_table(self.comparisons))
-        if self.figures:
-            parts.append(_figure_table(self.figures))
-        if self.start or self.web_processes:
-            parts.append(self._start_and_size_table())
+        if self.web_processes:
+            parts.append(self._size_table())
         return "\n\n".join([*parts, "All bars hold." if self.holds() else "Some bars FAIL."])
 
     def json(self) -> str:
@@ -72,8 +60,6 @@ class Report:
                 "server_processes": server_processes(),
                 "holds": self.holds(),
                 "comparisons": [_comparison_json(comparison) for comparison in self.comparisons],
-                "figures": [asdict(figure) | {"holds": figure.holds()} for figure in self.figures],
-                "start": self.start and asdict(self.start) | {"ratio": self.start.ratio},
                 "web_processes": [asdict(process) for process in self.web_processes],
             },
             indent=2,
@@ -94,36 +80,27 @@ class Report:
         cores = median(part.others_cores for part in slices)
         return f", other programs used {cores:.1f} cores meanwhile"
 
-    def _start_and_size_table(self) -> str:
+    def _size_table(self) -> str:
         rows = []
-        if self.start:
-            rows.append(
-                [
-                    "import of map_project.wsgi; Django and DRF with one view",
-                    str(self.start),
-                    f"≤ {IMPORT_RATIO_AT_MOST}",
-                    _verdict(self.start.holds()),
-                ]
-            )
         for process in self.web_processes:
             holds = small_enough([process])
             size = f"{process.rss_mb:.0f} MB resident, {process.pss_mb:.0f} MB proportional"
             rows.append(
                 ["web process after load", size, f"≤ {MEGABYTES_AT_MOST:.0f} MB", _verdict(holds)]
             )
-        return table(["start and size", "measured", "bar", ""], rows)
+        return table(["size", "measured", "bar", ""], rows)
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> str:
     header = ["endpoint", "connections", "requests/s", "peer", "ratio", "of the pairs"]
-    header += ["p50 ms", "peer", "p99 ms", "peer", "CPU µs", "peer", "bars"]
+    header += ["p50 ms", "peer", "p95 ms", "peer", "CPU µs", "peer", "bars"]
     return table(header, [_comparison_row(comparison) for comparison in comparisons])
 
 
 def _comparison_row(result: Comparison) -> list[str]:
     pairs = result.ratios("requests_per_second")
     row = [result.endpoint.name, str(result.connections)]
-    for figure, digits in (("requests_per_second", 0), ("p50_ms", 1), ("p99_ms", 1), ("cpu_us", 0)):
+    for figure, digits in (("requests_per_second", 0), ("p50_ms", 1), ("p95_ms", 1), ("cpu_us", 0)):
         row += [f"{_median(side, figure):,.{digits}f}" for side in (result.platform, result.peer)]
         if figure == "requests_per_second":
             row += [f"**{result.ratio(figure):.2f}**", f"{min(pairs):.2f} to {max(pairs):.2f}"]
@@ -135,25 +112,7 @@ def _bars(result: Comparison) -> str:
         return f"FAILS: {errors} answers were not 2xx"
     if failed := result.failed_bars():
         return "FAILS: " + ", ".join(f"{result.ratio(bar.figure):.2f}, {bar}" for bar in failed)
-    return "holds: " + ", ".join(map(str, result.endpoint.bars))
-
-
-def _figure_table(figures: Sequence[Figure]) -> str:
-    header = [f"at {CLIENTS} clients", "requests/s", "p95 ms", "bar", "errors", ""]
-    return table(
-        header,
-        [
-            [
-                figure.name,
-                f"{figure.requests_per_second:,.0f}",
-                f"{figure.p95_ms:.1f}",
-                f"< {figure.below_ms:.0f}",
-                str(figure.errors),
-                _verdict(figure.holds()),
-            ]
-            for figure in figures
-        ],
-    )
+    return "holds: " + ", ".join(map(str, result.bars))
 
 
 def _verdict(holds: bool) -> str:
@@ -173,12 +132,12 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _comparison_json(result: Comparison) -> dict[str, Any]:
-    figures = ("requests_per_second", "p50_ms", "p99_ms", "cpu_us")
+    figures = ("requests_per_second", "p50_ms", "p95_ms", "cpu_us")
     return {
         "endpoint": result.endpoint.name,
         "connections": result.connections,
         "holds": result.holds(),
-        "bars": [str(bar) for bar in result.endpoint.bars],
+        "bars": [str(bar) for bar in result.bars],
         "failed_bars": [str(bar) for bar in result.failed_bars()],
         "ratios": {figure: round(result.ratio(figure), 3) for figure in figures},
         "platform": [asdict(part) for part in result.platform],

@@ -68,8 +68,9 @@ def _log_fields(
         "status": response.status_code,
         "latency_ms": round(latency_seconds * 1000, 2),
     }
-    # Read by name, because the modules that set them are in higher layers.
-    if caller := getattr(request, "map_caller", None):
+    # Set by the limiter's middleware and by DRF, which are in higher layers.
+    caller = getattr(request, "map_caller", None) or getattr(request, "auth", None)
+    if caller is not None:
         fields |= {"tenant_id": str(caller.tenant_id), "key_prefix": caller.key_prefix}
     data = getattr(response, "data", None)
     if isinstance(data, dict) and "execution_id" in data:

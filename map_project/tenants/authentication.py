@@ -36,18 +36,18 @@ class Caller:
     allowed_models: frozenset[str] | None
 
 
-def resolve_caller(request: HttpRequest) -> Caller | None:
+def resolve_caller(request: HttpRequest | Request) -> Caller | None:
     """Return the caller of a request, or None without a valid key. Stored on the request."""
     try:
-        return request.map_caller  # type: ignore[attr-defined, no-any-return]
+        return request.map_caller  # type: ignore[union-attr, no-any-return]
     except AttributeError:
         key = key_from_headers(request)
         caller = find_caller(key) if key else None
-        request.map_caller = caller  # type: ignore[attr-defined]
+        request.map_caller = caller  # type: ignore[union-attr]
         return caller
 
 
-def key_from_headers(request: HttpRequest) -> str | None:
+def key_from_headers(request: HttpRequest | Request) -> str | None:
     """Return the key in `X-API-KEY`, else the one in `Authorization: Bearer`."""
     headers: dict[str, str] = request.META
     if key := headers.get("HTTP_X_API_KEY", "").strip():
@@ -118,9 +118,9 @@ class TenantAuthentication(BaseAuthentication):
     """Sets `request.user` and `request.auth` to the caller, or responds with 401."""
 
     def authenticate(self, request: Request) -> tuple[Caller, Caller]:
-        caller = resolve_caller(request._request)
+        caller = resolve_caller(request)
         if caller is None:
-            error = InvalidApiKey if key_from_headers(request._request) else MissingApiKey
+            error = InvalidApiKey if key_from_headers(request) else MissingApiKey
             raise error(headers={"WWW-Authenticate": _WWW_AUTHENTICATE})
         return caller, caller
 
