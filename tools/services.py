@@ -54,9 +54,8 @@ def _unique_name(tool: Tool) -> Any:
 
 def _set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
     """Set the fields. Raises ValidationFailed if they contradict each other."""
-    for name in ("name", "description", "kind", "parameters"):
-        if name in fields:
-            setattr(tool, name, fields[name])
+    for name in fields.keys() - {"config", "secrets"}:
+        setattr(tool, name, fields[name])
     if tool.kind not in INVOKERS:
         # A tool that becomes declared loses what it had as a callable one.
         tool.config, tool.secrets_token, tool.secret_names = None, "", []
