@@ -40,7 +40,7 @@ def _is_secret(value: object) -> bool:
 
 def problems_of(tool: Tool) -> Problems:
     """All that is wrong with a tool as it would be saved; its `config` is made whole."""
-    if found := schemas.problems(tool.parameters):
+    if found := schemas.schema_errors(tool.parameters):
         return {"parameters": found}
     return misfits(tool)
 

@@ -1,315 +1,151 @@
-"""The JSON Schema of a tool's arguments, draft 2020-12: what is taken for one, and what it says of
-arguments.
+"""JSON Schemas of tools' arguments: which ones are accepted, and which arguments they accept.
 
-Tenants write the schemas and models the arguments, so both are hostile: whatever they are, a check
-ends within `MAX_SECONDS` of CPU, asks nobody, and raises nothing.
+Tenants write the schemas and models write the arguments, so both are untrusted. jsonschema-rs validates them
+and cannot be interrupted. So the work is bounded before it begins: a schema whose references multiply is
+rejected when it is saved, and arguments are rejected if their size times the work per value is too large.
+References are resolved within the schema only.
 """
 
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import islice
 from typing import Any
-from urllib.parse import unquote
 
+import jsonschema_rs
 import orjson
+
+from tools.schema_analysis import Analysis, SchemaRejected
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_BYTES = 32 * 1024
 MAX_DEPTH = 32
-MAX_PATTERN_CHARACTERS = 500
-MAX_SECONDS = 1.0
-# A match of one pattern; the whole process may wait for it.
-_MATCH_SECONDS = 0.1
-_MAX_KEYWORDS_DEEP = 64
-# As it is escaped; a backslash before it would be escaped itself.
+# Values of the arguments, times the keywords that are evaluated for one of them.
+MAX_EVALUATIONS = 1_000_000
+_MAX_ERRORS = 5
+_MAX_MESSAGE_CHARACTERS = 200
+# The escape of NUL in JSON text, unless its backslash is escaped.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_MAX_TYPES = 100
-_MAX_PROBLEMS = 5
-_MESSAGE_CHARACTERS = 200
-
-# They would make the meaning of a reference depend on more than the schema's own text, or evaluate
-# subschemas that no count of ours would see.
-_REFUSED = (
-    "$schema",  # but at the top
-    "$id",
-    "$anchor",
-    "$dynamicRef",
-    "$dynamicAnchor",
-    "$vocabulary",
-    "unevaluatedProperties",
-    "unevaluatedItems",
+_PATTERN_OPTIONS = jsonschema_rs.FancyRegexOptions(
+    backtrack_limit=1_000, size_limit=200_000, dfa_size_limit=200_000
 )
+_VALIDATORS: dict[str, Any] = {
+    "json-schema.org/draft-06/schema": jsonschema_rs.Draft6Validator,
+    "json-schema.org/draft-07/schema": jsonschema_rs.Draft7Validator,
+    "json-schema.org/draft/2019-09/schema": jsonschema_rs.Draft201909Validator,
+    "json-schema.org/draft/2020-12/schema": jsonschema_rs.Draft202012Validator,
+}
 
 
-class _TooMuch(Exception):
-    """The check takes too long, or leads too deep."""
-
-
-@dataclass(slots=True)
-class _Bounds:
-    """Of one check: the thread's CPU time at which it ends, and how deep it is."""
-
-    until: float
-    depth: int = 0
-
-
-_bounds: ContextVar[_Bounds] = ContextVar("bounds")
-
-
-def problems(schema: object) -> list[str]:
-    """Why this is no schema of a tool's arguments; empty when it is one."""
+def schema_errors(schema: object) -> list[str]:
+    """Return why a schema is rejected, in sentences. An accepted schema has no errors."""
     if not isinstance(schema, dict):
         return ["Expected a JSON Schema, which is an object."]
     try:
-        found = _size_problems(schema) or _shape_problems(schema) or _metaschema_problems(schema)
-    except (RecursionError, _TooMuch):
-        return ["This schema is too complicated."]
-    return found[:_MAX_PROBLEMS]
+        _compiled(_text(schema))
+    except SchemaRejected as error:
+        return [str(error)]
+    return []
 
 
-def mismatches(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
-    """Why the arguments are none that the schema takes; empty when they are."""
-    # By the dialect jsonschema would find its own class again.
-    own = {name: value for name, value in schema.items() if name != "$schema"}
-    validator = _validator_class()(own)
-    token = _bounds.set(_Bounds(time.thread_time() + MAX_SECONDS))
-    found: list[str] = []
+def argument_errors(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
+    """Return why a schema does not accept arguments, in at most five sentences."""
     try:
-        for error in validator.iter_errors(arguments):
-            found.append(_sentence(error))
-            if len(found) == _MAX_PROBLEMS:
-                break
-    except (_TooMuch, RecursionError):
-        return ["Checking them against the tool's schema takes too long, or leads too deep."]
-    except Exception as error:
-        # A number that overflows, a reference to nowhere in a row that was not saved by us…
-        return [f"The tool's schema could not be applied to them ({type(error).__name__})."]
-    finally:
-        _bounds.reset(token)
-    return found
+        compiled = _compiled(_text(schema))
+    except SchemaRejected as error:
+        return [f"The tool's schema cannot be applied: {error}"]
+    size = _size(arguments)
+    if size is None or size * compiled.evaluations_per_value > MAX_EVALUATIONS:
+        return ["The arguments are too large or too deeply nested for the tool's schema."]
+    if compiled.validator.is_valid(arguments):
+        return []
+    return [
+        _sentence(error) for error in islice(compiled.validator.iter_errors(arguments), _MAX_ERRORS)
+    ]
 
 
-def _size_problems(schema: dict[str, Any]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    validator: Any
+    evaluations_per_value: int
+
+
+def _text(schema: Mapping[str, Any]) -> bytes:
+    """Return the schema as JSON text, the key of the cache. Raises SchemaRejected."""
     try:
         text = orjson.dumps(schema)
     except TypeError:
-        return ["This is not JSON, or it is nested too deeply."]
-    size = len(text)
+        raise SchemaRejected("The schema is not JSON, or it is nested too deeply.") from None
     if _NUL.search(text):
-        return ["A text in it has a NUL (U+0000)."]
-    if size > MAX_BYTES:
-        return [f"The schema has {size} bytes as JSON; {MAX_BYTES} are allowed."]
-    if _depth(schema) > MAX_DEPTH:
-        return [f"The schema is nested deeper than {MAX_DEPTH} levels."]
-    return []
+        raise SchemaRejected("A string in the schema contains NUL (U+0000).")
+    if len(text) > MAX_BYTES:
+        raise SchemaRejected(
+            f"The schema has {len(text)} bytes as JSON; the maximum is {MAX_BYTES}."
+        )
+    return text
 
 
-def _depth(value: object) -> int:
-    children: list[object] = []
-    if isinstance(value, dict):
-        children = list(value.values())
-    elif isinstance(value, list):
-        children = value
-    return 1 + max(map(_depth, children), default=0)
-
-
-def _shape_problems(schema: dict[str, Any]) -> list[str]:
-    found: list[str] = []
+@lru_cache(256)
+def _compiled(text: bytes) -> _Compiled:
+    """Compile a schema. Raises SchemaRejected."""
+    schema: dict[str, Any] = orjson.loads(text)
+    if (_size(schema, MAX_DEPTH)) is None:
+        raise SchemaRejected(f"The schema is nested deeper than {MAX_DEPTH} levels.")
     if schema.get("type") != "object":
-        found.append('The schema must have "type": "object": arguments have names.')
-    if schema.get("$schema", DIALECT) not in (DIALECT, f"{DIALECT}#"):
-        found.append(f"$schema must be {DIALECT}, or left out.")
-    for name, value in schema.items():
-        if name != "$schema":
-            found += _keyword_problems(schema, name, value)
-        for inner, inner_value in _keywords(value):
-            found += _keyword_problems(schema, inner, inner_value)
-    return found
-
-
-def _keywords(value: object) -> Iterator[tuple[str, Any]]:
-    """Every name and value of every object in it: more than the keywords, never less."""
-    if isinstance(value, dict):
-        yield from value.items()
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _keywords(item)
-
-
-def _keyword_problems(schema: dict[str, Any], name: str, value: object) -> list[str]:
-    # A property may have any name; its schema is no string.
-    if name in _REFUSED and (isinstance(value, str) or name.startswith("unevaluated")):
-        return [f"{name} is not supported."]
-    if name == "$ref" and isinstance(value, str):
-        return _reference_problems(schema, value)
-    if name == "type" and isinstance(value, list) and len(value) > _MAX_TYPES:
-        # jsonschema would compare each with each.
-        return [f"type names {len(value)} types."]
-    if name == "pattern" and isinstance(value, str):
-        return _pattern_problems(value)
-    if name == "patternProperties" and isinstance(value, dict):
-        return [problem for pattern in value for problem in _pattern_problems(pattern)]
-    return []
-
-
-def _reference_problems(schema: dict[str, Any], reference: str) -> list[str]:
-    if reference != "#" and not reference.startswith("#/"):
-        return ["$ref may only lead to a place in the same schema, such as #/$defs/city."]
-    at: Any = schema
-    # Decoded before it is split, as the library does.
-    for part in unquote(reference[1:]).split("/")[1:]:
-        at = _within(at, part.replace("~1", "/").replace("~0", "~"))
-    return [] if isinstance(at, dict | bool) else [f"$ref leads nowhere: {reference[:100]}"]
-
-
-def _within(value: object, part: str) -> object:
-    if isinstance(value, dict):
-        return value.get(part)
-    if isinstance(value, list) and re.fullmatch("[0-9]{1,5}", part) and int(part) < len(value):
-        return value[int(part)]
-    return None
-
-
-def _pattern_problems(pattern: str) -> list[str]:
-    import regex
-
-    if len(pattern) > MAX_PATTERN_CHARACTERS:
-        return [f"A pattern may have {MAX_PATTERN_CHARACTERS} characters."]
+        raise SchemaRejected('The schema must have "type": "object", because arguments have names.')
+    validator_class = _validator_class(schema.pop("$schema", DIALECT))
+    schema.pop("$id", None)
+    evaluations_per_value = Analysis(schema).evaluations_per_value()
     try:
-        regex.compile(pattern)
-    except (regex.error, RecursionError, OverflowError, ValueError) as error:
-        return [f"A pattern is no regular expression: {str(error)[:_MESSAGE_CHARACTERS]}."]
-    return []
+        # Errors of arguments do not repeat values: there may be thousands of errors for one large value.
+        validator = _validator(validator_class, schema, mask="the value")
+    except (ValueError, jsonschema_rs.ValidationError):
+        try:
+            validator = _validator(validator_class, schema)
+        except (ValueError, jsonschema_rs.ValidationError) as error:
+            raise SchemaRejected(_sentence(error)) from None
+    return _Compiled(validator, evaluations_per_value)
 
 
-def _metaschema_problems(schema: dict[str, Any]) -> list[str]:
-    from jsonschema import Draft202012Validator
-
-    validator = Draft202012Validator(Draft202012Validator.META_SCHEMA)
-    return [_sentence(error) for error in islice(validator.iter_errors(schema), _MAX_PROBLEMS)]
-
-
-def _sentence(error: Any) -> str:
-    place = error.json_path.removeprefix("$").removeprefix(".")[:100]
-    message = _cut(error.message)
-    return f"{place}: {message}." if place else f"{message}."
-
-
-def _cut(message: str) -> str:
-    cut = len(message) > _MESSAGE_CHARACTERS + 1
-    return f"{message[:_MESSAGE_CHARACTERS]}…" if cut else message
-
-
-@cache
-def _validator_class() -> Any:
-    """jsonschema's, with a look at the bounds before each keyword, and with patterns and `uniqueItems`
-    whose time is bounded.
-    """
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import extend
-
-    own = {
-        "pattern": _pattern,
-        "patternProperties": _pattern_properties,
-        "additionalProperties": _additional_properties,
-        "uniqueItems": _unique_items,
-    }
-    keywords = {**Draft202012Validator.VALIDATORS, **own}
-    return extend(
-        Draft202012Validator, {name: _timed(keyword) for name, keyword in keywords.items()}
+def _validator(validator_class: Any, schema: dict[str, Any], **options: str) -> Any:
+    return validator_class(
+        schema, pattern_options=_PATTERN_OPTIONS, validate_formats=False, offline=True, **options
     )
 
 
-def _timed(keyword: Callable[..., Any]) -> Callable[..., Any]:
-    def timed(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        bounds = _bounds.get()
-        # Not left to Python: a RecursionError inside jsonschema's Rust is a panic, which nobody catches.
-        if bounds.depth >= _MAX_KEYWORDS_DEEP:
-            raise _TooMuch
-        _look_at_the_time(bounds)
-        bounds.depth += 1
-        try:
-            for error in keyword(validator, value, instance, schema) or ():
-                # It repeats the value, and there may be thousands of one value.
-                error.message, error.args = _cut(error.message), ()
-                yield error
-        finally:
-            bounds.depth -= 1
-
-    return timed
+def _validator_class(dialect: object) -> Any:
+    name = re.sub("^https?://", "", dialect).removesuffix("#") if isinstance(dialect, str) else ""
+    if name not in _VALIDATORS:
+        raise SchemaRejected(f"$schema must be {DIALECT}, an earlier draft from 06 on, or omitted.")
+    return _VALIDATORS[name]
 
 
-def _look_at_the_time(bounds: _Bounds) -> None:
-    if time.thread_time() > bounds.until:
-        raise _TooMuch
+def _size(value: object, max_depth: int = 64) -> int | None:
+    """Return the number of values in a JSON value, or None if it is nested too deeply."""
+    count, level = 0, [value]
+    for _ in range(max_depth):
+        count += len(level)
+        level = [child for parent in level for child in _json_children(parent)]
+        if not level:
+            return count
+    return None
 
 
-def _matches(pattern: str, text: str) -> bool:
-    import regex
-
-    # One keyword may ask for thousands.
-    _look_at_the_time(_bounds.get())
-    try:
-        return regex.search(pattern, text, timeout=_MATCH_SECONDS) is not None
-    except TimeoutError:
-        raise _TooMuch from None
+def _json_children(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
 
 
-def _pattern(validator: Any, value: str, instance: Any, _: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if validator.is_type(instance, "string") and not _matches(value, instance):
-        yield ValidationError(f"{instance!r} does not match {value!r}")
-
-
-def _pattern_properties(validator: Any, value: Any, instance: Any, _: Any) -> Iterator[Any]:
-    if not validator.is_type(instance, "object"):
-        return
-    for pattern, subschema in value.items():
-        for name, item in instance.items():
-            if _matches(pattern, name):
-                yield from validator.descend(item, subschema, path=name, schema_path=pattern)
-
-
-def _additional_properties(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if not validator.is_type(instance, "object"):
-        return
-    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-    others = [
-        name
-        for name in instance
-        if name not in known and not any(_matches(pattern, name) for pattern in patterns)
-    ]
-    if value is False and others:
-        yield ValidationError(f"{', '.join(map(repr, others[:5]))} may not be given")
-    elif value is not True:
-        for name in others:
-            yield from validator.descend(instance[name], value, path=name)
-
-
-def _unique_items(validator: Any, value: Any, instance: Any, _: Any) -> Iterator[Any]:
-    from jsonschema import ValidationError
-
-    if value and validator.is_type(instance, "array"):
-        texts = {orjson.dumps(_canonical(item), option=orjson.OPT_SORT_KEYS) for item in instance}
-        if len(texts) != len(instance):
-            yield ValidationError("the items are not unique")
-
-
-def _canonical(value: Any) -> Any:
-    """With one spelling for each number: to JSON Schema, 1.0 is 1."""
-    match value:
-        case float() if value.is_integer():
-            return int(value) if abs(value) < 2**63 else value
-        case dict():
-            return {name: _canonical(item) for name, item in value.items()}
-        case list():
-            return [_canonical(item) for item in value]
-    return value
+def _sentence(error: Any) -> str:
+    path = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}"
+        for part in getattr(error, "instance_path", ())
+    )
+    place = path.removeprefix(".")[:100]
+    message = str(getattr(error, "message", error))
+    if len(message) > _MAX_MESSAGE_CHARACTERS:
+        message = f"{message[:_MAX_MESSAGE_CHARACTERS]}…"
+    return f"{place}: {message}." if place else f"{message}."

@@ -49,7 +49,7 @@ class ParametersField(ObjectField):
     """A JSON Schema of a tool's arguments."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        if errors := schemas.problems(data):
+        if errors := schemas.schema_errors(data):
             raise serializers.ValidationError(errors)
         return super().to_internal_value(data)
 

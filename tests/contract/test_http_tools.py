@@ -218,7 +218,7 @@ def test_a_secret_is_in_no_answer(api: Api) -> None:
         ({"parameters": "{}"}, "parameters", "object"),
         ({"parameters": {}}, "parameters", '"type": "object"'),
         ({"parameters": {"type": "object", "$ref": "http://x/"}}, "parameters", "$ref"),
-        ({"parameters": {"type": "object", "pattern": "("}}, "parameters", "regular expression"),
+        ({"parameters": {"type": "object", "pattern": "("}}, "parameters", "regex"),
         ({"secrets": None}, "secrets", "null"),
         ({"secrets": []}, "secrets", "object"),
         ({"secrets": {"a b": "c"}}, "secrets", "letters"),

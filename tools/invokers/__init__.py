@@ -101,7 +101,7 @@ def _call(tool: CallableTool, arguments_json: str, deadline: float) -> str:
     if tool.kind not in INVOKERS:
         raise ToolError("not_callable", "This tool is declared only: it cannot be called.")
     arguments = _parse_arguments(arguments_json)
-    if problems := schemas.mismatches(tool.parameters, arguments):
+    if problems := schemas.argument_errors(tool.parameters, arguments):
         raise ToolError("bad_arguments", "The arguments are not valid: " + " ".join(problems))
     values = _decrypt_secrets(tool)
     return invoker(tool.kind).call(
