@@ -1,8 +1,8 @@
 """The work to evaluate a JSON Schema, bounded before it is evaluated.
 
-jsonschema-rs cannot be interrupted, and a few hundred bytes of references can take exponential time. So references
-are followed here first: they must stay in the schema, and no value may be evaluated more often than the
-schema's size allows.
+jsonschema-rs cannot be interrupted, and a few hundred bytes of references can take exponential time. So the
+references are followed here first: they must stay in the schema, and no value may be evaluated more often
+than the schema's size allows.
 """
 
 from collections import Counter

@@ -41,6 +41,7 @@ class Command(BaseCommand):
 
     help = "Start what this checkout needs, migrate, seed the demo tenants and serve."
     requires_system_checks = ()
+    _is_stopping = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -75,15 +76,20 @@ class Command(BaseCommand):
         for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # nohup ignores SIGHUP.
             if signal.getsignal(stop_signal) is not signal.SIG_IGN:
-                signal.signal(stop_signal, lambda *_: server.terminate())
+                signal.signal(stop_signal, lambda *_: self._stop(server))
         if wait_until(lambda: server.poll() is not None or _is_listening(), _START_SECONDS):
             self._greet()
         while server.poll() is None:
-            if parent and parent.is_leaving():
-                server.terminate()
+            if parent and parent.is_leaving() and not self._is_stopping:
+                self._stop(server)
             with suppress(subprocess.TimeoutExpired):
                 server.wait(_POLL_SECONDS)
-        return server.returncode
+        return 0 if self._is_stopping else server.returncode
+
+    def _stop(self, server: subprocess.Popen[bytes]) -> None:
+        """Let the server finish its requests; the second time, abort them."""
+        server.send_signal(signal.SIGINT if self._is_stopping else signal.SIGTERM)
+        self._is_stopping = True
 
     def _prepare_database(self) -> None:
         self.stdout.write("Migrating the database ...")
