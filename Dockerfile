@@ -28,7 +28,7 @@ RUN mkdir static \
 # Collected, they need not be there twice; nobody reads a script's map or a translation's source here.
 RUN find /opt/venv -path '*/static/*' -type f ! -name '*.py*' -delete \
     && find /opt/venv -name '*.po' -delete \
-    && find static -name '*.map' -delete
+    && find static -name '*.map*' -delete
 
 
 FROM base AS app
