@@ -14,6 +14,7 @@ from urllib.parse import unquote
 MAX_EXPANDED_SIZE = 20_000
 MAX_RECURSIVE = 20
 MAX_REFERENCE_DEPTH = 100
+MAX_PATTERNS = 100
 MAX_PATTERN_CHARACTERS = 1_000
 # A regular expression with backtracking costs more than other keywords.
 _PATTERN_WEIGHT = 20
@@ -46,6 +47,7 @@ class Analysis:
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._references: list[tuple[str, str]] = []
+        self.patterns: set[str] = set()
         self._weights: dict[str, int] = {}
         # Subschemas that apply to the same value, and those that apply to children of it.
         self._in_place: dict[str, list[str]] = {}
@@ -95,7 +97,7 @@ class Analysis:
             if keyword == "$ref" and isinstance(value, str):
                 self._references.append((pointer, value))
             elif keyword in _PATTERNS:
-                weight += _PATTERN_WEIGHT * _check_patterns(value)
+                weight += _PATTERN_WEIGHT * self._add_patterns(value)
             weight += len(value) if isinstance(value, dict | list) else 0
             if keyword in _SUBSCHEMAS:
                 edges = children if keyword in _CHILDREN else in_place
@@ -104,6 +106,16 @@ class Analysis:
                     if keyword not in _DEFINITIONS:
                         edges.append(f"{pointer}/{keyword}{path}")
         self._weights[pointer] = weight
+
+    def _add_patterns(self, value: Any) -> int:
+        """Return the number of regular expressions. Raises SchemaRejected for too many or a long one."""
+        patterns = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
+        if any(len(pattern) > MAX_PATTERN_CHARACTERS for pattern in patterns):
+            raise SchemaRejected(f"A pattern may have {MAX_PATTERN_CHARACTERS} characters.")
+        self.patterns.update(patterns)
+        if len(self.patterns) > MAX_PATTERNS:
+            raise SchemaRejected(f"A schema may have {MAX_PATTERNS} different patterns.")
+        return len(patterns)
 
     def _work(self, pointer: str) -> int:
         """Return the work for one value, without its children."""
@@ -171,14 +183,6 @@ class Analysis:
             seen.update(new)
             pending += new
         return seen
-
-
-def _check_patterns(value: Any) -> int:
-    """Return the number of patterns. Raises SchemaRejected for a long one."""
-    patterns = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
-    if any(len(pattern) > MAX_PATTERN_CHARACTERS for pattern in patterns):
-        raise SchemaRejected(f"A pattern may have {MAX_PATTERN_CHARACTERS} characters.")
-    return len(patterns)
 
 
 def _subschemas(keyword: str, value: Any) -> Iterator[tuple[str, Any]]:

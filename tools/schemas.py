@@ -27,9 +27,9 @@ _MAX_ERRORS = 5
 _MAX_MESSAGE_CHARACTERS = 200
 # The escape of NUL in JSON text, unless its backslash is escaped.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_PATTERN_OPTIONS = jsonschema_rs.FancyRegexOptions(
-    backtrack_limit=1_000, size_limit=200_000, dfa_size_limit=200_000
-)
+_MAX_BACKTRACKS = 1_000
+# Compiled size of all regular expressions of a schema, and of one of them.
+_PATTERNS_BYTES, _PATTERN_BYTES = 1024 * 1024, 200_000
 _VALIDATORS: dict[str, Any] = {
     "json-schema.org/draft-06/schema": jsonschema_rs.Draft6Validator,
     "json-schema.org/draft-07/schema": jsonschema_rs.Draft7Validator,
@@ -86,7 +86,7 @@ def _text(schema: Mapping[str, Any]) -> bytes:
     return text
 
 
-@lru_cache(256)
+@lru_cache(32)
 def _compiled(text: bytes) -> _Compiled:
     """Compile a schema. Raises SchemaRejected."""
     schema: dict[str, Any] = orjson.loads(text)
@@ -96,21 +96,26 @@ def _compiled(text: bytes) -> _Compiled:
         raise SchemaRejected('The schema must have "type": "object", because arguments have names.')
     validator_class = _validator_class(schema.pop("$schema", DIALECT))
     schema.pop("$id", None)
-    evaluations_per_value = Analysis(schema).evaluations_per_value()
+    analysis = Analysis(schema)
+    evaluations_per_value = analysis.evaluations_per_value()
+    size = min(_PATTERN_BYTES, _PATTERNS_BYTES // max(len(analysis.patterns), 1))
+    pattern_options = jsonschema_rs.FancyRegexOptions(_MAX_BACKTRACKS, size, size)
     try:
         # Errors of arguments do not repeat values: there may be thousands of errors for one large value.
-        validator = _validator(validator_class, schema, mask="the value")
+        validator = _validator(validator_class, schema, pattern_options, mask="the value")
     except (ValueError, jsonschema_rs.ValidationError):
         try:
-            validator = _validator(validator_class, schema)
+            validator = _validator(validator_class, schema, pattern_options)
         except (ValueError, jsonschema_rs.ValidationError) as error:
             raise SchemaRejected(_sentence(error)) from None
     return _Compiled(validator, evaluations_per_value)
 
 
-def _validator(validator_class: Any, schema: dict[str, Any], **options: str) -> Any:
+def _validator(
+    validator_class: Any, schema: dict[str, Any], pattern_options: Any, **options: str
+) -> Any:
     return validator_class(
-        schema, pattern_options=_PATTERN_OPTIONS, validate_formats=False, offline=True, **options
+        schema, pattern_options=pattern_options, validate_formats=False, offline=True, **options
     )
 
 
