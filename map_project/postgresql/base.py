@@ -20,8 +20,9 @@ from psycopg_pool import PoolTimeout
 
 # The server cancels a statement after `statement_timeout`. If it does not, it hangs or is unreachable.
 _GRACE_SECONDS = 0.3
-# How long a request waits for a connection, and while the circuit breaker is open.
-_WAIT_SECONDS = 1.2
+# How long a request waits for a new connection, for one that others use, and while the breaker is open.
+_CONNECT_WAIT_SECONDS = 1.2
+_BUSY_WAIT_SECONDS = 10.0
 _OPEN_WAIT_SECONDS = 0.05
 # Steps of that wait, after which the circuit breaker is looked at.
 _WAIT_STEP_SECONDS = 0.1
@@ -102,9 +103,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if breaker.is_hanging():
             # Idle connections, and those returned from now on, may lead to the server that hangs.
             self.pool.drain()
-        deadline = time.monotonic() + (_OPEN_WAIT_SECONDS if is_open else _WAIT_SECONDS)
+        self.pool.timeout = _OPEN_WAIT_SECONDS if is_open else _WAIT_STEP_SECONDS
+        started = time.monotonic()
         while True:
-            self.pool.timeout = min(_WAIT_STEP_SECONDS, max(deadline - time.monotonic(), 0.001))
             try:
                 connection = super().get_new_connection(conn_params)
                 if _is_alive(connection):
@@ -112,15 +113,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 connection.close()
                 self.pool.putconn(connection)
             except PoolTimeout:
-                if time.monotonic() >= deadline or (breaker.is_open() and not is_open):
-                    self._open_breaker_unless_pool_is_full()
+                waited_seconds = time.monotonic() - started
+                if not self._is_pool_full() and waited_seconds > _CONNECT_WAIT_SECONDS:
+                    breaker.open(hanging=True)
+                if breaker.is_open() or waited_seconds > _BUSY_WAIT_SECONDS:
                     raise
 
-    def _open_breaker_unless_pool_is_full(self) -> None:
-        """A timeout of a pool with all its connections in use says nothing about the server."""
+    def _is_pool_full(self) -> bool:
+        """Return whether all connections are in use, which says nothing about the server."""
         stats = self.pool.get_stats()
-        if stats["pool_size"] < stats["pool_max"]:
-            breaker.open(hanging=True)
+        return bool(stats["pool_size"] >= stats["pool_max"])
 
 
 def _is_alive(connection: psycopg.Connection[Any]) -> bool:
