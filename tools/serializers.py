@@ -88,7 +88,7 @@ class ToolSerializer(StrictSerializer):
     )
     parameters = ParametersField(
         required=False,
-        help_text="A JSON Schema (draft 2020-12) of the arguments. Defaults to any arguments.",
+        help_text="A JSON Schema of the arguments, draft 2020-12 by default. Defaults to any arguments.",
     )
     http = HttpField(
         source="config",

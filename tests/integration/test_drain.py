@@ -146,9 +146,9 @@ def test_a_run_that_waits_for_the_database_is_answered(api: Api, run_path: str) 
 
 
 def test_who_has_connected_before_is_still_served(api: Api, run_path: str) -> None:
-    """All that have connected are behind one slow request, in a server of one thread."""
+    """Connections that the server has accepted when it is told to stop."""
     whole = run_request(run_path, api)
-    with server(WEB_CONCURRENCY="1", WEB_THREADS="1") as serving:
+    with server(WEB_CONCURRENCY="1") as serving:
         slow = serving.connect(whole[:-10])
         waiting = [serving.connect(whole) for _ in range(5)]
         serving.stop()
