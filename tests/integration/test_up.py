@@ -148,7 +148,7 @@ def test_a_taken_port_is_told_before_anything_starts(folder: Path, port: str) ->
     with socket.create_server(("127.0.0.1", int(port))), up(folder, port) as child:
         output = output_of(child)
     assert child.returncode == 1
-    assert output.startswith(f"Port {port} of 127.0.0.1 is taken")
+    assert output.startswith(f"Port {port} of 127.0.0.1 is in use")
     assert output.count("\n") == 1
     assert server_pids(location(folder)) == {}
 
@@ -161,7 +161,7 @@ def test_an_address_that_is_not_ours_is_told(folder: Path, port: str) -> None:
     assert output.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["up", "serve", "check"])
+@pytest.mark.parametrize("command", ["up", "check"])
 def test_a_bad_setting_is_one_sentence(folder: Path, command: str) -> None:
     result = manage(folder, command, WEB_CONCURRENCY="many")
 
