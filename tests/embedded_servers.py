@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from map_project.embedded import Location, location
+from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.locks import FileLock
-from map_project.embedded.servers import EmbeddedServersError, running
+from map_project.embedded.servers import running
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # Sessions that run at the same time in one checkout: each has servers of its own.

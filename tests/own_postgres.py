@@ -35,7 +35,7 @@ class OwnPostgres:
     def stop(self, number: signal.Signals) -> None:
         """As `pg_ctl stop` does: SIGINT is its mode fast, SIGQUIT immediate. Waits for the end."""
         os.kill(self.pid, number)
-        assert eventually(lambda: not self._daemon.is_alive())
+        assert eventually(lambda: not self._daemon.is_running())
 
     @contextmanager
     def halted(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Which account the servers run under, and that it can reach what it needs."""
+"""The operating system account that the servers run under."""
 
 import os
 import pwd
@@ -14,14 +14,14 @@ from map_project.embedded.errors import EmbeddedServersError
 
 @dataclass(frozen=True)
 class Account:
-    """An account of this machine that is not root."""
+    """An account that is not root."""
 
     uid: int
     gid: int
 
     @property
     def name(self) -> str:
-        """What people call it; its number if it has no name."""
+        """The user name, or the user ID if there is none."""
         try:
             return pwd.getpwuid(self.uid).pw_name
         except KeyError:
@@ -29,38 +29,41 @@ class Account:
 
     @property
     def is_other(self) -> bool:
-        """Whether it is another than the one we are: only root gets such an account."""
+        """Whether it differs from the account of this process. Only root uses another account."""
         return self.uid != os.geteuid()
 
     def own(self, path: Path) -> None:
-        """Give it a file or folder that we made, unless that is gone by now."""
+        """Make this account the owner of a file or folder, if it still exists."""
         if self.is_other:
             with suppress(FileNotFoundError):
                 os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def popen_arguments(self) -> dict[str, Any]:
-        """What makes ``subprocess`` start a program under this account, in its own session."""
+        """Arguments of `subprocess.Popen` for a program under this account, in a new session."""
         arguments: dict[str, Any] = {"start_new_session": True, "umask": 0o077}
         if self.is_other:
             arguments |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         return arguments
 
     def check_reach(self, paths: Sequence[Path]) -> None:
-        """Refuse with the first of these programs and folders that this account cannot reach."""
+        """Raise EmbeddedServersError for the first of these paths that this account cannot enter."""
         for path in paths if self.is_other else ():
             test = ["/bin/sh", "-c", 'test -x "$0"', str(path)]
             if subprocess.run(test, cwd="/", **self.popen_arguments()).returncode:
                 raise EmbeddedServersError(
                     f'As root, the database runs under the account "{self.name}", which cannot '
-                    f"reach {path}: move the checkout to a folder that every account may enter "
-                    "(/srv, say), or run as another user than root."
+                    f"reach {path}: move the checkout to a folder that every account can enter (for "
+                    "example /srv), or do not run as root."
                 )
 
 
 def account_for(data_dir: Path) -> Account:
-    """Ourselves; for root the owner of the data or the checkout, else an account made for this."""
+    """The account for the servers of `data_dir`.
+
+    For root: the owner of the data or of the checkout, else "postgres" or "nobody".
+    """
     if os.geteuid() != 0:
-        _refuse_foreign(data_dir)
+        _check_owner(data_dir)
         return Account(os.geteuid(), os.getegid())
     for folder in (data_dir, data_dir.parent.parent):
         if folder.exists() and (info := folder.stat()).st_uid != 0:
@@ -72,15 +75,15 @@ def account_for(data_dir: Path) -> Account:
             continue
         return Account(entry.pw_uid, entry.pw_gid)
     raise EmbeddedServersError(
-        "PostgreSQL does not run as root, and this machine has neither an account "
-        '"postgres" nor "nobody": run as another user.'
+        "PostgreSQL does not run as root, and this machine has no account "
+        '"postgres" or "nobody": run as another user.'
     )
 
 
-def _refuse_foreign(data_dir: Path) -> None:
+def _check_owner(data_dir: Path) -> None:
     if data_dir.exists() and (uid := data_dir.stat().st_uid) != os.geteuid():
         owner = Account(uid, uid).name
         raise EmbeddedServersError(
             f'{data_dir} belongs to the account "{owner}": run as that account or as root, '
-            "or remove the folder, and its data with it."
+            "or remove the folder and its data."
         )

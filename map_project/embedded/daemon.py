@@ -1,8 +1,8 @@
-"""One server process: started, found again, and stopped, by whichever process of a checkout comes along.
+"""A server process. Any process of the checkout can start, find and stop it.
 
-A server inherits a lock file's descriptor and so holds the lock for as long as any process of it lives.
-That, not a process id in a file, tells whether it runs: an id may be left over from before a reboot
-and belong to somebody else by now.
+A server inherits the descriptor of a lock file, so the lock is held as long as one of its processes runs.
+The lock shows whether the server runs. The process ID in the PID file does not: after a reboot, another
+process can have it.
 """
 
 import os
@@ -19,20 +19,20 @@ from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.locks import FileLock, open_no_link
 from map_project.embedded.waiting import wait_until
 
-# A database that was killed replays its log first: that may take a while.
+# A database that was killed first replays its write-ahead log.
 _START_SECONDS = 120.0
-# A server that somebody else started and that still does not answer after this has lost its sockets.
+# A running server that is not ready after this time has lost its sockets.
 _ADOPT_SECONDS = 10.0
-# Nothing of the caller's environment reaches the servers: PGPORT, for one, would move the socket.
+# The servers do not inherit the environment: PGPORT, for example, would change the socket's name.
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
 class Daemon(ABC):
-    """A server of a location. Every call but the constructor needs the location's gate held."""
+    """A server of a location. The caller of any method holds the lock `gate.lock` of the location."""
 
     title: str
     name: str
-    # What asks it to end, politely first, each with the seconds it is given.
+    # The signals that stop it, in the order of escalation, each with a timeout in seconds.
     stop_signals: tuple[tuple[signal.Signals, float], ...]
 
     def __init__(self, location: Location, account: Account, *, durable: bool) -> None:
@@ -45,11 +45,11 @@ class Daemon(ABC):
     @property
     @abstractmethod
     def pid_file(self) -> Path:
-        """Where the server itself writes its process id."""
+        """The file to which the server writes its process ID."""
 
     @abstractmethod
     def executable(self) -> Path:
-        """Its program; raises EmbeddedServersError where there is none."""
+        """The path of the program. Raises EmbeddedServersError if it is not installed."""
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -57,43 +57,43 @@ class Daemon(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make or check the data, and remove what a killed predecessor left."""
+        """Create or check the data, and remove the files that a killed server left."""
 
     @abstractmethod
-    def answers(self) -> bool:
-        """Whether it takes work on its socket now."""
+    def is_ready(self) -> bool:
+        """Whether the server accepts requests on its socket."""
 
     def ensure(self) -> None:
-        """Have it running: the one that is there if it answers, else a new one."""
-        if self.is_alive() and not self._comes_up(_ADOPT_SECONDS):
-            self.ask_to_stop()
-            self.await_end()
-        if not self.is_alive():
+        """Keep a running server that is ready, else start a new one."""
+        if self.is_running() and not self._wait_until_ready(_ADOPT_SECONDS):
+            self.send_stop()
+            self.wait_for_stop()
+        if not self.is_running():
             self._start()
 
-    def is_alive(self) -> bool:
-        """Whether any process of it lives."""
+    def is_running(self) -> bool:
+        """Whether a process of the server runs."""
         with FileLock(self._lock_path) as lock:
             return not lock.acquire(wait=False)
 
-    def ask_to_stop(self, with_signal: signal.Signals | None = None) -> None:
-        """Signal it, if it lives; does not wait."""
+    def send_stop(self, with_signal: signal.Signals | None = None) -> None:
+        """Send a signal, by default the first of `stop_signals`, if the server runs."""
         with suppress(ProcessLookupError, FileNotFoundError, ValueError, IndexError):
-            if self.is_alive():
+            if self.is_running():
                 pid = int(self.pid_file.read_text().split()[0])
                 os.kill(pid, with_signal or self.stop_signals[0][0])
 
-    def await_end(self) -> None:
-        """Wait until it is gone, asking less and less politely."""
+    def wait_for_stop(self) -> None:
+        """Wait for the end of the server. Send the next signal after each timeout."""
         for number, (stop_signal, seconds) in enumerate(self.stop_signals):
             if number:
-                self.ask_to_stop(stop_signal)
-            if wait_until(lambda: not self.is_alive(), seconds):
+                self.send_stop(stop_signal)
+            if wait_until(lambda: not self.is_running(), seconds):
                 return
         raise EmbeddedServersError(f"{self.title} of {self.location.data_dir} does not stop.")
 
     def run(self, *arguments: str | Path, stdin: str = "") -> None:
-        """Run one of its tools to the end, under its account."""
+        """Run a setup tool of the server under its account, and wait for it."""
         result = subprocess.run(
             arguments, input=stdin, capture_output=True, text=True, **self._popen_arguments()
         )
@@ -116,7 +116,7 @@ class Daemon(ABC):
         self.prepare()
         with FileLock(self._lock_path) as lock, open(self.log, "wb", opener=open_no_link) as log:
             lock.acquire()
-            # The shell ends at once: the server is nobody's child, whoever of its users ends first.
+            # The shell exits at once, so that the server is not a child of this process.
             subprocess.run(
                 ["/bin/sh", "-c", '"$@" &', "sh", *self.command()],
                 stdin=subprocess.DEVNULL,
@@ -125,16 +125,19 @@ class Daemon(ABC):
                 pass_fds=[lock.fd],
                 **self._popen_arguments(),
             )
-        if not self._comes_up(_START_SECONDS):
+        if not self._wait_until_ready(_START_SECONDS):
             raise self._failure("did not start", self.log.read_text(errors="replace"))
 
-    def _comes_up(self, seconds: float) -> bool:
-        return wait_until(lambda: self.answers() or not self.is_alive(), seconds) and self.answers()
+    def _wait_until_ready(self, seconds: float) -> bool:
+        return (
+            wait_until(lambda: self.is_ready() or not self.is_running(), seconds)
+            and self.is_ready()
+        )
 
     def _failure(self, what: str, output: str) -> EmbeddedServersError:
         lines = [line for line in output.splitlines() if line.strip()] or ["no output"]
         reasons = [line for line in lines if "FATAL" in line or "error:" in line]
         reason = (reasons or lines)[-1].strip().rstrip(".")
         return EmbeddedServersError(
-            f"{self.title} {what} in {self.location.data_dir}: {reason} (its log is {self.log})."
+            f"{self.title} {what} in {self.location.data_dir}: {reason} (log file: {self.log})."
         )

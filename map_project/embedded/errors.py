@@ -1,5 +1,5 @@
-"""What can go wrong with the embedded servers and with ``up``, in one type."""
+"""The exception of the embedded servers and of the command `up`."""
 
 
 class EmbeddedServersError(Exception):
-    """Something stands in the way of the servers; the message is one sentence that says what."""
+    """The servers cannot be used. The message is one sentence that gives the reason."""

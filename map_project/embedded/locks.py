@@ -1,4 +1,4 @@
-"""Lock files: the kernel lets go of them when their holder dies, however it dies."""
+"""Lock files. The kernel releases a lock when its holder ends, also if the holder is killed."""
 
 import fcntl
 import os
@@ -9,18 +9,17 @@ from map_project.embedded.errors import EmbeddedServersError
 
 
 class FileLock:
-    """An open lock file, held until it is closed or this process ends; its forks do not hold it."""
+    """An open lock file. The lock is held until the file is closed or this process ends."""
 
     def __init__(self, path: Path) -> None:
         try:
-            # To lock a file, reading suffices: whoever may use the folder may take part.
-            self.fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            self._file = open(path, "rb", opener=_open_for_locking)  # noqa: SIM115  (closed by `close`)
         except OSError as error:
             raise EmbeddedServersError(f"Cannot open {path}: {error.strerror}.") from error
-        _open_here.add(self)
+        self.fd = self._file.fileno()
 
     def acquire(self, *, shared: bool = False, wait: bool = True) -> bool:
-        """Take the lock, or change the one held; False if another has it and ``wait`` is off."""
+        """Acquire the lock, or convert the one held. False if it is taken and `wait` is off."""
         mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
             fcntl.flock(self.fd, mode if wait else mode | fcntl.LOCK_NB)
@@ -29,10 +28,8 @@ class FileLock:
         return True
 
     def close(self) -> None:
-        """Let go of the lock, unless a child was given the descriptor: then it holds on."""
-        if self in _open_here:
-            _open_here.remove(self)
-            os.close(self.fd)
+        """Release the lock, except if a child process inherited the descriptor and still runs."""
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -42,16 +39,10 @@ class FileLock:
 
 
 def open_no_link(path: str, flags: int) -> int:
-    """An opener that follows no link: root writes into folders that belong to another account."""
+    """An opener that follows no symlink: root writes into folders that another account owns."""
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
-_open_here: set[FileLock] = set()
-
-
-def _close_in_fork() -> None:
-    for lock in list(_open_here):
-        lock.close()
-
-
-os.register_at_fork(after_in_child=_close_in_fork)
+def _open_for_locking(path: str, _flags: int) -> int:
+    # Read access is sufficient for a lock, so every account with access to the folder can use it.
+    return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)

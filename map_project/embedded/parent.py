@@ -1,4 +1,4 @@
-"""The process that started us, watched for its end: under `make run` that is make."""
+"""The parent process of `up`, which is make under `make run`."""
 
 import os
 import signal
@@ -6,19 +6,19 @@ from pathlib import Path
 
 
 class Parent:
-    """A parent that we follow.
+    """A parent process. `up` stops when it ends.
 
-    make hands SIGTERM on to us, and a terminal's Ctrl-C reaches us by itself. But make that gets a SIGINT
-    alone restores the signal's default and then waits for us, who know nothing of it; on Linux that
-    can be seen.
+    make forwards SIGTERM, and Ctrl-C in a terminal is sent to the whole process group. A make that receives
+    SIGINT alone does not forward it: it restores the default handler and waits for its child. On Linux,
+    /proc shows this.
     """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._caught_interrupts = _catches_interrupts(pid)
 
-    def is_leaving(self) -> bool:
-        """Whether it is gone, or waits for us to go."""
+    def is_ending(self) -> bool:
+        """Whether it has ended, or waits for this process to end."""
         if os.getppid() != self._pid:
             return True
         return self._caught_interrupts and not _catches_interrupts(self._pid)

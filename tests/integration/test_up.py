@@ -148,7 +148,7 @@ def test_a_taken_port_is_told_before_anything_starts(folder: Path, port: str) ->
     with socket.create_server(("127.0.0.1", int(port))), up(folder, port) as child:
         output = output_of(child)
     assert child.returncode == 1
-    assert output.startswith(f"Port {port} of 127.0.0.1 is taken")
+    assert output.startswith(f"Port {port} of 127.0.0.1 is in use")
     assert output.count("\n") == 1
     assert server_pids(location(folder)) == {}
 

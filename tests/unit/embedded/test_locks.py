@@ -1,6 +1,5 @@
 """Lock files, between the open descriptions of one process and between processes."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,28 +26,6 @@ def test_the_last_of_the_sharers_can_have_it_alone(tmp_path: Path) -> None:
         assert not first.acquire(wait=False)
         second.close()
         assert first.acquire(wait=False)
-
-
-def test_a_fork_does_not_hold_it(tmp_path: Path) -> None:
-    forked, end = os.pipe(), os.pipe()
-    lock = FileLock(tmp_path / "lock")
-    lock.acquire()
-    child = os.fork()
-    if child == 0:
-        os.write(forked[1], b"!")
-        os.read(end[0], 1)
-        os._exit(0)
-    os.read(forked[0], 1)
-    lock.close()
-
-    with FileLock(tmp_path / "lock") as other:
-        free = other.acquire(wait=False)
-    os.write(end[1], b"!")
-    os.waitpid(child, 0)
-    for descriptor in (*forked, *end):
-        os.close(descriptor)
-
-    assert free
 
 
 def test_a_child_that_was_given_the_descriptor_holds_it(tmp_path: Path) -> None:

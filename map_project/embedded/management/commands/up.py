@@ -1,4 +1,4 @@
-"""`up`, which `make run` calls: everything from an empty checkout to an API that answers."""
+"""The command `up`, which `make run` calls: it sets up and serves an empty checkout."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from map_project.embedded import location
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.locks import FileLock, open_no_link
 from map_project.embedded.parent import Parent
-from map_project.embedded.ports import PATIENCE_SECONDS, await_port
+from map_project.embedded.ports import RELEASE_TIMEOUT_SECONDS, await_port
 from map_project.embedded.servers import running_as_configured
 from map_project.embedded.waiting import wait_until
 
@@ -29,7 +29,7 @@ _GREETING = """
 Mini Agent Platform serves on {address} (Ctrl-C stops it)
 
   documentation   {address}/docs
-  admin           {address}/admin/   (an account for it: .venv/bin/python manage.py create_operator NAME)
+  admin           {address}/admin/   (create an account: .venv/bin/python manage.py create_operator NAME)
   demo keys       tenant-a-key, tenant-b-key
 
   curl -H 'X-API-KEY: tenant-a-key' {address}/api/v1/tools
@@ -37,9 +37,9 @@ Mini Agent Platform serves on {address} (Ctrl-C stops it)
 
 
 class Command(BaseCommand):
-    """Start the servers, migrate, seed the demo tenants, serve; stop all that on a signal."""
+    """Start the servers, migrate, create the demo tenants and serve. A signal stops all of it."""
 
-    help = "Start what this checkout needs, migrate, seed the demo tenants and serve."
+    help = "Start PostgreSQL and Redis, migrate, create the demo tenants and serve."
     requires_system_checks = ()
     _is_stopping = False
 
@@ -48,14 +48,14 @@ class Command(BaseCommand):
             "--follow-parent",
             type=int,
             metavar="PID",
-            help="stop as soon as this process is no longer the parent",
+            help="stop when this parent process ends",
         )
 
     def handle(self, *_args: Any, follow_parent: int | None, **_options: Any) -> None:
         for stop_signal in (signal.SIGINT, signal.SIGTERM):
             signal.signal(stop_signal, _exit)
         parent = Parent(follow_parent) if follow_parent else None
-        with _only_one(settings.BASE_DIR):
+        with _single_instance(settings.BASE_DIR):
             await_port(settings.HOST, settings.PORT)
             with running_as_configured():
                 self._prepare_database()
@@ -77,10 +77,12 @@ class Command(BaseCommand):
             # nohup ignores SIGHUP.
             if signal.getsignal(stop_signal) is not signal.SIG_IGN:
                 signal.signal(stop_signal, lambda *_: self._stop(server))
-        if wait_until(lambda: server.poll() is not None or _is_listening(), _START_SECONDS):
-            self._greet()
+        started = wait_until(lambda: server.poll() is not None or _is_listening(), _START_SECONDS)
+        if started and server.poll() is None:
+            self.stdout.write(_GREETING.format(address=_address()))
+            self.stdout.flush()
         while server.poll() is None:
-            if parent and parent.is_leaving() and not self._is_stopping:
+            if parent and parent.is_ending() and not self._is_stopping:
                 self._stop(server)
             with suppress(subprocess.TimeoutExpired):
                 server.wait(_POLL_SECONDS)
@@ -96,45 +98,42 @@ class Command(BaseCommand):
         call_command("migrate", interactive=False, verbosity=0)
         call_command("seed_demo", verbosity=0)
 
-    def _greet(self) -> None:
-        if not _is_listening():
-            return
-        self.stdout.write(_GREETING.format(address=_address()))
-        self.stdout.flush()
-
 
 def _exit(*_: object) -> None:
-    # Before the server runs. An exception, so that the embedded servers are stopped.
+    # A signal before the server starts. The exception stops the embedded servers.
     sys.exit(0)
 
 
 def _is_listening() -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.HOST, settings.HOST)  # noqa: S104
     with suppress(OSError):
-        socket.create_connection((host, settings.PORT), timeout=1).close()
+        socket.create_connection((_host(), settings.PORT), timeout=1).close()
         return True
     return False
 
 
+def _host() -> str:
+    """The host for a client on this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.HOST, settings.HOST)  # noqa: S104
+
+
 def _address() -> str:
-    """Where a browser on this machine finds us."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.HOST, settings.HOST)  # noqa: S104
+    host = _host()
     return f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
 
 
 @contextmanager
-def _only_one(checkout: Path) -> Iterator[None]:
-    """Refuse where another `up` of this checkout runs."""
+def _single_instance(checkout: Path) -> Iterator[None]:
+    """Hold the lock of `up`. Raises EmbeddedServersError if another `up` of this checkout runs."""
     path = location(checkout).data_dir / "up.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EmbeddedServersError(f"Cannot use {error.filename}: {error.strerror}.") from error
     with FileLock(path) as lock:
-        if not wait_until(lambda: lock.acquire(wait=False), PATIENCE_SECONDS):
+        if not wait_until(lambda: lock.acquire(wait=False), RELEASE_TIMEOUT_SECONDS):
             other = path.read_text().strip()
             raise EmbeddedServersError(
-                f"Another `make run` of this checkout is up ({other}): stop it first."
+                f"Another `make run` of this checkout is running ({other}): stop it first."
             )
         with open(path, "w", opener=open_no_link) as file:
             file.write(f"process {os.getpid()}, {_address()}\n")
