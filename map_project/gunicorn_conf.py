@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.log import configure_logging
+from gevent import get_hub
 from gunicorn.glogging import Logger
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
@@ -43,6 +44,7 @@ graceful_timeout = settings.GRACEFUL_TIMEOUT_SECONDS
 keepalive = 5
 # Seconds in which a client has to send the next part of a body, or accept the next part of a response.
 STALLED_CLIENT_SECONDS = 10
+DNS_THREADS = 256
 
 # A larger request gets gunicorn's own error page: a request line over 8 KiB (gunicorn's maximum), or a
 # header field over 32 KiB.
@@ -66,6 +68,9 @@ def post_worker_init(worker: Any) -> None:
     from executions import background
 
     background.begin()
+    # gevent resolves names in native threads, 10 by default: a tenant's tools with hosts whose name servers
+    # do not answer would stop all look-ups.
+    get_hub().threadpool.maxsize = DNS_THREADS
     # Ctrl-C reaches the workers as well and would abort requests. The arbiter tells them when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The collector need not scan what was loaded at the start again and again.
