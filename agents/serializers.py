@@ -72,7 +72,7 @@ class AgentSerializer(StrictSerializer):
     description = TextField(
         max_length=1000, help_text="What the agent is for. The model reads this."
     )
-    tools = AgentToolSerializer(many=True, read_only=True, source="tools_by_name")
+    tools = serializers.SerializerMethodField(help_text="Sorted by name.")
     tool_ids = UUIDListField(
         required=False,
         write_only=True,
@@ -96,6 +96,14 @@ class AgentSerializer(StrictSerializer):
     )
     created_at = serializers.DateTimeField(read_only=True)
     updated_at = serializers.DateTimeField(read_only=True)
+
+    @extend_schema_field(AgentToolSerializer(many=True))
+    def get_tools(self, agent: Agent) -> list[dict[str, Any]]:
+        # A nested serializer would copy its fields for each request.
+        return [
+            {"id": tool.pk, "name": tool.name, "description": tool.description}
+            for tool in agent.tools_by_name()
+        ]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Raise InvalidModel for a model that the tenant may not use, after all fields are valid."""
