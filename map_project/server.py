@@ -14,8 +14,6 @@ import os
 import signal
 import sys
 
-from gunicorn.app.wsgiapp import run
-
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.ports import await_port
 
@@ -27,8 +25,10 @@ def main() -> None:
     started it has ended.
     """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
-    # Evaluates the settings, and exits with a sentence if one of them is not valid.
-    from map_project import gunicorn_conf
+    # Evaluates the settings, and exits with a sentence if one of them is not valid. Before gunicorn, whose
+    # import raises ValueError for a WEB_CONCURRENCY that is not a number.
+    from map_project import gunicorn_conf  # isort: skip
+    from gunicorn.app.wsgiapp import run
 
     try:
         await_port(gunicorn_conf.host, gunicorn_conf.port)

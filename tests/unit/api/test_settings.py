@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from map_project.environment import kept_secret
+from map_project.environment import stored_secret
 from map_project.tenants.models import MAX_REQUESTS, MAX_WINDOW_SECONDS
 
 ROOT = Path(__file__).parents[3]
@@ -33,7 +33,7 @@ NAMES = {
     "HOST",
     "PORT",
     "WEB_CONCURRENCY",
-    "WEB_THREADS",
+    "WEB_CONNECTIONS",
     *SOUND,
 }
 
@@ -54,7 +54,7 @@ NUMBERS = {
     "MAX_PROMPT_LENGTH": (10_000, 1, 1_000_000),
     "PORT": (8000, 1, 65_535),
     "WEB_CONCURRENCY": (None, 1, 64),
-    "WEB_THREADS": (None, 1, 1000),
+    "WEB_CONNECTIONS": (None, 10, 20_000),
 }
 NO_NUMBERS = [
     "x",
@@ -267,7 +267,7 @@ def test_with_the_embedded_servers_nothing_must_be_set(
 def test_processes_that_start_together_keep_one_secret(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "secret_key"
     with ThreadPoolExecutor(16) as pool:
-        found = set(pool.map(lambda _: kept_secret("SECRET_KEY", path), range(64)))
+        found = set(pool.map(lambda _: stored_secret("SECRET_KEY", path), range(64)))
     assert len(found) == 1
     assert len(found.pop()) >= 50
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -290,7 +290,7 @@ def test_no_other_file_reads_the_environment() -> None:
     "command",
     [
         ["manage.py", "check"],
-        ["manage.py", "serve"],
+        ["-m", "map_project.server"],
         ["-m", "gunicorn", "-c", "python:map_project.gunicorn_conf"],
     ],
     ids=" ".join,
