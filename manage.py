@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line. A command has this checkout's embedded servers running, where it uses them."""
+"""Django's command-line utility. The embedded servers run for the duration of a command."""
 
 import os
 import signal
@@ -13,12 +13,12 @@ from django.db import OperationalError, ProgrammingError, connection
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.servers import running_as_configured
 
-# These tell something and touch nothing; `up` has to look at its port before anything else.
+# `help` and `version` need no server. `up` starts them itself, after it has checked its port.
 _WITHOUT_SERVERS = {"help", "version", "up"}
 
 
 def main() -> None:
-    """Run the command of the command line; what stands in its way is told in one sentence."""
+    """Run the command. An error of the configuration or the database is reported in one sentence."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -27,34 +27,34 @@ def main() -> None:
     except (ImproperlyConfigured, EmbeddedServersError) as error:
         sys.exit(str(error))
     except (OperationalError, ProgrammingError) as error:
-        sentence = _told(error)
-        if sentence is None or "--traceback" in sys.argv:
+        message = _database_message(error)
+        if message is None or "--traceback" in sys.argv:
             raise
-        sys.exit(sentence)
+        sys.exit(message)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 
 
 def _servers(arguments: list[str]) -> AbstractContextManager[None]:
-    asks_for_help = not arguments or {"-h", "--help", "--version"} & set(arguments)
-    if asks_for_help or arguments[0] in _WITHOUT_SERVERS:
+    is_help = not arguments or {"-h", "--help", "--version"} & set(arguments)
+    if is_help or arguments[0] in _WITHOUT_SERVERS:
         return nullcontext()
     return running_as_configured()
 
 
-def _told(error: OperationalError | ProgrammingError) -> str | None:
-    """What is the matter with the database; None where it is with us."""
-    if reason := _unreachable():
+def _database_message(error: OperationalError | ProgrammingError) -> str | None:
+    """A message for operators, or None if the error is a bug in this code."""
+    if reason := _connection_error():
         return f"The database does not answer (DATABASE_URL): {reason}."
     if isinstance(error, OperationalError):
-        return f"The database gave up: {_first_line(error)}."
+        return f"Database error: {_first_line(error)}."
     if getattr(error.__cause__, "sqlstate", None) == "42P01":
-        return "The database has not all tables: run `manage.py migrate` first."
+        return "Database tables are missing: run `manage.py migrate` first."
     return None
 
 
-def _unreachable() -> str:
-    """Why no connection can be made, "" where one can. The pool, which failed, tells no reasons."""
+def _connection_error() -> str:
+    """The reason why no connection can be made, or "". Without the pool, whose errors have no reason."""
     fresh = connection.copy()
     options = {**fresh.settings_dict["OPTIONS"], "pool": False}
     fresh.settings_dict = {**fresh.settings_dict, "OPTIONS": options}
@@ -71,7 +71,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _terminate(*_: object) -> None:
-    # An exception, so that the servers are stopped on the way out.
+    # The exception stops the embedded servers.
     sys.exit(128 + signal.SIGTERM)
 
 

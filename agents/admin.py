@@ -25,7 +25,7 @@ from agents.serializers import SettingsField
 from map_project.api import secrets
 from map_project.api.errors import ApiError
 from map_project.tenants.admin import TenantOwnedAdmin, TenantOwnedForm, validate_as_api
-from tools.definitions import MAX_SECRET_CHARACTERS, secrets_problems
+from tools.definitions import MAX_SECRET_CHARACTERS, secret_errors
 from tools.models import Tool
 
 
@@ -213,7 +213,7 @@ class LanguageModelForm(forms.ModelForm[LanguageModel]):
         credential: str = self.cleaned_data["credential"]
         if credential and not settings.SECRETS_KEYS:
             raise forms.ValidationError("SECRETS_KEYS is not set: secrets cannot be stored.")
-        if credential and secrets_problems({"credential": credential}):
+        if credential and secret_errors({"credential": credential}):
             # It is sent in an HTTP header.
             message = f"Enter at most {MAX_SECRET_CHARACTERS} printable ASCII characters."
             raise forms.ValidationError(message)

@@ -1,7 +1,7 @@
-"""The models that tenants may use, as this process last read them: a run asks no database for them.
+"""A cache of the language models in each process, so that a run needs no query for them.
 
-What was read is believed for `_BELIEVED_SECONDS`, so that an operator's edit holds everywhere
-within two seconds. One thread reads anew; the others go on with what there was.
+Entries expire after `_CACHE_TTL_SECONDS`, so that all processes apply a change within two seconds. One
+thread reloads the cache; the others use the expired one until it has finished.
 """
 
 import time
@@ -17,18 +17,18 @@ from agents.errors import InvalidModel
 from agents.models import LanguageModel
 from map_project.tenants.models import list_of_names
 
-_BELIEVED_SECONDS = 0.75
+_CACHE_TTL_SECONDS = 0.75
 
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A row of `LanguageModel`; prices are USD for a million tokens, None where they are unknown."""
+    """A row of `LanguageModel`. Prices are in USD per million tokens, or None if unknown."""
 
     name: str
     provider: str
     upstream_name: str = ""
     base_url: str = ""
-    # Encrypted: a token of `map_project.api.secrets`.
+    # Encrypted by `map_project.api.secrets`.
     credential_token: str = field(default="", repr=False)
     input_price_per_million: Decimal | None = None
     output_price_per_million: Decimal | None = None
@@ -38,19 +38,19 @@ class KnownModel:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _Cache:
     models: Mapping[str, KnownModel]
-    believed_until: float
+    expires_at: float
 
 
-_nothing = _Read({}, -1.0)
-_read = _nothing
-_reading = Lock()
+_empty = _Cache({}, -1.0)
+_cache = _empty
+_reload_lock = Lock()
 
 
 def offered(allowed: Collection[str] | None) -> dict[str, KnownModel]:
-    """The active models by their names, in the order in which tenants see them; those that `allowed`
-    names, unless it is None. Raises django.db.DatabaseError.
+    """The active models in `allowed` (None: all) by name, in the order of the API. Raises
+    django.db.DatabaseError.
     """
     known = _known()
     return {name: known[name] for name in known if allowed is None or name in allowed}
@@ -67,8 +67,9 @@ def find(name: str, allowed: Collection[str] | None) -> KnownModel:
 
 
 def check_allow_list(names: Sequence[str] | None, kept: Collection[str] | None) -> None:
-    """Whether a tenant may be given this allow-list; `kept` is what it has. A name that means nothing
-    (any more) may stay, and is not added. Raises ValidationError.
+    """Validate a new allow-list of a tenant; `kept` is its current one. Raises ValidationError.
+
+    An unknown name is valid only if the current list contains it: its model was renamed or deleted.
     """
     if names is None:
         return
@@ -76,33 +77,33 @@ def check_allow_list(names: Sequence[str] | None, kept: Collection[str] | None) 
     known = [*LanguageModel.objects.values_list("name", flat=True)]
     for name in names:
         if name not in known and name not in (kept or ()):
-            told = f"There is no model with the name {name!r}; there are: {', '.join(known)}."
-            raise ValidationError(told)
+            message = f"There is no model with the name {name!r}. Models: {', '.join(known)}."
+            raise ValidationError(message)
 
 
 def forget(**_: object) -> None:
-    """This process reads them anew the next time."""
-    global _read  # noqa: PLW0603  what is read is one value, replaced as a whole
-    _read = _nothing
+    """Clear the cache of this process."""
+    global _cache  # noqa: PLW0603  one value, replaced as a whole
+    _cache = _empty
 
 
 def _known() -> Mapping[str, KnownModel]:
-    global _read  # noqa: PLW0603
-    read = _read
-    if time.monotonic() < read.believed_until:
-        return read.models
-    # Only who has nothing waits for who reads.
-    if _reading.acquire(blocking=read is _nothing):
+    global _cache  # noqa: PLW0603
+    cached = _cache
+    if time.monotonic() < cached.expires_at:
+        return cached.models
+    # Without an expired cache, wait for the thread that reloads it.
+    if _reload_lock.acquire(blocking=cached is _empty):
         try:
-            if _read is read:
-                asked = time.monotonic()
-                _read = _Read(_active(), asked + _BELIEVED_SECONDS)
+            if _cache is cached:
+                expires_at = time.monotonic() + _CACHE_TTL_SECONDS
+                _cache = _Cache(_active(), expires_at)
         finally:
-            _reading.release()
-    return _read.models
+            _reload_lock.release()
+    return _cache.models
 
 
 def _active() -> Mapping[str, KnownModel]:
-    """A row whose provider is none of this release's is left out, as an inactive one is."""
+    """The active models. Excludes those with a provider that this release does not have."""
     rows = LanguageModel.objects.filter(is_active=True, provider__in=settings.MODEL_PROVIDERS)
     return {row["name"]: KnownModel(**row) for row in rows.values(*KnownModel.__slots__)}

@@ -31,14 +31,14 @@ def _id(kind: int, number: int) -> uuid.UUID:
 
 
 def _tenants() -> None:
-    from map_project.tenants.keys import keep_key
+    from map_project.tenants.keys import store_key
     from map_project.tenants.models import Tenant
 
     for number in range(1, 13):
         tenant = Tenant.objects.create(
             pk=_id(0, number), name=f"tenant-{number}", rate_limit_requests=LARGEST_QUOTA
         )
-        keep_key(tenant=tenant, key=f"tenant-{number}-key")
+        store_key(tenant=tenant, key=f"tenant-{number}-key")
 
 
 def _agents() -> None:

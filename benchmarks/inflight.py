@@ -134,12 +134,12 @@ def _rows_of_the_platform(provider_url: str) -> str:
     from django.db import connections
 
     from agents.models import Agent, LanguageModel
-    from map_project.tenants.keys import keep_key
+    from map_project.tenants.keys import store_key
     from map_project.tenants.models import Tenant
 
     call_command("migrate", interactive=False, verbosity=0)
     tenant = Tenant.objects.create(name="inflight", rate_limit_requests=1_000_000)
-    keep_key(tenant=tenant, key=_KEY)
+    store_key(tenant=tenant, key=_KEY)
     LanguageModel.objects.create(
         name=_MODEL,
         provider="openai",

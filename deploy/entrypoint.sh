@@ -1,5 +1,5 @@
 #!/bin/sh
-# Exports each secret of the volume that the environment does not give, then becomes the command.
+# Exports each secret of the volume that is not in the environment, then executes the command.
 set -eu
 for file in "${SECRETS_DIR:-/run/map}"/*; do
     name=${file##*/}
@@ -7,7 +7,7 @@ for file in "${SECRETS_DIR:-/run/map}"/*; do
         export "$name=$(cat "$file")"
     fi
 done
-# libpq takes the password from here when DATABASE_URL has none: nothing has to be URL-encoded.
+# libpq uses PGPASSWORD if DATABASE_URL has no password. It needs no URL encoding.
 export PGPASSWORD="${PGPASSWORD:-${POSTGRES_PASSWORD:-}}"
 unset POSTGRES_PASSWORD
 exec "$@"

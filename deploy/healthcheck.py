@@ -1,4 +1,4 @@
-"""Exits with 0 when the API in this container is ready, else with 1. The image has no curl."""
+"""The health check of the container: exits with 0 if the API is ready, else 1. The image has no curl."""
 
 import http.client
 import os
@@ -19,7 +19,7 @@ def main() -> int:
         response = connection.getresponse()
         print(response.status, response.read(500).decode(errors="replace"))
     except (OSError, http.client.HTTPException) as error:
-        print(f"no answer: {error}")
+        print(f"no response: {error}")
         return 1
     return 0 if response.status == 200 else 1
 

@@ -1,6 +1,6 @@
-"""Fills the secrets' volume: a given value is written, a missing one is made, once.
+"""Write the secrets to the volume: values from the environment, and random values for missing ones.
 
-Runs before everything else. The servers read the files, so `docker inspect` shows no secret of theirs.
+Runs before the other services. They read the files, so `docker inspect` does not show their secrets.
 """
 
 import base64
@@ -19,8 +19,8 @@ def fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-# What makes each where it is missing; None: nothing does, it is there only while it is given.
-MAKERS = {
+# Generators for missing secrets. None: the secret is optional, and removed if it is not in the environment.
+GENERATORS = {
     "SECRET_KEY": random_text,
     "SECRET_KEY_FALLBACKS": None,
     "SECRETS_KEYS": fernet_key,
@@ -29,33 +29,33 @@ MAKERS = {
 
 
 def write(path: Path, text: str) -> None:
-    """Put `text` there whole or not at all."""
-    part = path.with_name(f".{path.name}")
-    part.write_text(text)
-    part.replace(path)
+    """Write `text` atomically."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(text)
+    draft.replace(path)
 
 
-def keep(path: Path, make: Callable[[], str] | None) -> str:
-    """See to the secret of this file's name; tells what was done."""
+def update(path: Path, generate: Callable[[], str] | None) -> str:
+    """Write, generate or remove the secret with the name of this file. Return what was done."""
     given = os.environ.get(path.name, "").strip()
     if given:
         changed = not path.exists() or path.read_text() != given
         write(path, given)
-        return "taken from the environment" if changed else "unchanged"
-    if make is None:
+        return "written from the environment" if changed else "unchanged"
+    if generate is None:
         path.unlink(missing_ok=True)
         return "none"
     if path.exists():
         return "kept"
-    write(path, make())
-    return "made"
+    write(path, generate())
+    return "generated"
 
 
 def main() -> None:
-    os.umask(0o077)  # for this user alone
+    os.umask(0o077)  # no access for other users
     directory = Path(sys.argv[1])
-    for name, make in MAKERS.items():
-        print(f"{name}: {keep(directory / name, make)}")
+    for name, generate in GENERATORS.items():
+        print(f"{name}: {update(directory / name, generate)}")
 
 
 if __name__ == "__main__":

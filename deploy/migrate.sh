@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs once before the API: the schema, and with DEMO=1 the two demo tenants, whose keys are public.
+# Runs once before the API: migrates, and with DEMO=1 creates two demo tenants, whose keys are public.
 set -eu
 python manage.py migrate --noinput
 case "${DEMO:-0}" in

@@ -1,6 +1,7 @@
-"""Reading the environment: each reader refuses what is unclear, in one sentence that names the variable.
+"""Functions that read and validate environment variables.
 
-`map_project.settings` alone calls these; no other file looks at the environment.
+They raise ImproperlyConfigured with one sentence that names the variable. Only `map_project.settings` calls
+them; no other module reads the environment.
 """
 
 import base64
@@ -20,17 +21,17 @@ from redis.connection import ConnectionPool
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
 _BOOLEANS |= {"0": False, "false": False, "no": False, "off": False}
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# What Django's ALLOWED_HOSTS can match: a name, a dot and its domain, an address, or all.
+# The patterns of ALLOWED_HOSTS: `*`, a name, a domain after a dot, or an address.
 _HOST = re.compile(r"\*|\.?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
 
 
 def env_text(name: str, default: str = "") -> str:
-    """The variable, or `default` where it is unset or empty."""
+    """The variable, or `default` if it is unset or empty."""
     return os.environ.get(name, "").strip() or default
 
 
 def env_bool(name: str, default: bool) -> bool:
-    """1/true/yes/on or 0/false/no/off, in any case."""
+    """A boolean: 1/true/yes/on or 0/false/no/off, case-insensitive."""
     text = env_text(name)
     if not text:
         return default
@@ -41,7 +42,7 @@ def env_bool(name: str, default: bool) -> bool:
 
 
 def env_int(name: str, default: int, *, minimum: int, maximum: int) -> int:
-    """A whole number in ASCII digits, within the bounds."""
+    """An integer in ASCII digits, within the bounds."""
     text = env_text(name, str(default))
     if not re.fullmatch(r"[0-9]{1,18}", text) or not minimum <= int(text) <= maximum:
         raise ImproperlyConfigured(
@@ -51,7 +52,7 @@ def env_int(name: str, default: int, *, minimum: int, maximum: int) -> int:
 
 
 def env_host(name: str, default: str) -> str:
-    """A name or an address to listen on; whether it is this machine's is found out by listening."""
+    """A host name or an IP address to listen on. Only the syntax is checked."""
     text = env_text(name, default)
     if not re.fullmatch(r"[A-Za-z0-9_.-]+|(?=.*:.*:)[0-9A-Fa-f:.]+", text):
         raise ImproperlyConfigured(f"{name} must be a host name or an address, not {text!r}.")
@@ -59,9 +60,7 @@ def env_host(name: str, default: str) -> str:
 
 
 def env_hosts(name: str, default: str) -> list[str]:
-    """Host names without scheme or port, separated by commas; blanks around them and empty entries
-    are dropped.
-    """
+    """Host names without scheme or port, separated by commas."""
     hosts = [part.strip() for part in env_text(name, default).split(",") if part.strip()]
     if not hosts:
         raise ImproperlyConfigured(f"{name} must name at least one host.")
@@ -74,7 +73,7 @@ def env_hosts(name: str, default: str) -> list[str]:
 
 
 def env_origins(name: str) -> list[str]:
-    """Origins such as `https://desk.example.com`, separated by commas."""
+    """Origins, for example `https://desk.example.com`, separated by commas."""
     origins = [part.strip() for part in env_text(name).split(",") if part.strip()]
     for origin in origins:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
@@ -85,9 +84,9 @@ def env_origins(name: str) -> list[str]:
 
 
 def env_url(name: str, schemes: tuple[str, ...], default: Callable[[], str]) -> str:
-    """A URL of one of the schemes; `default` is asked only where the variable is unset.
+    """A URL with one of the schemes. `default` is called only if the variable is unset.
 
-    The URL itself is never repeated in an error: it may hold a password.
+    Error messages do not contain the URL, because it can contain a password.
     """
     text = env_text(name)
     if not text:
@@ -99,9 +98,9 @@ def env_url(name: str, schemes: tuple[str, ...], default: Callable[[], str]) -> 
 
 
 def redis_url(name: str, url: str) -> str:
-    """The URL, if a connection can be made from it; what it leads to is not looked at.
+    """The URL, if its syntax is valid. No connection is made.
 
-    redis-py would take a database that is no number for 0, and find the rest out at the first call.
+    redis-py uses database 0 if the path is not a number, and reports other errors at the first command.
     """
     try:
         parts = urlsplit(url)
@@ -116,9 +115,9 @@ def redis_url(name: str, url: str) -> str:
 
 
 def postgresql_parameters(name: str, url: str) -> dict[str, str]:
-    """Django's NAME, USER, PASSWORD, HOST and PORT out of a `postgresql://` URL.
+    """Parse a `postgresql://` URL into Django's NAME, USER, PASSWORD, HOST, PORT and connection options.
 
-    A unix socket's folder stands in the query, as libpq has it: `postgresql://user@/name?host=/folder`.
+    As in libpq, the folder of a Unix socket is in the query: `postgresql://user@/name?host=/folder`.
     """
     try:
         parts = urlsplit(url)
@@ -151,17 +150,17 @@ def env_keys(name: str) -> list[str]:
     """Fernet keys, separated by commas: 32 bytes each, in URL-safe base64."""
     keys = [part.strip() for part in env_text(name).split(",") if part.strip()]
     for key in keys:
-        # Never repeated in an error, of course.
+        # Error messages do not contain the key.
         if not re.fullmatch("[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]=", key):
             raise ImproperlyConfigured(
                 f"{name} must be keys of 32 bytes in URL-safe base64, separated by commas "
-                "(`openssl rand -base64 32 | tr +/ -_` makes one)."
+                "(`openssl rand -base64 32 | tr +/ -_` generates one)."
             )
     return keys
 
 
 def env_networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Networks such as `10.1.0.0/16` or `fd00:1::/64`, or addresses, separated by commas."""
+    """IP networks or addresses, for example `10.1.0.0/16` or `fd00:1::/64`, separated by commas."""
     try:
         return tuple(ip_network(part.strip()) for part in env_text(name).split(",") if part.strip())
     except ValueError as error:
@@ -170,31 +169,32 @@ def env_networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
         ) from None
 
 
-def made_key() -> str:
-    """A key as `env_keys` wants them."""
+def random_key() -> str:
+    """A random Fernet key."""
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-def made_text() -> str:
-    """A random text for `SECRET_KEY`."""
+def random_text() -> str:
+    """A random string for `SECRET_KEY`."""
     return secrets.token_urlsafe(50)
 
 
-def kept_secret(name: str, path: Path, make: Callable[[], str] = made_text) -> str:
-    """A random text that is made once and kept in a file only its owner reads; `name` is the setting's.
+def stored_secret(name: str, path: Path, generate: Callable[[], str] = random_text) -> str:
+    """A random secret for the setting `name`, stored in a file that only its owner can read.
 
-    Processes that start together agree on it: the file appears whole, and the first one stays.
+    Processes that start at the same time use the same secret: `os.link` creates the complete file, and fails
+    if it exists.
     """
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=path.parent) as draft:
-                draft.write(make())
+                draft.write(generate())
                 draft.flush()
                 with suppress(FileExistsError):
                     os.link(draft.name, path)
         return path.read_text()
     except OSError as error:
         raise ImproperlyConfigured(
-            f"{name} is not set, and none can be kept in {path}: {error.strerror}."
+            f"{name} is not set, and none can be stored in {path}: {error.strerror}."
         ) from error

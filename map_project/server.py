@@ -25,9 +25,9 @@ def main() -> None:
     started it has ended.
     """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
-    # Evaluates the settings, and exits with a sentence if one of them is not valid. gunicorn itself reads
-    # WEB_CONCURRENCY when it is imported.
-    from map_project import gunicorn_conf  # noqa: I001
+    # Evaluates the settings, and exits with a sentence if one of them is not valid. Before gunicorn, whose
+    # import raises ValueError for a WEB_CONCURRENCY that is not a number.
+    from map_project import gunicorn_conf  # isort: skip
     from gunicorn.app.wsgiapp import run
 
     try:

@@ -1,4 +1,4 @@
-"""Every value from the environment, parsed once, failing loudly. No other file reads the environment."""
+"""Django settings. All environment variables are read and validated here, and only here."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -21,26 +21,26 @@ from map_project.environment import (
     env_origins,
     env_text,
     env_url,
-    kept_secret,
-    made_key,
     postgresql_parameters,
+    random_key,
     redis_url,
+    stored_secret,
 )
 
-# Before any model or admin is defined: `ModelAdmin[Tool]` is a type, and Django knows nothing of it.
+# Required before models and admin classes are defined: without it, `ModelAdmin[Tool]` is a TypeError.
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "1.0.0"
 
-# The embedded servers serve this checkout alone wherever an address is not given.
+# Without DATABASE_URL or REDIS_URL, an embedded server of this checkout is used.
 EMBEDDED_POSTGRES = not env_text("DATABASE_URL")
 EMBEDDED_REDIS = not env_text("REDIS_URL")
 EMBEDDED = embedded.location(BASE_DIR) if EMBEDDED_POSTGRES or EMBEDDED_REDIS else None
 if EMBEDDED and not embedded.installed():
     raise ImproperlyConfigured(
         f"{'DATABASE_URL' if EMBEDDED_POSTGRES else 'REDIS_URL'} is not set, and the embedded "
-        "servers, which would stand in, are not installed here."
+        "servers are not installed."
     )
 DATABASE_URL = env_url(
     "DATABASE_URL",
@@ -55,58 +55,56 @@ REDIS_URL = redis_url(
 )
 
 DEBUG = env_bool("DEBUG", False)
-# A machine of a developer, not one that strangers reach: demo data may be made there.
+# A developer's machine: demo data can be created, and the log is plain text.
 DEVELOPMENT = DEBUG or EMBEDDED is not None
 
 SECRET_KEY = env_text("SECRET_KEY")
 if not SECRET_KEY:
     if EMBEDDED is None:
         raise ImproperlyConfigured(
-            "SECRET_KEY must be set: a random text of 50 characters or more."
+            "SECRET_KEY must be set to a random string of 50 characters or more."
         )
-    SECRET_KEY = kept_secret("SECRET_KEY", EMBEDDED.data_dir / "secret_key")
+    SECRET_KEY = stored_secret("SECRET_KEY", EMBEDDED.data_dir / "secret_key")
 
-# Earlier ones, separated by blanks: what they signed still holds.
+# Former keys, separated by spaces. Signatures made with them stay valid.
 SECRET_KEY_FALLBACKS = env_text("SECRET_KEY_FALLBACKS").split()
 
-# What tenants' secrets and models' credentials are encrypted under: the first encrypts, all open.
-# Without any, everything works but secrets.
+# Encrypt the secrets of tools and the credentials of models: the first key encrypts, all keys decrypt.
+# Without a key, secrets cannot be stored.
 SECRETS_KEYS = env_keys("SECRETS_KEYS")
 if EMBEDDED and not SECRETS_KEYS:
-    SECRETS_KEYS = [kept_secret("SECRETS_KEYS", EMBEDDED.data_dir / "secrets_key", made_key)]
-# Where tools may reach, besides the public internet.
+    SECRETS_KEYS = [stored_secret("SECRETS_KEYS", EMBEDDED.data_dir / "secrets_key", random_key)]
+# Private networks that tools can reach in addition to the public internet.
 TOOL_ALLOWED_NETWORKS = env_networks("TOOL_ALLOWED_NETWORKS")
 
 HOST = env_host("HOST", "127.0.0.1")
 PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
 WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", 2, minimum=1, maximum=64)
-# Client connections of a server process. Most requests wait for a model, which costs a greenlet each.
+# Client connections per server process. Most requests wait for a model and occupy only a greenlet.
 WEB_CONNECTIONS = env_int("WEB_CONNECTIONS", 4_000, minimum=10, maximum=20_000)
-# Database connections of a server process. A request that waits for a model or a tool holds none.
+# Database connections per server process. A request that waits for a model or a tool holds none.
 DATABASE_POOL_SIZE = env_int("DATABASE_POOL_SIZE", 10, minimum=1, maximum=100)
-# What is going when a signal says stop may take so long to end: longer than the longest run.
+# The time that requests in progress have to finish after a stop signal. Longer than RUN_TIMEOUT_SECONDS.
 GRACEFUL_TIMEOUT_SECONDS = env_int("GRACEFUL_TIMEOUT_SECONDS", 130, minimum=1, maximum=3_600)
 ALLOWED_HOSTS = env_hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
-# Requests a window, for each tenant whose row says nothing else. The window's bound comes from the
-# limiter's clock, which counts microseconds in 32 bits.
+# The default quota of a tenant. The limiter stores times as 32-bit microseconds, which limits the window.
 RATE_LIMIT_REQUESTS = env_int("RATE_LIMIT_REQUESTS", 100, minimum=1, maximum=1_000_000)
 RATE_LIMIT_WINDOW_SECONDS = env_int("RATE_LIMIT_WINDOW_SECONDS", 60, minimum=1, maximum=2_100)
 RATE_LIMIT_TIMEOUT_MS = env_int("RATE_LIMIT_TIMEOUT_MS", 250, minimum=10, maximum=10_000)
 MAX_PROMPT_LENGTH = env_int("MAX_PROMPT_LENGTH", 10_000, minimum=1, maximum=1_000_000)
 MAX_BODY_BYTES = 1024 * 1024
-# A run's bound, whatever its model and its tools do.
+# The time limit of a run, including its model and tool calls.
 RUN_TIMEOUT_SECONDS = env_int("RUN_TIMEOUT_SECONDS", 120, minimum=1, maximum=3_600)
 
-# What serves models: each provider of `agents.LanguageModel`, and the class that is imported once a row
-# uses it (`executions.providers`).
+# The providers of `agents.LanguageModel`. `executions.providers` imports a class on first use.
 MODEL_PROVIDERS = {
     "mock": "executions.providers.mock.Mock",
     "openai": "executions.providers.openai.OpenAI",
 }
 
 INSTALLED_APPS = [
-    # Before unfold, of which it replaces templates; unfold in turn comes before the admin.
+    # Before unfold, because it overrides templates of unfold. unfold must precede the admin.
     "map_project.desk.apps.DeskConfig",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
@@ -129,7 +127,7 @@ INSTALLED_APPS = [
     "ratelimit",
 ]
 
-# The first of these sees every response last: errors raised below it still get the request ID.
+# The log middleware is first, so that errors of the others also get a request ID.
 MIDDLEWARE = [
     "map_project.api.middleware.RequestLogMiddleware",
     "map_project.api.middleware.ErrorEnvelopeMiddleware",
@@ -162,8 +160,8 @@ TEMPLATES = [
     }
 ]
 
-# A statement may take this long on the server, and a lock may be waited for this long: PostgreSQL
-# gives up before `map_project.postgresql` does, so that a slow statement is cancelled, not abandoned.
+# Limits for a statement and for a lock wait. They are shorter than the limits of `map_project.postgresql`,
+# so that PostgreSQL cancels a slow statement before the client abandons it.
 STATEMENT_TIMEOUT_MS = env_int("STATEMENT_TIMEOUT_MS", 1_200, minimum=100, maximum=600_000)
 LOCK_TIMEOUT_MS = 800
 _parameters = postgresql_parameters("DATABASE_URL", DATABASE_URL)
@@ -175,7 +173,7 @@ DATABASES = {
         "OPTIONS": {
             **_parameters,
             "connect_timeout": 2,
-            # A host that vanished without a word is noticed, on idle connections as well.
+            # Detect a host that is gone, also on idle connections.
             "keepalives_idle": 10,
             "keepalives_interval": 3,
             "keepalives_count": 3,
@@ -194,8 +192,8 @@ CACHES: dict[str, dict[str, Any]] = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
         "OPTIONS": {
-            # Together RATE_LIMIT_TIMEOUT_MS. To connect takes one round trip in the network, to read
-            # a reply may also have to wait for the server.
+            # Their sum is RATE_LIMIT_TIMEOUT_MS. To connect takes one network round trip; a reply
+            # also includes the processing time of the server.
             "SOCKET_CONNECT_TIMEOUT": 0.2 * RATE_LIMIT_TIMEOUT_MS / 1000,
             "SOCKET_TIMEOUT": 0.8 * RATE_LIMIT_TIMEOUT_MS / 1000,
             "CONNECTION_POOL_KWARGS": {
@@ -246,23 +244,23 @@ AXES_CLIENT_IP_CALLABLE = "map_project.desk.signin.client_address"
 AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
-# Masked in the log: people type passwords into the wrong field.
+# Masked in the log, because users can type a password into the wrong field.
 AXES_SENSITIVE_PARAMETERS = ["username"]
 
-# Behind a proxy that ends TLS: it must set X-Forwarded-Proto itself, whatever a client sent.
+# Behind a proxy that terminates TLS. The proxy must overwrite X-Forwarded-Proto from the client.
 HTTPS = env_bool("HTTPS", False)
 TRUSTED_PROXIES = env_int("TRUSTED_PROXIES", 1 if HTTPS else 0, minimum=0, maximum=10)
 CSRF_TRUSTED_ORIGINS = env_origins("CSRF_TRUSTED_ORIGINS")
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    # Probes come from within, past the proxy.
+    # Health probes do not pass through the proxy.
     SECURE_REDIRECT_EXEMPT = ["^(live|ready|health)$"]
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
-# The preload list binds a whole domain, which is not the decision of one service on it.
+# HSTS preload affects the whole domain, so a single service must not enable it.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
 LANGUAGE_CODE = "en"
@@ -285,7 +283,7 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False
 
-# JSON and nothing else, both ways; whoever calls is told by the tenant's key alone.
+# JSON only, for requests and responses. The API key identifies the caller.
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["map_project.api.renderers.OrjsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["map_project.api.parsers.StrictJSONParser"],
@@ -328,14 +326,14 @@ LOGGING = {
     "handlers": {"stderr": {"class": "map_project.api.logs.StandardError", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        # With DEBUG it has a handler of its own.
+        # With DEBUG, Django adds its own handler.
         "django": {"handlers": []},
-        # Django would repeat, with less, what the request log says.
+        # The request log already contains these errors, with more details.
         "django.request": {"level": "CRITICAL"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "axes": {"level": "WARNING"},
         "psycopg.pool": {"level": "ERROR"},
-        # It warns at every HEAD request.
+        # It logs a warning for every HEAD request.
         "gunicorn.http.wsgi": {"level": "ERROR"},
     },
 }

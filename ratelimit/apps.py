@@ -8,4 +8,4 @@ class RateLimitConfig(AppConfig):
     verbose_name = "Rate limit"
 
     def ready(self) -> None:
-        from ratelimit import checks  # noqa: F401  registers the checks
+        from ratelimit import checks, errors  # noqa: F401  registers the checks and the error code

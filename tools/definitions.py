@@ -1,4 +1,4 @@
-"""What must fit together in a tool, whoever writes it: kind, parameters, configuration, secrets."""
+"""Validation of a tool across its fields: kind, parameters, configuration and secrets."""
 
 import re
 from typing import Any
@@ -13,11 +13,11 @@ MAX_SECRET_CHARACTERS = 4_096
 _SECRET_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 _SECRET_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
-Problems = dict[str, list[str]]
+Errors = dict[str, list[str]]
 
 
-def secrets_problems(secrets: object) -> list[str]:
-    """Why this cannot be sent as `secrets`."""
+def secret_errors(secrets: object) -> list[str]:
+    """The errors of a value for the field `secrets`."""
     if not isinstance(secrets, dict):
         return ["Expected an object of names and values."]
     if not all(_SECRET_NAME.fullmatch(name) for name in secrets):
@@ -38,24 +38,24 @@ def _is_secret(value: object) -> bool:
     )
 
 
-def problems_of(tool: Tool) -> Problems:
-    """All that is wrong with a tool as it would be saved; its `config` is made whole."""
-    if found := schemas.schema_errors(tool.parameters):
-        return {"parameters": found}
-    return misfits(tool)
+def tool_errors(tool: Tool) -> Errors:
+    """The errors of a tool before it is saved. Fills in the defaults of its `config`."""
+    if errors := schemas.schema_errors(tool.parameters):
+        return {"parameters": errors}
+    return cross_field_errors(tool)
 
 
-def misfits(tool: Tool) -> Problems:
-    """The same of a tool whose `parameters` were looked at before."""
-    problems: Problems = {}
+def cross_field_errors(tool: Tool) -> Errors:
+    """The errors of a tool whose `parameters` are valid. Fills in the defaults of its `config`."""
+    errors: Errors = {}
     if len(tool.secret_names) > MAX_SECRETS:
-        problems["secrets"] = [f"A tool has at most {MAX_SECRETS} secrets."]
-    if found := _config_problems(tool):
-        problems["config"] = found
-    return problems
+        errors["secrets"] = [f"A tool has at most {MAX_SECRETS} secrets."]
+    if config_errors := _config_errors(tool):
+        errors["config"] = config_errors
+    return errors
 
 
-def _config_problems(tool: Tool) -> list[str]:
+def _config_errors(tool: Tool) -> list[str]:
     if tool.kind not in INVOKERS:
         has_any = tool.config is not None or tool.secret_names
         return ["A declared tool has no configuration and no secrets."] if has_any else []
@@ -67,7 +67,7 @@ def _config_problems(tool: Tool) -> list[str]:
 
 
 def checked_config(kind: str, config: Any) -> dict[str, Any]:
-    """The configuration, whole. Raises ConfigError."""
+    """The configuration with defaults. Raises ConfigError."""
     if config is None:
         raise ConfigError([f"A tool of the kind {kind} needs it."])
     return invoker(kind).validate_config(config)

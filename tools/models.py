@@ -1,4 +1,4 @@
-"""A tool: what an agent may use."""
+"""Tools, which agents use."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from map_project.tenants.models import TenantOwned
 
 
 class OrderedJSONField(models.JSONField):
-    """JSON kept as text: `jsonb` would sort the keys of an object, and a model reads the properties of
-    a schema in the order in which they stand.
+    """JSON stored as text. `jsonb` sorts the keys of an object, but models depend on the order of the
+    properties in a schema.
     """
 
     def db_type(self, connection: Any) -> str:
@@ -27,17 +27,17 @@ class OrderedJSONField(models.JSONField):
 
 
 def no_parameters() -> dict[str, Any]:
-    """The schema of a tool that takes any arguments."""
+    """The default schema: any arguments."""
     return {"type": "object", "properties": {}}
 
 
 class Tool(TenantOwned):
-    """A tool of one tenant; its name is unique there, by code point."""
+    """A tool of one tenant. Its name is unique within the tenant (compared by code point)."""
 
     class Kind(models.TextChoices):
-        """How it is called; `tools.invokers` has a file for each but the first."""
+        """How the tool is called. `tools.invokers` has a module for each kind except `declared`."""
 
-        DECLARED = "declared"  # the model is told of it, nothing is called
+        DECLARED = "declared"  # the model knows the tool but cannot call it
         HTTP = "http"
 
     name = models.CharField(max_length=100)
@@ -45,13 +45,13 @@ class Tool(TenantOwned):
     kind = models.CharField(
         max_length=20, choices=Kind, default=Kind.DECLARED, db_default=Kind.DECLARED
     )
-    # The JSON Schema of its arguments.
+    # The JSON Schema of the arguments.
     parameters = OrderedJSONField(default=no_parameters, db_default=no_parameters())
-    # What its kind wants to know; in the API it bears the kind's name. None where it is declared.
+    # The configuration of the kind. The API field has the name of the kind. None for declared tools.
     config = OrderedJSONField(null=True, blank=True, default=None)
-    # A token of `map_project.api.secrets` that holds an object, names and values; "" for none.
+    # The names and values of the secrets, encrypted by `map_project.api.secrets`. "" if there are none.
     secrets_token = TokenField(blank=True, default="", db_default="", editable=False)
-    # Their names, ordered.
+    # The sorted names of the secrets.
     secret_names = ArrayField(
         models.CharField(max_length=64), blank=True, default=list, db_default=[], editable=False
     )
@@ -66,17 +66,16 @@ class Tool(TenantOwned):
 
     @property
     def http(self) -> dict[str, Any] | None:
-        """What the kind `http` wants to know."""
+        """The configuration of the kind `http`."""
         config: dict[str, Any] | None = self.config if self.kind == self.Kind.HTTP else None
         return config
 
     def clean(self) -> None:
-        """For the admin's form: what the API checks. Puts what was left out of `config` in its place."""
-        from tools.definitions import problems_of
+        """Validate as the API does, for the admin. Fills in the defaults of `config`."""
+        from tools.definitions import tool_errors
 
         super().clean()
-        problems = problems_of(self)
-        if problems:
-            # Not by field: a form need not have them all.
-            told = [f"{name}: {text}" for name, texts in problems.items() for text in texts]
-            raise ValidationError(told)
+        if errors := tool_errors(self):
+            # Not by field, because a form does not have all fields.
+            messages = [f"{name}: {text}" for name, texts in errors.items() for text in texts]
+            raise ValidationError(messages)

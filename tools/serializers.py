@@ -70,7 +70,7 @@ class SecretsField(ObjectField):
     """Names and values of secrets; null removes one."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        if errors := definitions.secrets_problems(data):
+        if errors := definitions.secret_errors(data):
             raise serializers.ValidationError(errors)
         return super().to_internal_value(data)
 

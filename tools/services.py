@@ -12,12 +12,10 @@ from django.db.models.functions import Now
 from map_project.api import secrets
 from map_project.api.errors import ValidationFailed
 from map_project.tenants.viewsets import constraint_errors
-from tools.definitions import misfits
+from tools.definitions import Errors, cross_field_errors
 from tools.errors import DuplicateToolName
 from tools.invokers import INVOKERS
 from tools.models import Tool
-
-Errors = dict[str, list[str]]
 
 
 def create_tool(*, tenant_id: uuid.UUID, **fields: Any) -> Tool:
@@ -68,7 +66,8 @@ def _set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
         errors |= _set_secrets(tool, values)
     # In the API the configuration has the name of its kind.
     errors |= {
-        tool.kind if name == "config" else name: texts for name, texts in misfits(tool).items()
+        tool.kind if name == "config" else name: texts
+        for name, texts in cross_field_errors(tool).items()
     }
     if errors:
         raise ValidationFailed(fields=errors)

@@ -1,9 +1,8 @@
-"""The log: a JSON object a line, or in development a line for people.
+"""Logging: one JSON object per line, or plain text in development.
 
-Everybody writes to the standard library's loggers, Django and gunicorn too, and structlog makes the
-text. Nothing that a caller sent is in it: no key, no prompt, no path, no query string. An exception
-is told by where it was raised, its type and the first line of its message; in the lines after it
-PostgreSQL quotes whole rows.
+Code, Django and gunicorn use the loggers of the standard library; structlog formats the lines. A line
+contains nothing that a caller sent: no key, prompt, path or query string. Of an exception it contains the
+traceback, the type and the first line of the message, because PostgreSQL quotes rows in the next lines.
 """
 
 import json
@@ -25,22 +24,23 @@ from structlog.typing import EventDict, ExcInfo, Processor
 from map_project.api import request_id
 
 _MESSAGE_CHARACTERS = 200
-# A key after its prefix; a password in an address.
+# The part of an API key after its prefix, and a password in a URL.
 _SECRET = re.compile(r"(map_[\w-]{8})[\w-]{35}|(://[^:/@\s]*:)[^/\s]+(?=@)")
-# gunicorn quotes what it could not read, and gives addresses with their query.
+# gunicorn quotes invalid input, and logs URLs with their query string.
 _QUOTED_BY_GUNICORN = re.compile(r"(\?|: b?['\"]).*", re.DOTALL)
 
 
 def configure(config: dict[str, Any]) -> None:
-    """Django's `LOGGING_CONFIG`: puts the setting `LOGGING` into effect. structlog's own loggers, on
-    which requests wait, write past the standard library, which takes three times as long.
+    """Apply the setting `LOGGING`. This function is Django's `LOGGING_CONFIG`.
+
+    structlog's loggers, used for each request, bypass the standard library, which takes three times as long.
     """
     readable = config["formatters"]["line"]["readable"]
-    # Or a line that cannot be made is told with all that should have been in it.
+    # The report of a line that cannot be formatted contains its arguments, possibly secrets.
     logging.raiseExceptions = readable
     logging.config.dictConfig(config)
     structlog.configure(
-        processors=[_headed, _renderer(readable)],
+        processors=[_add_common_fields, _renderer(readable)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=_StandardError,
         cache_logger_on_first_use=True,
@@ -48,19 +48,19 @@ def configure(config: dict[str, Any]) -> None:
 
 
 def formatter(*, readable: bool) -> ProcessorFormatter:
-    """What makes a line of a standard record, for the setting `LOGGING`."""
+    """The formatter for records of the standard library, used in the setting `LOGGING`."""
     return ProcessorFormatter(
-        foreign_pre_chain=[_headed, _redacted],
+        foreign_pre_chain=[_add_common_fields, _redact_event],
         processors=[
             ProcessorFormatter.remove_processors_meta,
-            structlog.processors.ExceptionRenderer(_told),
+            structlog.processors.ExceptionRenderer(_format_exception),
             _renderer(readable),
         ],
     )
 
 
 class StandardError(logging.Handler):
-    """Where standard records end."""
+    """The handler for records of the standard library."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -70,7 +70,7 @@ class StandardError(logging.Handler):
 
 
 class _StandardError:
-    """Where structlog's own loggers end. `name` is theirs."""
+    """The output of structlog's loggers. structlog passes the name of the logger."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -82,7 +82,7 @@ class _StandardError:
 
 
 def _write(line: str) -> None:
-    """Whole lines, whoever else writes. A log that cannot be written stops nobody."""
+    """Write a line with one system call, so that lines of processes do not mix. Ignores errors."""
     with suppress(OSError):
         os.write(2, f"{line}\n".encode(errors="backslashreplace"))
 
@@ -98,45 +98,45 @@ def _renderer(readable: bool) -> Processor:
     )
 
 
-def _headed(logger: Any, level: str, event: EventDict) -> EventDict:
-    """What every line has, first; in one step, because a request waits for it."""
+def _add_common_fields(logger: Any, level: str, event: EventDict) -> EventDict:
+    """Put the fields that every line has first. One processor, because it runs for each request."""
     record = event.get("_record")
-    head: EventDict = {
+    common: EventDict = {
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "level": level,
         "logger": (record or logger).name,
         "event": event.pop("event"),
     }
     if (identifier := request_id.current()) != request_id.NONE:
-        head["request_id"] = identifier
-    return {**head, **event}
+        common["request_id"] = identifier
+    return {**common, **event}
 
 
-def _redacted(_logger: Any, _level: str, event: EventDict) -> EventDict:
-    """Of lines that others word."""
+def _redact_event(_logger: Any, _level: str, event: EventDict) -> EventDict:
+    """Remove secrets from the messages of libraries."""
     text = event["event"]
     if event["logger"].startswith("gunicorn"):
         text = _QUOTED_BY_GUNICORN.sub("", text)
-    event["event"] = _without_secrets(text)
+    event["event"] = _redact(text)
     return event
 
 
-def _without_secrets(text: str) -> str:
+def _redact(text: str) -> str:
     return _SECRET.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
-def _told(exc_info: ExcInfo) -> str:
-    return "\n".join(reversed([*_errors(exc_info[1])]))
+def _format_exception(exc_info: ExcInfo) -> str:
+    return "\n".join(reversed([*_format_causes(exc_info[1])]))
 
 
-def _errors(error: BaseException | None) -> Iterator[str]:
-    """The error and what led to it, the first cause last."""
+def _format_causes(error: BaseException | None) -> Iterator[str]:
+    """Format the error and its causes, the first cause last."""
     for _ in range(10):
         if error is None:
             return
         message = (str(error).splitlines() or [""])[0][:_MESSAGE_CHARACTERS]
-        places = "".join(traceback.format_tb(error.__traceback__))
-        yield f"{places}{type(error).__qualname__}: {_without_secrets(message)}"
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        yield f"{frames}{type(error).__qualname__}: {_redact(message)}"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
@@ -144,5 +144,5 @@ def _as_json(_logger: Any, _level: str, event: EventDict) -> str:
     try:
         return orjson.dumps(event, default=str).decode()
     except TypeError:
-        # Text that is not Unicode.
+        # orjson rejects lone surrogates.
         return json.dumps(event, default=str)

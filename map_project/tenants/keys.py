@@ -1,8 +1,7 @@
-"""Making, finding and ending API keys; commands and admin call these, and nothing else does it.
+"""Creating, hashing, rotating and revoking API keys. Commands and the admin call these functions.
 
-A key is high-entropy, so a plain SHA-256 is enough to keep, and fast enough to look up: there is
-nothing to guess, and a slow hash would only slow every request (the reasoning of
-djangorestframework-api-key and of GitHub's tokens).
+Keys are stored as SHA-256 hashes. A key is random with high entropy, so a slow password hash would add no
+security, but slow down each request (as in djangorestframework-api-key).
 """
 
 import hashlib
@@ -18,33 +17,33 @@ PREFIX_LENGTH = 12
 
 
 def hash_key(key: str) -> str:
-    """The SHA-256 of a key in hexadecimal; any text has one."""
+    """The SHA-256 hash of any string, in hexadecimal."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def issue_key(
     *, tenant: Tenant, name: str = "", expires_in: timedelta | None = None
 ) -> tuple[ApiKey, str]:
-    """A new key of the tenant: its row, and the key, which nobody can read again.
+    """Create a key for the tenant. Return its row and the key, which is not stored.
 
-    The key is `map_` and 43 URL-safe characters, 256 random bits.
+    The key consists of `map_` and 43 URL-safe characters (256 random bits).
     """
     expires_at = timezone.now() + expires_in if expires_in else None
     while True:
         key = f"map_{secrets.token_urlsafe(32)}"
         try:
             with transaction.atomic():
-                return keep_key(tenant=tenant, key=key, name=name, expires_at=expires_at), key
+                return store_key(tenant=tenant, key=key, name=name, expires_at=expires_at), key
         except IntegrityError as error:
-            # Eight characters of a prefix are random: once in 2^48 two meet, and we draw again.
+            # A prefix has 48 random bits. Generate another key if the prefix exists.
             if "prefix" not in str(error):
                 raise
 
 
-def keep_key(
+def store_key(
     *, tenant: Tenant, key: str, name: str = "", expires_at: datetime | None = None
 ) -> ApiKey:
-    """The row for a key that is given, such as a demo key."""
+    """Create the row of a given key, for example a demo key."""
     return ApiKey.objects.create(
         tenant=tenant,
         name=name,
@@ -55,33 +54,33 @@ def keep_key(
 
 
 def revoke_key(*, key: ApiKey) -> None:
-    """Ends a key at once and for good; a second time changes nothing."""
+    """Revoke the key permanently. Does nothing if it is already revoked."""
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
 def rotate_key(*, key: ApiKey, grace: timedelta) -> tuple[ApiKey, str]:
-    """A new key in the place of one that is valid: its row, and the key, which nobody can read again.
+    """Replace a valid key. Return the row of the new key and the key, which is not stored.
 
-    The old key stays valid for `grace`, at most until its own end; with no grace it is revoked. The
-    new one has its name, and as long a life from now on as the old one was given.
+    The old key remains valid for `grace`, but not beyond its expiry; without grace it is revoked. The new
+    key has the same name and the same lifetime, starting now.
 
-    Raises ValueError for a key that is revoked or expired.
+    Raises ValueError if the key is revoked or expired.
     """
     with transaction.atomic():
         key = ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)
         now = timezone.now()
         if not is_valid(key, at=now):
-            raise ValueError("This key is not valid any more; issue a new one.")
-        life = key.expires_at - key.created_at if key.expires_at else None
-        made = issue_key(tenant=key.tenant, name=key.name, expires_in=life)
+            raise ValueError("This key is no longer valid. Issue a new one.")
+        lifetime = key.expires_at - key.created_at if key.expires_at else None
+        new = issue_key(tenant=key.tenant, name=key.name, expires_in=lifetime)
         if grace:
             key.expires_at = min(key.expires_at or now + grace, now + grace)
         else:
             key.revoked_at = now
         key.save(update_fields=["expires_at", "revoked_at"])
-        return made
+        return new
 
 
 def is_valid(key: ApiKey, *, at: datetime) -> bool:
-    """Whether the key opens anything then, its tenant's state aside."""
+    """Whether the key is neither revoked nor expired at this time. Ignores the state of the tenant."""
     return key.revoked_at is None and (key.expires_at is None or key.expires_at > at)

@@ -1,7 +1,7 @@
-"""When a key was last used, told to the database now and then: no request waits for a write.
+"""Deferred updates of `ApiKey.last_used_at`: requests do not wait for a write.
 
-Requests note their key in this process' memory; a thread writes the notes once in
-`_INTERVAL_SECONDS`, and once more when the process ends. A crash loses at most the last interval.
+Requests record the key in memory. A thread writes the records every `_INTERVAL_SECONDS` and at the end of
+the process. A crash loses at most one interval.
 """
 
 import atexit
@@ -20,40 +20,40 @@ logger = logging.getLogger("map.tenants")
 
 _INTERVAL_SECONDS = 15.0
 
-_notes: dict[uuid.UUID, datetime] = {}
+_last_uses: dict[uuid.UUID, datetime] = {}
 _started = threading.Event()
 _start_lock = threading.Lock()
 
 
 def note(key_id: uuid.UUID) -> None:
-    """This key was used just now."""
-    _notes[key_id] = datetime.now(UTC)
+    """Record that the key is used now."""
+    _last_uses[key_id] = datetime.now(UTC)
     if not _started.is_set():
         _start()
 
 
 def flush() -> None:
-    """Writes what was noted, unless another process wrote something later. Raises django.db.Error; the
-    notes are kept then.
+    """Write the records, except where the row has a later time. Keeps the records if it raises
+    django.db.Error.
     """
-    notes = dict(_notes)
-    if not notes:
+    last_uses = dict(_last_uses)
+    if not last_uses:
         return
     ApiKey.objects.bulk_update(
         (
             ApiKey(pk=key_id, last_used_at=Greatest("last_used_at", Value(used_at)))
-            for key_id, used_at in notes.items()
+            for key_id, used_at in last_uses.items()
         ),
         ["last_used_at"],
         batch_size=500,
     )
-    for key_id, used_at in notes.items():
-        if _notes.get(key_id) == used_at:
-            del _notes[key_id]
+    for key_id, used_at in last_uses.items():
+        if _last_uses.get(key_id) == used_at:
+            del _last_uses[key_id]
 
 
 def _start() -> None:
-    """Lazily, so that the thread lives in the process that serves, not in the one that forked it."""
+    """Start the thread on first use, so that it runs in a gunicorn worker and not in the arbiter."""
     with _start_lock:
         if _started.is_set():
             return
@@ -72,6 +72,6 @@ def _flush_quietly() -> None:
     try:
         flush()
     except Error as error:
-        logger.warning("last use of keys not written yet: %s", type(error).__name__)
+        logger.warning("last use of API keys not written: %s", type(error).__name__)
     finally:
         connection.close()

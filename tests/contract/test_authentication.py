@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from map_project.tenants import last_used
-from map_project.tenants.keys import issue_key, keep_key, revoke_key
+from map_project.tenants.keys import issue_key, revoke_key, store_key
 from map_project.tenants.models import ApiKey, Tenant
 from tests.api import Answer, Api, LiveApi
 from tests.factories import AgentFactory, TenantFactory
@@ -150,7 +150,7 @@ def test_the_other_keys_of_a_tenant_hold_on(tenant: Tenant) -> None:
 def test_a_new_key_works_at_once_even_where_it_was_refused(tenant: Tenant) -> None:
     key = f"map_{secrets.token_urlsafe(32)}"
     assert Api(key).get("tools").status == 401
-    keep_key(tenant=tenant, key=key)
+    store_key(tenant=tenant, key=key)
     assert Api(key).get("tools").status == 200
 
 

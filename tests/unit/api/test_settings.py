@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from map_project.environment import kept_secret
+from map_project.environment import stored_secret
 from map_project.tenants.models import MAX_REQUESTS, MAX_WINDOW_SECONDS
 
 ROOT = Path(__file__).parents[3]
@@ -269,7 +269,7 @@ def test_with_the_embedded_servers_nothing_must_be_set(
 def test_processes_that_start_together_keep_one_secret(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "secret_key"
     with ThreadPoolExecutor(16) as pool:
-        found = set(pool.map(lambda _: kept_secret("SECRET_KEY", path), range(64)))
+        found = set(pool.map(lambda _: stored_secret("SECRET_KEY", path), range(64)))
     assert len(found) == 1
     assert len(found.pop()) >= 50
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

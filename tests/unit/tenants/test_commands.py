@@ -171,7 +171,7 @@ class TestUpdateTenant:
         [
             (
                 ["--models", "gpt-4,gpt-9"],
-                "There is no model with the name 'gpt-9'; there are: gpt",
+                "There is no model with the name 'gpt-9'. Models: gpt",
             ),
             (["--models", "gpt-4,gpt-4"], "distinct"),
             (["--models", ""], "name"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from map_project.environment import env_keys, env_networks, kept_secret, made_key
+from map_project.environment import env_keys, env_networks, random_key, stored_secret
 
 KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
 
@@ -37,8 +37,8 @@ def test_an_invalid_key_is_a_configuration_error_that_does_not_quote_it(
 def test_a_key_is_generated_once_and_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = kept_secret("SECRETS_KEYS", tmp_path / "secrets_key", made_key)
-    assert kept_secret("SECRETS_KEYS", tmp_path / "secrets_key", made_key) == kept
+    kept = stored_secret("SECRETS_KEYS", tmp_path / "secrets_key", random_key)
+    assert stored_secret("SECRETS_KEYS", tmp_path / "secrets_key", random_key) == kept
     assert (tmp_path / "secrets_key").stat().st_mode & 0o077 == 0
     monkeypatch.setenv("SECRETS_KEYS", kept)
     assert env_keys("SECRETS_KEYS") == [kept]

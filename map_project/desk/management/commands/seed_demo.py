@@ -14,7 +14,7 @@ from django.utils import timezone
 from map_project.desk.days import forget_days
 from map_project.desk.demo import history
 from map_project.postgresql.base import allow_any_time
-from map_project.tenants.keys import hash_key, keep_key
+from map_project.tenants.keys import hash_key, store_key
 from map_project.tenants.lookup import whole_number
 from map_project.tenants.models import ApiKey, Tenant
 
@@ -78,7 +78,7 @@ def _create_tenants() -> None:
             for pk, name, key in DEMO_TENANTS:
                 tenant, _ = Tenant.objects.get_or_create(pk=pk, defaults={"name": name})
                 if not ApiKey.objects.filter(key_hash=hash_key(key)).exists():
-                    keep_key(tenant=tenant, key=key, name="demo")
+                    store_key(tenant=tenant, key=key, name="demo")
     except IntegrityError:
         raise CommandError(
             "Another tenant has the name of a demo tenant, or another process runs seed_demo."
