@@ -23,6 +23,7 @@ MAX_BYTES = 32 * 1024
 MAX_DEPTH = 32
 # Values of the arguments, times the keywords that are evaluated for one of them.
 MAX_EVALUATIONS = 1_000_000
+MAX_ERROR_BYTES = 4_000_000
 _MAX_ERRORS = 5
 _MAX_MESSAGE_CHARACTERS = 200
 # The escape of NUL in JSON text, unless its backslash is escaped.
@@ -60,6 +61,9 @@ def argument_errors(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
         return ["The arguments are too large or too deeply nested for the tool's schema."]
     if compiled.validator.is_valid(arguments):
         return []
+    # The library builds all errors at once, each with a copy of its value.
+    if compiled.evaluations_per_value * len(orjson.dumps(arguments)) > MAX_ERROR_BYTES:
+        return ["The arguments do not match the tool's schema."]
     return [
         _sentence(error) for error in islice(compiled.validator.iter_errors(arguments), _MAX_ERRORS)
     ]
