@@ -1,4 +1,4 @@
-"""An execution: the record of one run, and the steps it took."""
+"""Executions, each the record of one run, and their steps."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -8,18 +8,18 @@ from map_project.tenants.models import Tenant
 
 
 class Execution(models.Model):
-    """What an agent was asked and what it answered, as it was then.
+    """One run of an agent, as it was at the time.
 
-    It records, it does not point: no foreign key constraint, so nothing that happens to the tenant
-    or the agent later can rewrite or remove it, and an insert locks no other row.
+    There are no foreign key constraints: later changes to the tenant or the agent cannot change or delete
+    an execution, and an insert locks no other row.
     """
 
     class Status(models.TextChoices):
-        """Whether a run goes on, or how it ended."""
+        """The status of a run."""
 
-        RUNNING = "running"  # it waits for a model or a tool, or its process is gone
+        RUNNING = "running"  # it waits for a model or a tool, or its process has ended
         SUCCEEDED = "succeeded"
-        INCOMPLETE = "incomplete"  # it ended at a bound, before the model was done
+        INCOMPLETE = "incomplete"  # a limit ended it before the model was done
         FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -32,13 +32,13 @@ class Execution(models.Model):
     model = models.CharField(max_length=100)
     response = models.TextField()
     status = models.CharField(max_length=20, choices=Status)
-    # Why it ended; empty while it runs.
+    # Why the run ended; empty while it is running.
     stop_reason = models.CharField(
         max_length=50, blank=True, default="completed", db_default="completed"
     )
     error_code = models.CharField(max_length=50, blank=True)
     provider = models.CharField(max_length=50, default="mock", db_default="mock")
-    # Null where it is not known.
+    # Null if unknown.
     input_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     cost_usd = models.DecimalField(max_digits=20, decimal_places=9, null=True, blank=True)
@@ -46,17 +46,17 @@ class Execution(models.Model):
     latency_ms = models.PositiveIntegerField(help_text="Of the run, without the network.")
     request_id = models.CharField(max_length=128)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    # When a run that left the process must be over; null for one that never left it.
+    # The time limit of a run with remote calls; null for a run without them.
     finish_by = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering = ("-created_at", "-id")
         indexes = [
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_by_age"),
-            # What the desk counts over all tenants, read from the index alone. An insert pays 3 us for
-            # it; BRIN would be free, but reads prompts and responses to get at a status. Its condition
-            # always holds, and has to be asked for: or PostgreSQL would take this index for a tenant's
-            # newest as well, and read everybody's on the way.
+            # For the counts of the dashboard over all tenants, which read this index alone. It adds 3 us to
+            # an insert. A BRIN index would be cheaper, but reads prompts and responses to find a status.
+            # The condition is always true, and only queries that repeat it use the index. Without it,
+            # PostgreSQL would use this index for the newest rows of one tenant, and read those of others.
             models.Index(
                 fields=("created_at",),
                 include=("tenant", "status", "error_code", "latency_ms"),
@@ -75,10 +75,10 @@ class Execution(models.Model):
 
 
 class Step(models.Model):
-    """One call of a run that left the process, of the model or of a tool, written as it happened."""
+    """One call of the model or of a tool in a run, stored as it happens."""
 
     class Kind(models.TextChoices):
-        """What was called."""
+        """What the step calls."""
 
         MODEL = "model"
         TOOL = "tool"

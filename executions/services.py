@@ -156,12 +156,12 @@ def _run_in_steps(
         with suppress(DatabaseError):
             record.fail(latency_ms=_ms_since(started))
         raise
-    if not is_stored:
-        raise _model_failure(ModelTimeout("marked as lost", provider=request.model.provider))
     if outcome.error is not None:
         name, error = request.model.name, outcome.error
         logger.warning("the model %s failed run %s: %s", name, execution_id, error)
         raise _model_failure(error)
+    if not is_stored:
+        raise _model_failure(ModelTimeout("marked as lost", provider=request.model.provider))
     return Run(
         execution_id, request, outcome.response, created_at, outcome.status, outcome.stop_reason
     )

@@ -12,7 +12,7 @@ from agents.errors import AgentNotFound
 from agents.models import Agent
 from executions import openapi
 from executions.errors import ExecutionNotFound
-from executions.history import HistoryPagination
+from executions.history import HistoryPagination, with_steps
 from executions.models import Execution
 from executions.serializers import ExecutionDetailSerializer, ExecutionSerializer, RunSerializer
 from executions.services import MODEL_REQUIRED, Run, run_agent
@@ -96,7 +96,7 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     def get_queryset(self) -> QuerySet[Execution, Any]:
         executions = super().get_queryset()
         if self.action == "retrieve":
-            return executions.prefetch_related("steps")
+            return with_steps(executions)
         return ExecutionSerializer.rows(executions)
 
     def get_serializer_class(self) -> type[ExecutionSerializer]:

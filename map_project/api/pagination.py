@@ -1,7 +1,7 @@
 """Pagination with `limit` and `offset`. Values out of range are errors, never clamped."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,15 +63,15 @@ class StrictPagination(BasePagination):
         # A row after the page shows whether the page is the last one. The last page needs no count.
         rows = self.get_page(queryset, self.offset, self.offset + self.limit + 1)
         is_last_page = len(rows) <= self.limit and (rows or self.offset == 0)
-        self.total = self.offset + len(rows) if is_last_page else self.get_total(queryset)
+        self.total = self.offset + len(rows) if is_last_page else self.get_total(queryset, rows)
         return rows[: self.limit]
 
     def get_page(self, queryset: Any, start: int, stop: int) -> list[Any]:
         """Return the rows of a slice."""
         return list(queryset[start:stop])
 
-    def get_total(self, queryset: Any) -> int:
-        """Return the number of rows on all pages."""
+    def get_total(self, queryset: Any, page: Sequence[Any]) -> int:
+        """Return the number of rows on all pages. `page` has the rows of `get_page`."""
         return int(queryset.count())
 
     def get_paginated_response(self, data: Any) -> Response:

@@ -1,6 +1,4 @@
-"""Agents that act: a run on a real model (a stub on loopback) with real tools (a server in another
-process), and what is on record of it.
-"""
+"""Runs with a remote model (a stub on loopback) and http tools (a server in another process)."""
 
 import ipaddress
 import json
@@ -56,7 +54,7 @@ def _loopback_is_allowed(settings: Any) -> None:
 
 @pytest.fixture
 def real(server: StubModel) -> Iterator[LanguageModel]:
-    """A model `real`, which the stub serves."""
+    """The model `real`, served by the stub."""
     server.says(completion("It is sunny."))
     yield LanguageModel.objects.create(
         name="real",
@@ -77,7 +75,7 @@ def stub(server: StubModel, real: LanguageModel) -> StubModel:
 
 
 def tool(api: Api, port: int, name: str = "weather now", **more: Any) -> str:
-    """An http tool that calls the echo of the tool server; its id."""
+    """Create an http tool that calls the echo of the tool server, and return its id."""
     body = {
         "name": name,
         "description": "Tells the weather.",
@@ -91,17 +89,17 @@ def tool(api: Api, port: int, name: str = "weather now", **more: Any) -> str:
         "secrets": {"token": "hunter2-of-the-tenant"},
         **more,
     }
-    answer = api.post("tools", body)
-    assert answer.status == 201, answer.content
-    identifier: str = answer.json["id"]
+    result = api.post("tools", body)
+    assert result.status == 201, result.content
+    identifier: str = result.json["id"]
     return identifier
 
 
 def agent(api: Api, *tools: str, **more: Any) -> str:
     body = {"name": "Ada", "role": "analyst", "description": "Looks.", "tool_ids": [*tools], **more}
-    answer = api.post("agents", body)
-    assert answer.status == 201, answer.content
-    identifier: str = answer.json["id"]
+    result = api.post("agents", body)
+    assert result.status == 201, result.content
+    identifier: str = result.json["id"]
     return identifier
 
 
@@ -110,7 +108,7 @@ def whole(api: Api, run: Answer) -> Any:
 
 
 def pool() -> Any:
-    """The pool of this process."""
+    """Return the connection pool of this process."""
     database: Any = connection
     return database.pool
 
@@ -120,7 +118,7 @@ def only_execution(tenant: Tenant) -> Execution:
 
 
 class TestRealModel:
-    def test_a_plain_answer(self, api: Api, stub: StubModel) -> None:
+    def test_a_response_without_calls(self, api: Api, stub: StubModel) -> None:
         run = api.run(agent(api), model="real", prompt="What is the weather?")
         assert run.status == 200
         assert list(run.json) == [*CONTRACT, "warning"]
@@ -160,13 +158,13 @@ class TestRealModel:
             "content": found["system_prompt"],
         }
 
-    def test_an_answer_with_tools_has_the_contracts_fields_and_no_more(
+    def test_a_run_with_tools_has_the_fields_of_the_contract(
         self, api: Api, stub: StubModel, tool_port: int
     ) -> None:
         run = api.run(agent(api, tool(api, tool_port)), model="real")
         assert list(run.json) == CONTRACT
 
-    def test_tools_are_called_and_every_step_is_on_record(
+    def test_tools_are_called_and_every_step_is_stored(
         self, api: Api, stub: StubModel, tool_port: int
     ) -> None:
         declared = api.post("tools", {"name": "crystal ball", "description": "Tells all."}).json
@@ -212,29 +210,29 @@ class TestRealModel:
         called = json.loads(found["steps"][1]["output"])
         assert called["path"] == "/echo?city=Oslo"
         assert (found["input_tokens"], found["output_tokens"]) == (24, 6)
-        # What the model was told is what is on record: each call once, in order.
-        told = stub.requests[1].body["messages"]
-        assert [message["role"] for message in told] == [
+        # The model received the stored results: one for each call, in order.
+        messages = stub.requests[1].body["messages"]
+        assert [message["role"] for message in messages] == [
             "system",
             "user",
             "assistant",
             *["tool"] * 4,
         ]
-        asked = [call["id"] for call in told[2]["tool_calls"]]
-        assert [message["tool_call_id"] for message in told[3:]] == asked
-        assert [message["content"] for message in told[3:]] == [
+        call_ids = [call["id"] for call in messages[2]["tool_calls"]]
+        assert [message["tool_call_id"] for message in messages[3:]] == call_ids
+        assert [message["content"] for message in messages[3:]] == [
             step["output"] for step in found["steps"][1:5]
         ]
 
-    def test_no_secret_is_told_to_anybody(
+    def test_no_secret_leaves_the_platform(
         self, api: Api, stub: StubModel, tool_port: int, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The tool's server echoes what it is sent, the secret with it."""
+        """The server of the tool returns the request, which contains the secret."""
         identifier = agent(api, tool(api, tool_port, name="weather"))
         stub.says(completion(None, calls=[("weather", '{"city": "Oslo"}')]), completion("Done."))
         run = api.run(identifier, model="real")
-        told = json.dumps([request.body for request in stub.requests])
-        seen = [run.content, api.get(f"history/{run.json['execution_id']}").content, told.encode()]
+        sent = json.dumps([request.body for request in stub.requests])
+        seen = [run.content, api.get(f"history/{run.json['execution_id']}").content, sent.encode()]
         seen.append(api.get("history").content)
         seen.append(str(list(Step.objects.values())).encode() + caplog.text.encode())
         for text in seen:
@@ -242,7 +240,7 @@ class TestRealModel:
             assert b"sk-of-the-operator" not in text
             assert stub.url.encode() not in text
 
-    def test_a_models_own_name_and_the_agents_settings_go_out(
+    def test_the_upstream_name_and_the_settings_are_sent(
         self, api: Api, stub: StubModel, real: LanguageModel
     ) -> None:
         real.upstream_name, real.max_output_tokens = "llama", 500
@@ -252,9 +250,7 @@ class TestRealModel:
         body = stub.requests[0].body
         assert (body["model"], body["temperature"], body["max_tokens"]) == ("llama", 0.5, 500)
 
-    def test_what_is_not_known_is_null(
-        self, api: Api, stub: StubModel, real: LanguageModel
-    ) -> None:
+    def test_unknown_values_are_null(self, api: Api, stub: StubModel, real: LanguageModel) -> None:
         real.output_price_per_million = None
         real.save()
         found = whole(api, api.run(agent(api), model="real"))
@@ -263,7 +259,7 @@ class TestRealModel:
         found = whole(api, api.run(agent(api, name="Bo"), model="real"))
         assert (found["input_tokens"], found["output_tokens"], found["cost_usd"]) == (None,) * 3
 
-    def test_text_that_the_database_cannot_hold(self, api: Api, stub: StubModel) -> None:
+    def test_text_that_the_database_rejects_is_replaced(self, api: Api, stub: StubModel) -> None:
         stub.says(
             completion("a\0b\ud800", calls=[("no\0", '{"\0": "\ud800"}')]), completion("\0end")
         )
@@ -272,10 +268,8 @@ class TestRealModel:
         assert whole(api, run)["response"] == "\ufffdend"
 
 
-class TestBounds:
-    def test_max_steps_ends_a_run_that_would_not(
-        self, api: Api, stub: StubModel, tool_port: int
-    ) -> None:
+class TestLimits:
+    def test_max_steps_ends_a_run(self, api: Api, stub: StubModel, tool_port: int) -> None:
         stub.says(completion("Again.", calls=[("weather", "{}")]))
         identifier = agent(api, tool(api, tool_port, name="weather"), max_steps=3)
         run = api.run(identifier, model="real")
@@ -288,7 +282,7 @@ class TestBounds:
         assert found["status"] == "incomplete"
         assert [step["error"] for step in found["steps"]] == [None] * 5 + ["not_called"]
 
-    def test_the_time_of_a_run_ends_it(
+    def test_the_time_limit_ends_a_run(
         self, api: Api, stub: StubModel, tool_port: int, settings: Any
     ) -> None:
         settings.RUN_TIMEOUT_SECONDS = 1
@@ -303,19 +297,20 @@ class TestBounds:
         assert found["latency_ms"] < 3000
 
     @pytest.mark.parametrize(
-        ("reason", "told"), [("length", "max_output_tokens"), ("content_filter", "content_filter")]
+        ("reason", "stop_reason"),
+        [("length", "max_output_tokens"), ("content_filter", "content_filter")],
     )
-    def test_an_answer_that_is_not_whole(
-        self, api: Api, stub: StubModel, reason: str, told: str
+    def test_an_incomplete_response(
+        self, api: Api, stub: StubModel, reason: str, stop_reason: str
     ) -> None:
         stub.says(completion("It is", finish_reason=reason))
         run = api.run(agent(api), model="real")
-        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", told)
+        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", stop_reason)
         assert run.json["response"] == "It is"
 
 
 class TestFailures:
-    def test_a_providers_failure_is_502_and_on_record(
+    def test_a_failure_of_the_provider_is_502_and_stored(
         self, api: Api, stub: StubModel, tenant: Tenant, caplog: pytest.LogCaptureFixture
     ) -> None:
         stub.says(error(429, "words of the provider", Retry_After="7"))
@@ -333,7 +328,7 @@ class TestFailures:
             assert "words of" not in text
             assert stub.url not in text
 
-    def test_a_model_that_hangs_is_504_and_on_record(
+    def test_a_model_that_hangs_is_504_and_stored(
         self, api: Api, stub: StubModel, tenant: Tenant
     ) -> None:
         stub.says(HANG)
@@ -344,7 +339,7 @@ class TestFailures:
         assert (execution.status, execution.error_code) == ("failed", "MODEL_TIMEOUT")
         assert execution.stop_reason == "model_timeout"
 
-    def test_what_was_paid_for_before_a_failure_is_told(
+    def test_the_costs_before_a_failure_are_stored(
         self, api: Api, stub: StubModel, tenant: Tenant
     ) -> None:
         stub.says(completion(None, calls=[("invented", "{}")]), error(500))
@@ -353,7 +348,7 @@ class TestFailures:
         assert (execution.input_tokens, execution.output_tokens) == (12, 3)
         assert execution.cost_usd == Decimal("0.00006")
 
-    def test_a_fault_of_ours_leaves_no_run_running(
+    def test_an_internal_error_leaves_no_run_running(
         self, api: Api, stub: StubModel, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(*_: Any) -> None:
@@ -364,7 +359,7 @@ class TestFailures:
         execution = only_execution(tenant)
         assert (execution.status, execution.error_code) == ("failed", "INTERNAL_ERROR")
 
-    def test_an_sdk_that_is_not_installed_is_told_so(
+    def test_a_provider_that_is_not_installed(
         self, api: Api, settings: Any, tenant: Tenant
     ) -> None:
         settings.MODEL_PROVIDERS = {**settings.MODEL_PROVIDERS, "x": "executions.nowhere.Nobody"}
@@ -378,8 +373,8 @@ class TestFailures:
         assert only_execution(tenant).status == "failed"
 
 
-class TestOnRecord:
-    def test_a_run_is_running_while_its_model_is_waited_for_and_holds_no_connection(
+class TestRecord:
+    def test_a_run_holds_no_connection_while_it_waits_for_the_model(
         self, api: Api, stub: StubModel, tenant: Tenant
     ) -> None:
         seen: list[Any] = []
@@ -387,7 +382,7 @@ class TestOnRecord:
         of_the_run = connections["default"]
 
         def look(_: dict[str, Any]) -> Any:
-            # In the server's thread: the run's own thread waits, without a connection.
+            # In the stub's thread. The thread of the run waits, without a connection.
             try:
                 seen.append(of_the_run.connection)
                 seen.append(Execution.objects.filter(tenant=tenant).values().get())
@@ -406,7 +401,7 @@ class TestOnRecord:
         assert item["created_at"] == run.json["executed_at"]
         assert whole(api, run)["status"] == "succeeded"
 
-    def test_steps_are_written_as_they_happen(
+    def test_steps_are_stored_as_they_happen(
         self, api: Api, stub: StubModel, tenant: Tenant
     ) -> None:
         seen: list[int] = []
@@ -422,9 +417,7 @@ class TestOnRecord:
         assert api.run(agent(api), model="real").status == 200
         assert seen == [0, 2, 4]
 
-    def test_an_agent_that_changes_before_a_run_begins_is_run_as_it_is(
-        self, api: Api, stub: StubModel
-    ) -> None:
+    def test_a_run_uses_the_current_agent(self, api: Api, stub: StubModel) -> None:
         identifier = agent(api)
         api.run(identifier, model="real")
         api.patch(f"agents/{identifier}", {"name": "Eve"})
@@ -434,7 +427,7 @@ class TestOnRecord:
         assert len(stub.requests) == 1
         assert whole(api, run)["system_prompt"].startswith("You are Eve")
 
-    def test_a_run_taken_for_lost_is_not_answered_with_200(
+    def test_a_run_that_was_marked_as_lost_is_504(
         self, api: Api, stub: StubModel, tenant: Tenant
     ) -> None:
         def lose(_: dict[str, Any]) -> Any:
@@ -448,7 +441,7 @@ class TestOnRecord:
 
 
 class TestMock:
-    def test_it_calls_what_the_prompt_asks_for_in_order_and_quotes_the_results(
+    def test_it_makes_the_calls_of_the_prompt_in_order_and_quotes_the_results(
         self, api: Api, tool_port: int
     ) -> None:
         http = {"method": "GET", "url": f"http://127.0.0.1:{tool_port}/empty"}
@@ -487,9 +480,7 @@ class TestMock:
             "weather {}",
         ],
     )
-    def test_other_prompts_get_the_contracts_mock(
-        self, api: Api, tool_port: int, prompt: str
-    ) -> None:
+    def test_other_prompts_make_no_calls(self, api: Api, tool_port: int, prompt: str) -> None:
         run = api.run(agent(api, tool(api, tool_port, name="weather")), prompt=prompt)
         found = whole(api, run)
         assert found["steps"] == []
@@ -529,7 +520,7 @@ class TestTheAgentsModel:
         run = api.post(f"agents/{agent(api)}/run", {"prompt": "p", "model": None})
         assert list(run.fields) == ["model"]
 
-    def test_one_that_is_gone_is_told_like_any_other(self, api: Api, real: LanguageModel) -> None:
+    def test_a_deleted_default_model_is_invalid(self, api: Api, real: LanguageModel) -> None:
         identifier = agent(api, model="real")
         real.delete()
         language_models.forget()
@@ -641,7 +632,7 @@ def test_costs_are_exact() -> None:
 
 
 def test_many_runs_at_once_need_few_connections(api: Api, stub: StubModel, tenant: Tenant) -> None:
-    """More threads wait for the model at once than the pool has connections."""
+    """More threads than the pool has connections wait for the model at once."""
     connection.ensure_connection()
     connection.close()
     runs = pool().max_size * 2
@@ -655,11 +646,11 @@ def test_many_runs_at_once_need_few_connections(api: Api, stub: StubModel, tenan
     LanguageModel.objects.filter(name="real").update(timeout_seconds=30)
     language_models.forget()
     identifier = agent(api)
-    answers: list[Answer] = []
+    results: list[Answer] = []
 
     def one() -> None:
         try:
-            answers.append(api.run(identifier, model="real"))
+            results.append(api.run(identifier, model="real"))
         finally:
             connection.close()
 
@@ -668,7 +659,7 @@ def test_many_runs_at_once_need_few_connections(api: Api, stub: StubModel, tenan
         thread.start()
     for thread in threads:
         thread.join()
-    assert [answer.status for answer in answers] == [200] * runs
+    assert [result.status for result in results] == [200] * runs
     executions = Execution.objects.filter(tenant=tenant)
     assert {execution.status for execution in executions} == {"succeeded"}
-    assert len({uuid.UUID(answer.json["execution_id"]) for answer in answers}) == runs
+    assert len({uuid.UUID(result.json["execution_id"]) for result in results}) == runs

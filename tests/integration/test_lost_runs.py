@@ -1,4 +1,4 @@
-"""A server that dies in the middle of a run: the run ends `failed`, all the same."""
+"""Runs of a server that is killed during the run end as `failed`."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ from tests.stub_model import HANG, StubModel, completion, stub_model
 
 @pytest.fixture
 def stub() -> Iterator[StubModel]:
-    """It serves the model `hanging`, and never answers."""
+    """A server of the model `hanging` that never responds."""
     with stub_model() as made:
         made.says(HANG)
         LanguageModel.objects.create(name="hanging", provider="openai", base_url=made.url)
@@ -46,7 +46,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def lost(ago: timedelta, **more: object) -> Execution:
-    """A run that should have been over so long ago."""
+    """Return a run whose time limit passed this long ago."""
     execution: Execution = ExecutionFactory.create(status="running", stop_reason="", **more)
     Execution.objects.filter(pk=execution.pk).update(finish_by=Now() - ago)
     return execution
@@ -58,11 +58,11 @@ def failed_by_command() -> str:
     return out.getvalue()
 
 
-def test_a_run_whose_bound_has_passed_is_failed_as_lost(api: Api, tenant: Tenant) -> None:
+def test_a_run_after_its_time_limit_is_marked_as_lost(api: Api, tenant: Tenant) -> None:
     agent = AgentFactory.create(tenant=tenant)
     created_at = timezone.now() - timedelta(seconds=130)
     execution = lost(GRACE_PERIOD + timedelta(seconds=1), agent=agent, created_at=created_at)
-    # A live server of another test may have been first.
+    # A live server of another test may have marked it before.
     assert failed_by_command() in {"1 lost run failed.\n", "0 lost runs failed.\n"}
     found = api.get(f"history/{execution.pk}").json
     assert (found["status"], found["stop_reason"], found["error_code"]) == (
@@ -74,7 +74,7 @@ def test_a_run_whose_bound_has_passed_is_failed_as_lost(api: Api, tenant: Tenant
     assert failed_by_command() == "0 lost runs failed.\n"
 
 
-def test_a_run_that_may_still_end_is_left_alone() -> None:
+def test_a_run_within_the_grace_period_is_not_changed() -> None:
     within = lost(GRACE_PERIOD - timedelta(seconds=5))
     ended = ExecutionFactory.create(status="succeeded", finish_by=timezone.now() - GRACE_PERIOD * 9)
     failed_by_command()
@@ -84,7 +84,7 @@ def test_a_run_that_may_still_end_is_left_alone() -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_is_killed_in_mid_run_leaves_a_run_that_ends_failed(
+def test_the_run_of_a_killed_server_is_marked_as_lost(
     api: Api, tenant: Tenant, stub: StubModel
 ) -> None:
     agent = AgentFactory.create(tenant=tenant)
@@ -95,7 +95,7 @@ def test_a_server_that_is_killed_in_mid_run_leaves_a_run_that_ends_failed(
         process.wait(10)
     execution = Execution.objects.get(tenant=tenant)
     assert execution.status == "running"
-    # A server that starts, later, and is asked for nothing.
+    # A server that starts later and receives no request.
     with serving():
         wait_for(lambda: Execution.objects.get(pk=execution.pk).status != "running", 60)
     found = api.get(f"history/{execution.pk}").json
@@ -103,7 +103,7 @@ def test_a_server_that_is_killed_in_mid_run_leaves_a_run_that_ends_failed(
 
 
 @pytest.mark.slow
-def test_what_another_server_still_runs_is_not_touched(
+def test_the_run_of_another_server_is_not_changed(
     api: Api, tenant: Tenant, stub: StubModel
 ) -> None:
     def late(_: object) -> dict[str, object]:
@@ -129,7 +129,7 @@ def run_to_its_end(port: int, key: str | None, agent_id: object) -> int:
 
 @contextmanager
 def killable(**environment: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A server in a process group of its own, which is killed as a whole in the end."""
+    """A server in its own process group, which is killed at the end."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "map_project.server"],

@@ -1,5 +1,5 @@
-"""The loop with a scripted model: whatever it says, the run ends within its bounds, and every call that
-it asks for gets exactly one result.
+"""The loop with a scripted model: for all responses, the run ends within its limits, and every requested call
+gets exactly one result.
 """
 
 import json
@@ -18,7 +18,7 @@ IDS = st.sampled_from(["", "a", "b", "call_0", "call_1", "\0"])
 NAMES = st.sampled_from(["known", "other", "unknown", "", "\ud800", "with blank"])
 CALLS = st.builds(ToolCall, IDS, NAMES, st.sampled_from(["{}", '{"q": 1}', "nonsense", "", "\0"]))
 TOKENS = st.none() | st.integers(0, 1000)
-REPLIES = st.builds(
+RESPONSES = st.builds(
     ModelResponse,
     TEXT,
     st.lists(CALLS, max_size=4).map(tuple),
@@ -32,8 +32,8 @@ ERRORS = st.sampled_from(
         ModelTimeout("-", provider="p"),
     ]
 )
-# What the model says, and how many seconds it takes for it.
-SCRIPTS = st.lists(st.tuples(REPLIES | ERRORS, st.floats(0, 40)), min_size=1, max_size=12)
+# The responses of the model, with the seconds that each takes.
+SCRIPTS = st.lists(st.tuples(RESPONSES | ERRORS, st.floats(0, 40)), min_size=1, max_size=12)
 
 
 @dataclass
@@ -53,43 +53,43 @@ class Result:
 
 @dataclass
 class Scripted:
-    """A model that says what stands in its script, over and over, and remembers what it was told."""
+    """A model that repeats the responses of a script, and stores the requests."""
 
     script: list[tuple[ModelResponse | ModelError, float]]
     clock: Clock
-    asked: list[tuple[Message, ...]] = field(default_factory=list)
+    requests: list[tuple[Message, ...]] = field(default_factory=list)
 
     def __call__(self, messages: tuple[Message, ...]) -> ModelResponse:
-        said, seconds = self.script[len(self.asked) % len(self.script)]
-        self.asked.append(messages)
+        response, seconds = self.script[len(self.requests) % len(self.script)]
+        self.requests.append(messages)
         self.clock.now += seconds
-        if isinstance(said, ModelError):
-            raise said
-        return said
+        if isinstance(response, ModelError):
+            raise response
+        return response
 
 
 @dataclass
 class Tools:
-    """Two tools; what they were called with."""
+    """The tools of a test, and their calls."""
 
     clock: Clock
     seconds: float
-    made: list[tuple[str, str]] = field(default_factory=list)
+    calls: list[tuple[str, str]] = field(default_factory=list)
 
     def named(self, *names: str) -> dict[str, LoopTool]:
         return {name: LoopTool(f"the {name}", self._call(name)) for name in names}
 
     def _call(self, name: str) -> Any:
         def call(arguments: str) -> Result:
-            self.made.append((name, arguments))
+            self.calls.append((name, arguments))
             self.clock.now += self.seconds
-            return Result(f"result {len(self.made)} of {name}\0")
+            return Result(f"result {len(self.calls)} of {name}\0")
 
         return call
 
 
-def ended(loop: Loop, prompt: str = "go") -> tuple[list[Step], Outcome]:
-    """All its steps, and how it ended."""
+def run_to_end(loop: Loop, prompt: str = "go") -> tuple[list[Step], Outcome]:
+    """Return the steps and the outcome."""
     steps: list[Step] = []
     running = loop.run(prompt)
     while True:
@@ -100,48 +100,48 @@ def ended(loop: Loop, prompt: str = "go") -> tuple[list[Step], Outcome]:
 
 
 @given(script=SCRIPTS, max_steps=st.integers(1, 10), tool_seconds=st.floats(0, 30))
-def test_any_model_ends_within_the_bounds_and_every_call_has_one_result(
+def test_every_run_ends_within_its_limits_and_every_call_has_one_result(
     script: list[tuple[ModelResponse | ModelError, float]], max_steps: int, tool_seconds: float
 ) -> None:
     clock = Clock()
     model, tools = Scripted(script, clock), Tools(clock, tool_seconds)
     loop = Loop(model, "m", tools.named("known", "other"), max_steps, deadline=100, clock=clock)
-    steps, outcome = ended(loop)
+    steps, outcome = run_to_end(loop)
 
-    # Bounds: as many questions as allowed, and none (but the first) and no call after the deadline.
-    asked = [step for step in steps if step.kind == "model"]
-    assert len(asked) == len(model.asked) <= max_steps
-    assert clock.now < 100 + max(40, tool_seconds) or len(model.asked) == 1
+    # Limits: at most `max_steps` requests, and after the deadline no call and no request but the first.
+    model_steps = [step for step in steps if step.kind == "model"]
+    assert len(model_steps) == len(model.requests) <= max_steps
+    assert clock.now < 100 + max(40, tool_seconds) or len(model.requests) == 1
 
-    # Steps: each answer, followed by a result for each call it asked for, in order.
+    # Steps: each response, followed by a result for each call that it requests, in order.
     position = 0
-    for said, _ in [script[number % len(script)] for number in range(len(asked))]:
+    for response, _ in [script[number % len(script)] for number in range(len(model_steps))]:
         assert steps[position].kind == "model"
         position += 1
-        if isinstance(said, ModelError):
+        if isinstance(response, ModelError):
             break
-        for call in said.tool_calls:
+        for call in response.tool_calls:
             assert steps[position].kind == "tool"
             assert steps[position].input == call.arguments.replace("\0", "\ufffd")
             position += 1
-        if not said.tool_calls:
+        if not response.tool_calls:
             break
     assert position == len(steps)
 
-    # What the model is told: each of its calls exactly once, with an id of its own.
-    for messages in model.asked:
+    # Requests: each call has exactly one result, and a unique id.
+    for messages in model.requests:
         calls = [call.id for message in messages for call in message.tool_calls]
         results = [message.tool_call_id for message in messages if message.role == "tool"]
         assert calls == results
         assert len(set(calls)) == len(calls)
         assert all(calls)
 
-    # Only what is known is called, with what the model wrote.
+    # Only known tools are called.
     called = [step for step in steps if step.kind == "tool" and not step.error]
-    assert len(called) == len(tools.made)
-    assert {name for name, _ in tools.made} <= {"known", "other"}
+    assert len(called) == len(tools.calls)
+    assert {name for name, _ in tools.calls} <= {"known", "other"}
 
-    # Everything can be kept.
+    # PostgreSQL accepts all texts.
     for step in steps:
         for text in (step.name, step.input, step.output, outcome.response):
             text.encode()
@@ -157,22 +157,24 @@ def test_any_model_ends_within_the_bounds_and_every_call_has_one_result(
             "incomplete": {"max_steps", "run_timeout", "max_output_tokens", "content_filter"},
         }[outcome.status]
     )
-    answers = [step for step in asked if not step.error]
+    responses = [step for step in model_steps if not step.error]
     for count in ("input_tokens", "output_tokens"):
-        known = [getattr(step, count) for step in answers]
+        known = [getattr(step, count) for step in responses]
         expected = None if None in known or not known else sum(known)
         assert getattr(outcome, count) == expected
 
 
-def test_too_many_calls_at_once_are_told_so() -> None:
+def test_calls_over_the_limit_per_response_are_not_made() -> None:
     calls = tuple(
         ToolCall(str(number), "known", "{}") for number in range(MAX_CALLS_PER_RESPONSE + 3)
     )
     clock = Clock()
     model = Scripted([(ModelResponse("", calls), 0.0), (ModelResponse("done"), 0.0)], clock)
     tools = Tools(clock, 0)
-    steps, outcome = ended(Loop(model, "m", tools.named("known"), 8, deadline=100, clock=clock))
-    assert len(tools.made) == MAX_CALLS_PER_RESPONSE
+    steps, outcome = run_to_end(
+        Loop(model, "m", tools.named("known"), 8, deadline=100, clock=clock)
+    )
+    assert len(tools.calls) == MAX_CALLS_PER_RESPONSE
     assert [step.error for step in steps].count("not_called") == 3
     assert (outcome.status, outcome.response) == ("succeeded", "done")
 
@@ -195,8 +197,8 @@ def test_aliases_fit_every_provider_and_never_collide(names: set[str]) -> None:
             assert alias == name
 
 
-def test_an_alias_is_the_same_whatever_else_there_is() -> None:
+def test_an_alias_does_not_depend_on_the_other_names() -> None:
     (alias,) = aliases(["web search"]).values()
     assert aliases(["web search", "x", "y z"])["web search"] == alias
-    # Unless somebody calls a tool just that.
+    # Unless a tool has this name.
     assert len(set(aliases(["web search", alias]).values())) == 2

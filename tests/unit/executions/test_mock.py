@@ -1,4 +1,4 @@
-"""The mock model: three of its answers byte for byte, on any machine and in any process."""
+"""The mock model: the same bytes on every machine and in every process."""
 
 import json
 import os
@@ -54,22 +54,22 @@ PINNED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "expected"), PINNED)
-def test_these_answers_never_change(changes: dict[str, Any], expected: str) -> None:
+def test_these_responses_never_change(changes: dict[str, Any], expected: str) -> None:
     assert respond(**{**BASE, **changes}).encode() == expected.encode()
 
 
 _OTHER_PROCESS = """
 import json, sys, uuid
 from executions.providers.mock import respond
-for asked in json.load(sys.stdin):
-    asked["agent_id"] = uuid.UUID(asked["agent_id"])
-    sys.stdout.buffer.write(respond(**asked).encode() + b"\\0")
+for arguments in json.load(sys.stdin):
+    arguments["agent_id"] = uuid.UUID(arguments["agent_id"])
+    sys.stdout.buffer.write(respond(**arguments).encode() + b"\\0")
 """
 
 
 @pytest.mark.parametrize("seed", ["0", "1", "4294967295"])
-def test_another_process_answers_the_same_whatever_its_seed_clock_and_language(seed: str) -> None:
-    asked = [{**BASE, **changes, "agent_id": str(_AGENT)} for changes, _ in PINNED]
+def test_another_process_gives_the_same_bytes_with_any_seed_time_zone_and_locale(seed: str) -> None:
+    arguments = [{**BASE, **changes, "agent_id": str(_AGENT)} for changes, _ in PINNED]
     environment = {
         **os.environ,
         "PYTHONHASHSEED": seed,
@@ -79,7 +79,7 @@ def test_another_process_answers_the_same_whatever_its_seed_clock_and_language(s
     }
     found = subprocess.run(
         [sys.executable, "-c", _OTHER_PROCESS],
-        input=json.dumps(asked).encode(),
+        input=json.dumps(arguments).encode(),
         env=environment,
         capture_output=True,
         check=True,
@@ -90,16 +90,16 @@ def test_another_process_answers_the_same_whatever_its_seed_clock_and_language(s
 @pytest.mark.parametrize(
     ("length", "dots"), [(1, False), (99, False), (100, False), (101, True), (10_000, True)]
 )
-def test_a_hundred_characters_are_quoted(length: int, dots: bool) -> None:
+def test_the_first_100_characters_are_quoted(length: int, dots: bool) -> None:
     prompt = "\U0001f600" * length
     quoted = prompt[:100] + ("..." if dots else "")
     assert f': "{quoted}" [digest ' in respond(**{**BASE, "prompt": prompt})
 
 
-def test_what_is_not_quoted_is_in_the_digest() -> None:
-    answers = {respond(**{**BASE, "prompt": "x" * length}) for length in range(101, 110)}
-    assert len(answers) == 9
-    assert len({answer.rsplit("[digest ", 1)[0] for answer in answers}) == 1
+def test_the_digest_covers_the_whole_prompt() -> None:
+    responses = {respond(**{**BASE, "prompt": "x" * length}) for length in range(101, 110)}
+    assert len(responses) == 9
+    assert len({response.rsplit("[digest ", 1)[0] for response in responses}) == 1
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_agent_prompt_and_model_change_the_digest(change: dict[str, Any]) -> Non
     assert digest({}) == digest({"role": "another", "agent_name": "x", "tools": []})
 
 
-def test_the_parts_of_a_question_do_not_run_into_each_other() -> None:
+def test_the_parts_of_the_digest_are_separated() -> None:
     one = respond(**{**BASE, "model": "gpt-4", "prompt": "o\nx"})
     other = respond(**{**BASE, "model": "gpt-4o", "prompt": "\nx"})
     assert one.rsplit(" ", 1)[1] != other.rsplit(" ", 1)[1]
 
 
-def asked(prompt: str, *tools: str) -> ModelRequest:
-    """A question of an agent with tools of these names."""
+def request_for(prompt: str, *tools: str) -> ModelRequest:
+    """Return a request of an agent with tools of these names."""
     return ModelRequest(
         model=KnownModel("gpt-4o", "mock"),
         agent=AgentProfile(_AGENT, "Researcher", "research analyst", tools),
@@ -130,9 +130,9 @@ def asked(prompt: str, *tools: str) -> ModelRequest:
     )
 
 
-def test_of_names_that_begin_alike_the_longest_that_fits_is_meant() -> None:
-    question = asked('@a {}\n@a b {"c": 1}\n@a bc {}\n@a{}\n@b {}', "a", "a b", "a b {}")
-    calls = Mock().complete(question).tool_calls
+def test_the_longest_tool_name_that_matches_is_called() -> None:
+    request = request_for('@a {}\n@a b {"c": 1}\n@a bc {}\n@a{}\n@b {}', "a", "a b", "a b {}")
+    calls = Mock().complete(request).tool_calls
     assert [(call.name, call.arguments) for call in calls] == [
         ("f0", "{}"),
         ("f1", '{"c": 1}'),
@@ -140,8 +140,8 @@ def test_of_names_that_begin_alike_the_longest_that_fits_is_meant() -> None:
     ]
 
 
-def test_many_lines_and_many_tools_take_no_time() -> None:
-    question = asked("@\n" * 5_000, *(f"{n}" + "x" * (n % 95) for n in range(2_000)))
+def test_many_lines_and_many_tools_take_little_cpu_time() -> None:
+    request = request_for("@\n" * 5_000, *(f"{n}" + "x" * (n % 95) for n in range(2_000)))
     started = time.thread_time()
-    assert Mock().is_local(question)
+    assert Mock().is_local(request)
     assert time.thread_time() - started < 0.5
