@@ -42,7 +42,8 @@ timeout = 60
 graceful_timeout = settings.GRACEFUL_TIMEOUT_SECONDS
 # Seconds until the next request on a connection has to have arrived with all its headers.
 keepalive = 5
-# Seconds in which a client has to send the next part of a body, or accept the next part of a response.
+# Seconds in which a client has to send the next part of a body, or accept a response beyond what the
+# kernel buffers.
 STALLED_CLIENT_SECONDS = 10
 DNS_THREADS = 256
 
@@ -80,6 +81,8 @@ def post_worker_init(worker: Any) -> None:
 
 def pre_request(worker: Any, req: Any) -> None:
     """Limit how long a client may stall in the middle of a body or of a response."""
+    # gunicorn has no setting for it and does not document this attribute.
+    # `test_a_stalled_client_is_disconnected` fails if it goes away.
     req.unreader.sock.settimeout(STALLED_CLIENT_SECONDS)
 
 
