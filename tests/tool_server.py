@@ -130,6 +130,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"2\r\n%d,\r\n" % number)
         self.wfile.write(b"0\r\n\r\n")
 
+    def at_tiny_chunks(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.wfile.write(b"1\r\nx\r\n" * 60_000 + b"0\r\n\r\n")
+
     def at_until_closed(self) -> None:
         self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\nuntil it closes")
 

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import httpx2
 import openai
@@ -33,9 +34,6 @@ from executions.providers import (
 )
 from map_project.api import secrets
 from tools.outbound import OutboundError, OutboundTransport
-
-if TYPE_CHECKING:
-    from agents.language_models import KnownModel
 
 NAME = "openai"
 BASE_URL = "https://api.openai.com/v1"
@@ -100,16 +98,16 @@ def _completion(request: ModelRequest) -> object:
         raise ModelTimeout("no time left for a request", provider=NAME)
     seconds = min(float(request.model.timeout_seconds), seconds_left)
     timeout = httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
-    completions = _client(request.model).chat.completions
-    completion: object = completions.create(**_request_body(request), timeout=timeout)
+    client = _client(request.model.base_url, request.model.credential_token)
+    completion: object = client.chat.completions.create(**_request_body(request), timeout=timeout)
     return completion
 
 
-def _client(model: "KnownModel") -> openai.OpenAI:
-    """Return a client for the row's address and credential. Making one takes 0.05 ms."""
+@lru_cache(maxsize=32)
+def _client(base_url: str, credential_token: str) -> openai.OpenAI:
     client = openai.OpenAI(
-        api_key=_credential(model.credential_token),
-        base_url=model.base_url or BASE_URL,
+        api_key=_credential(credential_token),
+        base_url=base_url or BASE_URL,
         max_retries=0,
         http_client=_http_client,
     )

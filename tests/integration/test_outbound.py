@@ -6,10 +6,13 @@ The servers are real and run in another process; a resolver of the test answers 
 import gc
 import ipaddress
 import json
+import os
 import re
 import resource
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -331,6 +334,7 @@ def test_proxy_and_netrc_of_the_environment_are_not_used(
         ("line", "bad_answer"),
         ("continue", "bad_answer"),
         ("chunks", "bad_answer"),
+        ("tiny_chunks", "bad_answer"),
         ("gzip", "bad_answer"),
         ("garbage", "bad_answer"),
         ("truncated", "bad_answer"),
@@ -528,16 +532,40 @@ class TestTls:
             assert time.monotonic() - started < 3
 
 
+_GEVENT = """
+from gevent import monkey; monkey.patch_all()
+import socket, sys, time
+import django, gevent
+django.setup()
+from tools.outbound import Origin, OutboundError, send
+
+def request(host):
+    try:
+        return send(
+            Origin("http", host, int(sys.argv[1])), method="GET", path="/slow?seconds=1", headers=[],
+            body=b"", max_bytes=100, deadline=time.monotonic() + 10,
+        ).body
+    except OutboundError as error:
+        return error.code
+
+started = time.monotonic()
+requests = [gevent.spawn(request, "127.0.0.1") for _ in range(40)]
+assert {request.get() for request in requests} == {b"at last"}
+assert time.monotonic() - started < 20
+"""
+
+
+def test_under_gevent_requests_wait_at_the_same_time(port: int) -> None:
+    """The server runs in gevent's worker: one after another, the requests would take 40 s."""
+    environment = {**os.environ, "TOOL_ALLOWED_NETWORKS": "127.0.0.1/32"}
+    subprocess.run([sys.executable, "-c", _GEVENT, str(port)], env=environment, check=True)
+
+
 def test_only_the_outbound_package_opens_connections() -> None:
-    openers: tuple[str, ...] = (
-        "socket",
-        "urllib.request",
-        "requests",
-        "http.client",
-        "urllib3",
-        "ssl",
-    )
-    openers += ("httpx", "httpx2", "httpcore2")
+    openers = [
+        *("socket", "ssl", "urllib.request", "http.client", "urllib3"),
+        *("requests", "httpx", "httpx2", "httpcore2"),
+    ]
     pattern = re.compile(
         rf"^\s*(import|from) ({'|'.join(map(re.escape, openers))})\b", re.MULTILINE
     )

@@ -60,13 +60,13 @@ class OutboundTransport(httpx2.BaseTransport):
 
     def release(self, connection: "_Connection") -> None:
         """Keep a connection whose response was read to its end, and close any other."""
-        if not connection.is_idle():
+        if self._max_idle_connections == 0 or not connection.is_idle():
             connection.close()
             return
         with self._lock:
-            self._idle.append(connection)
             while self._idle and self._is_surplus(self._idle[0]):
                 self._idle.pop(0).close()
+            self._idle.append(connection)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -75,7 +75,7 @@ class OutboundTransport(httpx2.BaseTransport):
                 self._idle.pop().close()
 
     def _is_surplus(self, oldest: "_Connection") -> bool:
-        return len(self._idle) > self._max_idle_connections or oldest.has_expired()
+        return len(self._idle) >= self._max_idle_connections or oldest.has_expired()
 
     def _connection(self, origin: httpcore2.Origin) -> "_Connection":
         """Return the connection to this origin that was used last, or a new one."""
