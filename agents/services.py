@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from agents.errors import CrossTenantTool, DuplicateAgentName
 from agents.models import Agent, AgentTool
-from map_project.tenants.viewsets import constraint_errors
+from map_project.api.constraints import constraint_errors
 from tools.models import Tool
 
 

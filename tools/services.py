@@ -10,8 +10,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from map_project.api import secrets
+from map_project.api.constraints import constraint_errors
 from map_project.api.errors import ValidationFailed
-from map_project.tenants.viewsets import constraint_errors
 from tools.definitions import Errors, cross_field_errors
 from tools.errors import DuplicateToolName
 from tools.invokers import INVOKERS
@@ -21,8 +21,8 @@ from tools.models import Tool
 def create_tool(*, tenant_id: uuid.UUID, **fields: Any) -> Tool:
     """Create a tool from the validated fields of the API.
 
-    `secrets` maps names to values or None. Raises
-    ValidationFailed for fields that contradict each other, and DuplicateToolName.
+    `secrets` maps names to values or None. Raises ValidationFailed for fields that contradict each other,
+    and DuplicateToolName.
     """
     tool = Tool(tenant_id=tenant_id)
     _set_fields(tool, fields)

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend, made so that a database that goes away never hangs anybody."""
+"""Django's PostgreSQL backend with a limit on every wait for the database."""

@@ -1,13 +1,11 @@
 """The base class of every view of a tenant's rows: no queryset reaches a view without its tenant."""
 
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import IntegrityError, models
+from django.db import models
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -84,21 +82,6 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
         if isinstance(exc, ObjectDoesNotExist):
             exc = self.missing_row_error()
         return super().handle_exception(exc)
-
-
-@contextmanager
-def constraint_errors(errors: Mapping[str, ApiError]) -> Iterator[None]:
-    """Raise the error given for a violated database constraint in place of IntegrityError."""
-    try:
-        yield
-    except IntegrityError as error:
-        raise errors.get(constraint_name(error), error) from error
-
-
-def constraint_name(error: IntegrityError) -> str:
-    """Return the name of the violated constraint, "" if PostgreSQL did not report one."""
-    diagnostics = getattr(error.__cause__, "diag", None)
-    return getattr(diagnostics, "constraint_name", None) or ""
 
 
 def _check_query_string(request: Request) -> None:

@@ -1,0 +1,23 @@
+"""Violated database constraints as errors of the API."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from django.db import IntegrityError
+
+from map_project.api.errors import ApiError
+
+
+@contextmanager
+def constraint_errors(errors: Mapping[str, ApiError]) -> Iterator[None]:
+    """Raise the error given for a violated database constraint in place of IntegrityError."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise errors.get(_constraint_name(error), error) from error
+
+
+def _constraint_name(error: IntegrityError) -> str:
+    """Return the name of the violated constraint, "" if PostgreSQL did not report one."""
+    diagnostics = getattr(error.__cause__, "diag", None)
+    return getattr(diagnostics, "constraint_name", None) or ""
