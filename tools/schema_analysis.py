@@ -7,6 +7,7 @@ than the schema's size allows.
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
@@ -173,16 +174,20 @@ class Analysis:
 
     def _leading_to(self, goal: str) -> set[str]:
         """Return the subschemas from which another is reached."""
-        parents: dict[str, list[str]] = {}
-        for pointer in self._weights:
-            for edge in (*self._in_place[pointer], *self._children[pointer]):
-                parents.setdefault(edge, []).append(pointer)
         seen, pending = {goal}, [goal]
         while pending:
-            new = [pointer for pointer in parents.get(pending.pop(), ()) if pointer not in seen]
-            seen.update(new)
+            new = self._parents[pending.pop()] - seen
+            seen |= new
             pending += new
         return seen
+
+    @cached_property
+    def _parents(self) -> dict[str, set[str]]:
+        parents: dict[str, set[str]] = {pointer: set() for pointer in self._weights}
+        for pointer in self._weights:
+            for edge in (*self._in_place[pointer], *self._children[pointer]):
+                parents[edge].add(pointer)
+        return parents
 
 
 def _subschemas(keyword: str, value: Any) -> Iterator[tuple[str, Any]]:

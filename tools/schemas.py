@@ -23,6 +23,7 @@ MAX_BYTES = 32 * 1024
 MAX_DEPTH = 32
 # Values of the arguments, times the keywords that are evaluated for one of them.
 MAX_EVALUATIONS = 1_000_000
+# Those evaluations, times the bytes of the arguments.
 MAX_ERROR_BYTES = 4_000_000
 _MAX_ERRORS = 5
 _MAX_MESSAGE_CHARACTERS = 200
@@ -94,7 +95,7 @@ def _text(schema: Mapping[str, Any]) -> bytes:
 def _compiled(text: bytes) -> _Compiled:
     """Compile a schema. Raises SchemaRejected."""
     schema: dict[str, Any] = orjson.loads(text)
-    if (_size(schema, MAX_DEPTH)) is None:
+    if _size(schema, MAX_DEPTH) is None:
         raise SchemaRejected(f"The schema is nested deeper than {MAX_DEPTH} levels.")
     if schema.get("type") != "object":
         raise SchemaRejected('The schema must have "type": "object", because arguments have names.')
