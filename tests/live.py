@@ -41,11 +41,11 @@ def arbiter(port: int) -> int:
 
 
 @contextmanager
-def serving(**environment: str) -> Iterator[int]:
+def serving(python: str | Path = sys.executable, **environment: str) -> Iterator[int]:
     """Serves as production does, until left; gives the port. `environment` changes its settings."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "map_project.server"],
+        [python, "-m", "map_project.server"],
         cwd=settings.BASE_DIR,
         env={
             **os.environ,

@@ -256,6 +256,18 @@ def test_make_run_ends_without_noise(
 
 @pytest.mark.slow
 @made_by_make
+def test_make_run_installs_all_that_it_needs(folder: Path, port: str, tmp_path: Path) -> None:
+    """The other tests use the development environment, which has packages that run.txt may lack."""
+    with process("make", "run", f"VENV={tmp_path / 'venv'}", cwd=folder, PORT=port) as make:
+        await_greeting(make)
+        await_health(port)
+        make.send_signal(signal.SIGINT)
+        output = output_of(make)
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+@made_by_make
 def test_make_killed_is_followed_and_the_next_one_starts(folder: Path, port: str) -> None:
     with make_run(folder, port) as killed:
         await_health(port)
