@@ -144,7 +144,7 @@ def snapshots(cursor: CursorWrapper) -> list[tuple[Any, ...]]:
         "SELECT backend_type, state, application_name, query FROM pg_stat_activity"
         " WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
     )
-    return cursor.fetchall()
+    return list(cursor.fetchall())
 
 
 @pytest.mark.slow
