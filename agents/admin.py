@@ -20,7 +20,7 @@ from unfold.widgets import (
 )
 
 from agents import language_models, services
-from agents.models import Agent, LanguageModel
+from agents.models import MAX_TOOLS, Agent, LanguageModel
 from agents.serializers import SettingsField
 from map_project.api import secrets
 from map_project.api.errors import ApiError
@@ -104,6 +104,12 @@ class AgentWithToolsForm(AgentForm):
             field.widget = TenantToolsWidget(agent.tenant_id, admin.site)
             field.widget.choices = field.choices
             field.initial = list(Tool.objects.filter(agents=agent.pk).values_list("pk", flat=True))
+
+    def clean_selected_tools(self) -> Any:
+        tools = self.cleaned_data["selected_tools"]
+        if len(tools) > MAX_TOOLS:
+            raise forms.ValidationError(f"Select at most {MAX_TOOLS} tools.")
+        return tools
 
 
 @admin.register(Agent)

@@ -1,12 +1,14 @@
 """Serializers of agents and language models."""
 
+from itertools import islice
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents import language_models, services
-from agents.models import MAX_STEPS, Agent
+from agents.models import MAX_STEPS, MAX_TOOLS, Agent
+from map_project.api.errors import MAX_UNKNOWN_NAMES
 from map_project.api.fields import (
     NameField,
     ObjectField,
@@ -37,9 +39,9 @@ class SettingsField(ObjectField):
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         settings = super().to_internal_value(data)
-        errors = [error for name in settings if (error := _setting_error(name, settings[name]))]
-        if errors:
-            raise serializers.ValidationError(errors)
+        errors = (error for name in settings if (error := _setting_error(name, settings[name])))
+        if reported := list(islice(errors, MAX_UNKNOWN_NAMES)):
+            raise serializers.ValidationError(reported)
         return settings
 
 
@@ -58,9 +60,9 @@ def _setting_error(name: str, value: Any) -> str:
 class AgentToolSerializer(serializers.Serializer[Any]):
     """A tool of an agent."""
 
-    id = serializers.UUIDField()
-    name = serializers.CharField()
-    description = serializers.CharField()
+    id = serializers.UUIDField(read_only=True)
+    name = serializers.CharField(read_only=True)
+    description = serializers.CharField(read_only=True)
 
 
 class AgentSerializer(StrictSerializer):
@@ -72,11 +74,14 @@ class AgentSerializer(StrictSerializer):
     description = TextField(
         max_length=1000, help_text="What the agent is for. The model reads this."
     )
-    tools = serializers.SerializerMethodField(help_text="Sorted by name.")
+    tools = AgentToolSerializer(
+        source="tool_rows", many=True, read_only=True, help_text="Sorted by name."
+    )
     tool_ids = UUIDListField(
         required=False,
         write_only=True,
-        help_text="All tools of the agent. If omitted, the tools do not change.",
+        max_items=MAX_TOOLS,
+        help_text="All tools of the agent, at most 128. If omitted, the tools do not change.",
     )
     model = TextField(
         required=False,
@@ -96,14 +101,6 @@ class AgentSerializer(StrictSerializer):
     )
     created_at = serializers.DateTimeField(read_only=True)
     updated_at = serializers.DateTimeField(read_only=True)
-
-    @extend_schema_field(AgentToolSerializer(many=True))
-    def get_tools(self, agent: Agent) -> list[dict[str, Any]]:
-        # A nested serializer would copy its fields for each request.
-        return [
-            {"id": tool.pk, "name": tool.name, "description": tool.description}
-            for tool in agent.tools_by_name()
-        ]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Raise InvalidModel for a model that the tenant may not use, after all fields are valid."""

@@ -21,6 +21,8 @@ class AgentViewSet(TenantViewSet[Agent], ModelViewSet[Agent]):
     """The tenant's agents."""
 
     queryset = Agent.objects.with_tools()
+    rows = AgentSerializer.rows(queryset)
+    row_actions = ("list", "retrieve")
     serializer_class = AgentSerializer
     filter_backends = (ExactFilter,)
     exact_filters = {"tool_name": ("tools__name", "Only agents with the tool of this name.")}

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db.models import QuerySet
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -87,17 +86,13 @@ def _result(run: Run) -> dict[str, Any]:
 class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     """The tenant's executions, the newest first."""
 
-    queryset = Execution.objects.all()
+    queryset = with_steps(Execution.objects.all())
+    rows = ExecutionSerializer.rows(Execution.objects.all())
+    row_actions = ("list",)
     serializer_class = ExecutionSerializer
     pagination_class = HistoryPagination
     resource = "execution"
     not_found = ExecutionNotFound
-
-    def get_queryset(self) -> QuerySet[Execution, Any]:
-        executions = super().get_queryset()
-        if self.action == "retrieve":
-            return with_steps(executions)
-        return ExecutionSerializer.rows(executions)
 
     def get_serializer_class(self) -> type[ExecutionSerializer]:
         return ExecutionDetailSerializer if self.action == "retrieve" else ExecutionSerializer

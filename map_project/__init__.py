@@ -1,0 +1,3 @@
+"""The project package: what the Django apps share."""
+
+VERSION = "1.0.0"

@@ -10,6 +10,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from map_project import embedded
+from map_project.api.logs import logging_config
+from map_project.api.spectacular import SPECTACULAR_SETTINGS  # noqa: F401  of drf-spectacular
 from map_project.desk.theme import UNFOLD  # noqa: F401  a setting of django-unfold
 from map_project.environment import (
     env_bool,
@@ -31,7 +33,6 @@ from map_project.environment import (
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VERSION = "1.0.0"
 
 # Without DATABASE_URL or REDIS_URL, an embedded server of this checkout is used.
 EMBEDDED_POSTGRES = not env_text("DATABASE_URL")
@@ -165,11 +166,10 @@ TEMPLATES = [
 STATEMENT_TIMEOUT_MS = env_int("STATEMENT_TIMEOUT_MS", 1_200, minimum=100, maximum=600_000)
 LOCK_TIMEOUT_MS = 800
 _parameters = postgresql_parameters("DATABASE_URL", DATABASE_URL)
-_names = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
 DATABASES = {
     "default": {
         "ENGINE": "map_project.postgresql",
-        **{name: _parameters.pop(name) for name in _names},
+        **{name: _parameters.pop(name) for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT")},
         "OPTIONS": {
             **_parameters,
             "connect_timeout": 2,
@@ -265,7 +265,6 @@ SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
-USE_TZ = True
 USE_I18N = False
 FORMAT_MODULE_PATH = "map_project.desk.formats"
 
@@ -297,43 +296,5 @@ REST_FRAMEWORK = {
     "DATETIME_FORMAT": None,
 }
 
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Mini Agent Platform",
-    "VERSION": VERSION,
-    "DESCRIPTION": "Define tools, compose agents from them, run an agent on a prompt, and read back "
-    "an exact history. Every call needs a tenant's API key, and sees that tenant's rows alone.",
-    "OAS_VERSION": "3.1.0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PUBLIC": True,
-    "SERVE_AUTHENTICATION": [],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
-    "COMPONENT_SPLIT_REQUEST": True,
-    "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENABLE_DJANGO_DEPLOY_CHECK": False,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "ratelimit.openapi.document_rate_limit",
-    ],
-}
-
 LOGGING_CONFIG = "map_project.api.logs.configure"
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "map_project.api.logs.formatter", "readable": DEVELOPMENT}},
-    "handlers": {"stderr": {"class": "map_project.api.logs.StandardError", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {
-        # With DEBUG, Django adds its own handler.
-        "django": {"handlers": []},
-        # The request log already contains these errors, with more details.
-        "django.request": {"level": "CRITICAL"},
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
-        "axes": {"level": "WARNING"},
-        "psycopg.pool": {"level": "ERROR"},
-        # It logs a warning for every HEAD request.
-        "gunicorn.http.wsgi": {"level": "ERROR"},
-    },
-}
+LOGGING = logging_config(readable=DEVELOPMENT)

@@ -8,6 +8,7 @@ from tools.invokers import INVOKERS, ConfigError, invoker
 from tools.models import Tool
 
 MAX_SECRETS = 20
+MAX_CHANGED_SECRETS = 2 * MAX_SECRETS
 MAX_SECRET_CHARACTERS = 4_096
 
 _SECRET_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
@@ -20,6 +21,8 @@ def secret_errors(secrets: object) -> list[str]:
     """The errors of a value for the field `secrets`."""
     if not isinstance(secrets, dict):
         return ["Expected an object of names and values."]
+    if len(secrets) > MAX_CHANGED_SECRETS:
+        return [f"A request sets and removes at most {MAX_CHANGED_SECRETS} secrets."]
     if not all(_SECRET_NAME.fullmatch(name) for name in secrets):
         return ["A name has 1 to 64 letters, digits, hyphens and underscores."]
     return [

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from django.db import IntegrityError
-from django.db.models import ProtectedError, QuerySet
+from django.db.models import ProtectedError
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,15 +30,13 @@ class ToolViewSet(TenantViewSet[Tool], ModelViewSet[Tool]):
     """The tenant's tools."""
 
     queryset = Tool.objects.all()
+    rows = ToolSerializer.rows(queryset)
+    row_actions = ("list", "retrieve")
     serializer_class = ToolSerializer
     filter_backends = (ExactFilter,)
     exact_filters = {"agent_name": ("agents__name", "Only tools of the agent with this name.")}
     resource = "tool"
     not_found = ToolNotFound
-
-    def get_queryset(self) -> QuerySet[Tool, Any]:
-        tools = super().get_queryset()
-        return ToolSerializer.rows(tools) if self.action in {"list", "retrieve"} else tools
 
     def perform_create(self, serializer: Any) -> None:
         serializer.save(tenant_id=self.caller.tenant_id)

@@ -3,6 +3,7 @@
 import re
 import uuid
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from django.db.models import QuerySet
@@ -10,7 +11,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
-from map_project.api.errors import ValidationFailed
+from map_project.api.errors import MAX_UNKNOWN_NAMES, ValidationFailed
 
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -84,16 +85,23 @@ class ObjectField(_AnyField):
 
 @extend_schema_field({"type": "array", "items": {"type": "string", "format": "uuid"}})
 class UUIDListField(_AnyField):
-    """A list of UUIDs without duplicates, in the order given."""
+    """A list of at most `max_items` UUIDs, without duplicates, in the order given."""
 
     default_error_messages = {
         "not_a_list": "Expected a list of ids.",
         "not_an_id": "Every item must be a UUID.",
+        "too_long": "Expected at most {max_items} ids.",
     }
+
+    def __init__(self, *, max_items: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.max_items = max_items
 
     def to_internal_value(self, data: Any) -> list[uuid.UUID]:
         if not isinstance(data, list):
             self.fail("not_a_list")
+        if len(data) > self.max_items:
+            self.fail("too_long", max_items=self.max_items)
         ids = dict.fromkeys(parse_uuid(item) for item in data)
         if None in ids:
             self.fail("not_an_id")
@@ -138,7 +146,8 @@ class StrictSerializer(RowSerializer):
 
     def to_internal_value(self, data: Any) -> Any:
         writable = {name for name, field in self.fields.items() if not field.read_only}
-        errors: dict[str, Any] = {name: ["Unknown field."] for name in data if name not in writable}
+        unknown = islice((name for name in data if name not in writable), MAX_UNKNOWN_NAMES)
+        errors: dict[str, Any] = {name: ["Unknown field."] for name in unknown}
         try:
             value = super().to_internal_value(data)
         except serializers.ValidationError as error:

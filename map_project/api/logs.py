@@ -30,6 +30,28 @@ _SECRET = re.compile(r"(map_[\w-]{8})[\w-]{35}|(://[^:/@\s]*:)[^/\s]+(?=@)")
 _QUOTED_BY_GUNICORN = re.compile(r"(\?|: b?['\"]).*", re.DOTALL)
 
 
+def logging_config(*, readable: bool) -> dict[str, Any]:
+    """Return the setting `LOGGING`. `readable`: plain text instead of JSON."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": formatter, "readable": readable}},
+        "handlers": {"stderr": {"()": StandardError, "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": "INFO"},
+        "loggers": {
+            # With DEBUG, Django adds its own handler.
+            "django": {"handlers": []},
+            # The request log already contains these errors, with more details.
+            "django.request": {"level": "CRITICAL"},
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
+            "axes": {"level": "WARNING"},
+            "psycopg.pool": {"level": "ERROR"},
+            # It logs a warning for every HEAD request.
+            "gunicorn.http.wsgi": {"level": "ERROR"},
+        },
+    }
+
+
 def configure(config: dict[str, Any]) -> None:
     """Apply the setting `LOGGING`. This function is Django's `LOGGING_CONFIG`.
 
@@ -48,7 +70,7 @@ def configure(config: dict[str, Any]) -> None:
 
 
 def formatter(*, readable: bool) -> ProcessorFormatter:
-    """The formatter for records of the standard library, used in the setting `LOGGING`."""
+    """Return the formatter for records of the standard library."""
     return ProcessorFormatter(
         foreign_pre_chain=[_add_common_fields, _redact_event],
         processors=[

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
-from django.conf import settings
 
+from map_project import VERSION
 from tools.invokers.base import ToolError
 from tools.invokers.http_config import cross_field_errors, validate_config
 from tools.invokers.url import SECRET, InvalidValueError, Placeholder, UrlTemplate, parse_url
@@ -120,7 +120,7 @@ def _headers(
     config: Mapping[str, Any], secrets: Mapping[str, str], *, has_body: bool
 ) -> list[tuple[str, str]]:
     headers = {
-        "user-agent": f"mini-agent-platform/{settings.VERSION}",
+        "user-agent": f"mini-agent-platform/{VERSION}",
         "accept": "application/json, text/plain;q=0.9, */*;q=0.5",
     }
     if has_body:

@@ -106,6 +106,16 @@ def test_the_choices_of_a_form_are_one_tenants(
     assert [choice["id"] for choice in found] == [str(own.pk)]
 
 
+def test_an_agent_has_at_most_128_tools(operator: Client, tenant: Tenant) -> None:
+    agent = AgentFactory.create(tenant=tenant)
+    tools = [str(tool.pk) for tool in ToolFactory.create_batch(129, tenant=tenant)]
+    page = change(operator, agent, selected_tools=tools)
+    assert (page.status_code, agent.tools.count()) == (200, 0)
+    assert "Select at most 128 tools." in page.content.decode()
+    assert change(operator, agent, selected_tools=tools[:128]).status_code == 302
+    assert agent.tools.count() == 128
+
+
 def test_a_tool_in_use_is_not_deleted(operator: Client, tenant: Tenant) -> None:
     tool = AgentFactory.create(tenant=tenant, with_tools=1).tools.get()
     path = reverse("admin:tools_tool_delete", args=[tool.pk])
