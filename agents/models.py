@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Collate, JSONObject
 
+from map_project.api.json_text import JSONText
 from map_project.api.secrets import TokenField
 from map_project.tenants.models import TenantOwned
 from tools.models import Tool
@@ -21,18 +22,8 @@ class AgentQuerySet(models.QuerySet["Agent"]):
     """Agents with what the API shows of their tools."""
 
     def with_tools(self) -> "AgentQuerySet":
-        """Add `tool_rows`: id, name and description of the tools, ordered by the code points of their names.
-
-        Reading a row takes half the CPU time of a prefetch.
-        """
-        tools = (
-            AgentTool.objects.filter(agent=models.OuterRef("pk"))
-            .order_by(Collate("tool__name", "C"))
-            .values(
-                row=JSONObject(id="tool_id", name="tool__name", description="tool__description")
-            )
-        )
-        return self.annotate(tool_rows=ArraySubquery(tools))
+        """Add `tools_json`, the tools as the API shows them."""
+        return self.annotate(tools_json=tools_json())
 
 
 class Agent(TenantOwned):
@@ -94,6 +85,19 @@ class AgentTool(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agent} uses {self.tool}"
+
+
+def tools_json() -> models.Func:
+    """The tools of an agent as a JSON array of id, name and description, ordered by name (code points).
+
+    One query reads agents with their tools. A prefetch takes twice the CPU time.
+    """
+    tools = (
+        AgentTool.objects.filter(agent=models.OuterRef("pk"))
+        .order_by(Collate("tool__name", "C"))
+        .values(row=JSONObject(id="tool_id", name="tool__name", description="tool__description"))
+    )
+    return models.Func(ArraySubquery(tools), function="to_jsonb", output_field=JSONText())
 
 
 def provider_names() -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents import language_models, services
-from agents.models import MAX_STEPS, MAX_TOOLS, Agent
+from agents.models import MAX_STEPS, MAX_TOOLS, Agent, tools_json
 from map_project.api.errors import MAX_UNKNOWN_NAMES
 from map_project.api.fields import (
     NameField,
@@ -60,13 +60,15 @@ def _setting_error(name: str, value: Any) -> str:
 class AgentToolSerializer(serializers.Serializer[Any]):
     """A tool of an agent."""
 
-    id = serializers.UUIDField(read_only=True)
-    name = serializers.CharField(read_only=True)
-    description = serializers.CharField(read_only=True)
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    description = serializers.CharField()
 
 
 class AgentSerializer(StrictSerializer):
     """A role with tools, which is run on a prompt and a model."""
+
+    row_expressions = {"tools": tools_json()}
 
     id = serializers.UUIDField(read_only=True)
     name = NameField(help_text="Unique among your agents. Surrounding whitespace is removed.")
@@ -74,9 +76,7 @@ class AgentSerializer(StrictSerializer):
     description = TextField(
         max_length=1000, help_text="What the agent is for. The model reads this."
     )
-    tools = AgentToolSerializer(
-        source="tool_rows", many=True, read_only=True, help_text="Sorted by name."
-    )
+    tools = serializers.SerializerMethodField(help_text="Sorted by name.")
     tool_ids = UUIDListField(
         required=False,
         write_only=True,
@@ -101,6 +101,11 @@ class AgentSerializer(StrictSerializer):
     )
     created_at = serializers.DateTimeField(read_only=True)
     updated_at = serializers.DateTimeField(read_only=True)
+
+    @extend_schema_field(AgentToolSerializer(many=True))
+    def get_tools(self, agent: Any) -> Any:
+        # Annotated by `AgentQuerySet.with_tools`.
+        return agent.tools_json
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Raise InvalidModel for a model that the tenant may not use, after all fields are valid."""

@@ -21,7 +21,7 @@ class AgentViewSet(TenantViewSet[Agent], ModelViewSet[Agent]):
     """The tenant's agents."""
 
     queryset = Agent.objects.with_tools()
-    rows = AgentSerializer.rows(queryset)
+    rows = AgentSerializer.rows(Agent.objects.all())
     row_actions = ("list", "retrieve")
     serializer_class = AgentSerializer
     filter_backends = (ExactFilter,)

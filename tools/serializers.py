@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from django.db.models.functions import Cast
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from map_project.api.fields import NameField, ObjectField, StrictSerializer, TextField
+from map_project.api.json_text import JSONText
 from tools import definitions, schemas, services
 from tools.invokers import ConfigError, invoker
 from tools.models import Tool
@@ -77,6 +79,11 @@ class SecretsField(ObjectField):
 
 class ToolSerializer(StrictSerializer):
     """A function that agents may use."""
+
+    row_expressions = {
+        "parameters": Cast("parameters", JSONText()),
+        "http": Cast("config", JSONText()),
+    }
 
     id = serializers.UUIDField(read_only=True)
     name = NameField(help_text="Unique among your tools. Surrounding whitespace is removed.")
