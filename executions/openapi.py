@@ -102,10 +102,11 @@ run_documented = extend_schema_view(
 history_documented = extend_schema_view(
     list=operation(
         "List executions",
-        description="The newest first: ordered by `created_at`, then `id`, both descending.",
+        description="The newest first: ordered by `created_at`, then `id`, both descending. Prompts and "
+        "responses are cut at 16 KiB; the single execution has them whole.",
         responses={200: ExecutionSerializer(many=True)},
         errors=[InvalidPagination],
-        example=_EXECUTION,
+        example={**_EXECUTION, "prompt_truncated": False, "response_truncated": False},
     ),
     retrieve=operation(
         "Read an execution with its steps",

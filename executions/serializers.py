@@ -1,7 +1,9 @@
 """Serializers of executions and runs."""
 
+from functools import cache
 from typing import Any
 
+from django.db.models.functions import Left
 from rest_framework import serializers
 
 from agents.serializers import PriceField
@@ -19,8 +21,12 @@ class NullableCodeField(serializers.CharField):
         return value or None
 
 
-class ExecutionSerializer(RowSerializer):
-    """An execution in the history."""
+# Of a prompt or a response in a list: a page has at most 100 executions, and at most 3.2 MiB of text.
+MAX_LISTED_BYTES = 16 * 1024
+
+
+class BaseExecutionSerializer(RowSerializer):
+    """The fields that the list and a single execution have."""
 
     id = serializers.UUIDField()
     agent_id = serializers.UUIDField(help_text="The agent may have been deleted since.")
@@ -30,6 +36,41 @@ class ExecutionSerializer(RowSerializer):
     response = serializers.CharField()
     status = serializers.ChoiceField(choices=Execution.Status.choices)
     created_at = serializers.DateTimeField()
+
+
+class ExecutionSerializer(BaseExecutionSerializer):
+    """An execution in the list of the history, with the beginning of its prompt and response."""
+
+    # One character more than MAX_LISTED_BYTES shows that there is more.
+    row_expressions = {name: Left(name, MAX_LISTED_BYTES + 1) for name in ("prompt", "response")}
+
+    prompt = serializers.CharField(help_text="At most the first 16 KiB.")
+    prompt_truncated = serializers.BooleanField(help_text="Whether the prompt is longer.")
+    response = serializers.CharField(help_text="At most the first 16 KiB.")
+    response_truncated = serializers.BooleanField(help_text="Whether the response is longer.")
+
+    @classmethod
+    @cache
+    def columns(cls) -> dict[str, str]:
+        computed = ("prompt_truncated", "response_truncated")
+        return {name: column for name, column in super().columns().items() if name not in computed}
+
+    def to_representation(self, instance: Any) -> Any:
+        row = super().to_representation(instance)
+        for name in self.row_expressions:
+            row[name], row[f"{name}_truncated"] = _first_bytes(row[name])
+        return row
+
+
+def _first_bytes(text: str) -> tuple[str, bool]:
+    """Return the text, or the part of it within MAX_LISTED_BYTES, and whether it is a part."""
+    if len(text) <= MAX_LISTED_BYTES // 4:  # a character has at most four bytes
+        return text, False
+    content = text.encode()
+    if len(content) <= MAX_LISTED_BYTES:
+        return text, False
+    # The last character may be cut in the middle.
+    return content[:MAX_LISTED_BYTES].decode(errors="ignore"), True
 
 
 class StepSerializer(serializers.Serializer[Step]):
@@ -47,7 +88,7 @@ class StepSerializer(serializers.Serializer[Step]):
     error = NullableCodeField(help_text="An error code, or null.")
 
 
-class ExecutionDetailSerializer(ExecutionSerializer):
+class ExecutionDetailSerializer(BaseExecutionSerializer):
     """An execution with its steps. Unknown values are null."""
 
     stop_reason = NullableCodeField(help_text="Null while the run is going on.")

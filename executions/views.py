@@ -13,7 +13,12 @@ from executions import openapi
 from executions.errors import ExecutionNotFound
 from executions.history import HistoryPagination, with_steps
 from executions.models import Execution
-from executions.serializers import ExecutionDetailSerializer, ExecutionSerializer, RunSerializer
+from executions.serializers import (
+    BaseExecutionSerializer,
+    ExecutionDetailSerializer,
+    ExecutionSerializer,
+    RunSerializer,
+)
 from executions.services import MODEL_REQUIRED, Run, run_agent
 from map_project.api import request_id
 from map_project.api.errors import ApiError
@@ -94,5 +99,5 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     resource = "execution"
     not_found = ExecutionNotFound
 
-    def get_serializer_class(self) -> type[ExecutionSerializer]:
+    def get_serializer_class(self) -> type[BaseExecutionSerializer]:
         return ExecutionDetailSerializer if self.action == "retrieve" else ExecutionSerializer

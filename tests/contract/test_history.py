@@ -68,8 +68,31 @@ def test_a_run_is_read_back_whole(api: Api, agent: Agent) -> None:
     }
     assert is_time(found.json["created_at"])
     listed = api.get("history").json
-    assert listed["items"] == [{name: found.json[name] for name in FIELDS}]
-    assert list(listed["items"][0]) == FIELDS
+    whole = {"prompt_truncated": False, "response_truncated": False}
+    assert listed["items"] == [{name: found.json[name] for name in FIELDS} | whole]
+
+
+@pytest.mark.parametrize(
+    ("text", "listed"),
+    [
+        ("x" * 16384, "x" * 16384),
+        ("x" * 16385, "x" * 16384),
+        ("x" * 1_000_000, "x" * 16384),
+        ("é" * 8192, "é" * 8192),
+        ("x" + "é" * 8192, "x" + "é" * 8191),
+        ("xy" + "\U0001f600" * 4096, "xy" + "\U0001f600" * 4095),
+    ],
+)
+def test_a_list_has_the_first_16_kib_of_a_text(
+    api: Api, agent: Agent, text: str, listed: str
+) -> None:
+    execution = ExecutionFactory.create(agent=agent, prompt=text, response=text)
+    [item] = api.get("history").json["items"]
+    assert (item["prompt"], item["response"]) == (listed, listed)
+    is_truncated = listed != text
+    assert (item["prompt_truncated"], item["response_truncated"]) == (is_truncated, is_truncated)
+    found = api.get(f"history/{execution.pk}").json
+    assert (found["prompt"], found["response"]) == (text, text)
 
 
 def test_the_newest_comes_first(api: Api, agent: Agent) -> None:
