@@ -36,7 +36,7 @@ from ratelimit.limiter import Limiter
 CHECKOUT = Path(__file__).resolve().parent.parent
 QUOTAS = (100, 1_000, 10_000, 100_000)
 ROUNDS = 41
-CALLS = 100  # a round; few, so that interference by other processes makes an outlier
+CALLS = 100  # per round; few, so that interference by other processes causes outliers
 WINDOW = 2_000
 IDLE_SECONDS = 30
 
@@ -71,7 +71,7 @@ class Bench:
     # Server time
 
     def server_time(self) -> None:
-        print("Server us a check, allowed / denied, by quota")
+        print("Server us per check, allowed / denied, by quota")
         allowed: dict[tuple[str, int], list[float]] = {}
         denied: dict[tuple[str, int], list[float]] = {}
         for quota in QUOTAS:
@@ -130,21 +130,21 @@ class Bench:
         self, algorithm: Algorithm, key: str, quota: int, calls: int, window: int = WINDOW
     ) -> bool:
         """Send `calls` checks. Return whether the last one was admitted."""
-        passed: object = False
+        allowed: object = False
         for start in range(0, calls, 500):
             pipeline = self.redis.pipeline(transaction=False)
             for _ in range(min(500, calls - start)):
                 commands = algorithm.check(key, quota, window)
                 for command in commands:
                     pipeline.execute_command(*command)
-            answer = pipeline.execute()[-len(commands)]
-            passed = answer[0] if isinstance(answer, list) else answer
-        return bool(passed)
+            reply = pipeline.execute()[-len(commands)]
+            allowed = reply[0] if isinstance(reply, list) else reply
+        return bool(allowed)
 
     def sliding(self) -> None:
         """Measure a tenant at its quota: a unit is free shortly before each call."""
         print(
-            "Server us an allowed check while units become free (500 a second, so caches are cold)"
+            "Server us per allowed check while units become free (500 per second, so caches are cold)"
         )
         for algorithm in self.all:
             key = new_key()
@@ -173,7 +173,7 @@ class Bench:
         for algorithm in reversed(self.all):
             self.send(algorithm, keys[algorithm.name], quota, quota - 1, IDLE_SECONDS)
         filled = time.monotonic()
-        time.sleep(IDLE_SECONDS / 5)  # the last unit is free so much later
+        time.sleep(IDLE_SECONDS / 5)  # the last unit becomes free this much later
         for algorithm in self.all:
             self.send(algorithm, keys[algorithm.name], quota, 1, IDLE_SECONDS)
         time.sleep(IDLE_SECONDS + 0.1 - (time.monotonic() - filled))
@@ -213,7 +213,7 @@ class Bench:
     # Client time
 
     def client_time(self) -> None:
-        print("Client us a check, and a PING with the same client")
+        print("Client us per check, and per PING of the same client")
         client, tenant = configured_client(self.url), uuid.uuid4()
         limiter = Limiter(client)
         calls: dict[str, Callable[[], object]] = {
