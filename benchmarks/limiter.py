@@ -46,12 +46,12 @@ class Bench:
 
     def __init__(self, redis: Redis, url: str) -> None:
         self.redis, self.url = redis, url
-        self.ours = this_limiter(redis)
+        self.this_limiter = this_limiter(redis)
         self.gcra = script(redis, "GCRA", GCRA)
         self.sorted_set = script(redis, "sorted-set log", SORTED_SET)
         self.limits = limits_library(redis, url)
         lean = script(redis, "GCRA, minimal", LEAN_GCRA)
-        self.all = [self.ours, self.gcra, lean, self.sorted_set, self.limits]
+        self.all = [self.this_limiter, self.gcra, lean, self.sorted_set, self.limits]
         self.failed = False
 
     def run(self) -> bool:
@@ -88,16 +88,16 @@ class Bench:
             print(f"  {algorithm.name:24}" + "".join(f"{cell:>16}" for cell in cells))
         self.bar("a denial, x GCRA, worst quota", self.worst_ratio(denied), 1.0)
         self.bar("an allow, x GCRA, worst quota", self.worst_ratio(allowed), 1.3)
-        medians = [median(allowed[self.ours.name, quota]) for quota in QUOTAS]
+        medians = [median(allowed[self.this_limiter.name, quota]) for quota in QUOTAS]
         self.bar("an allow, slowest x fastest quota", max(medians) / min(medians), 1.3)
 
     def worst_ratio(self, times: dict[tuple[str, int], list[float]]) -> float:
         """Return the worst ratio over the quotas, each the median of the rounds."""
         pairs = (
-            zip(times[self.ours.name, quota], times[self.gcra.name, quota], strict=True)
+            zip(times[self.this_limiter.name, quota], times[self.gcra.name, quota], strict=True)
             for quota in QUOTAS
         )
-        return max(median(ours / gcra for ours, gcra in pair) for pair in pairs)
+        return max(median(own / gcra for own, gcra in pair) for pair in pairs)
 
     def rounds(self, quota: int) -> Iterator[tuple[Algorithm, float, float]]:
         """Measure the last admitted and the first denied calls, on copies of an almost full window."""
@@ -187,22 +187,22 @@ class Bench:
             self.redis.delete(*copies)
             print(f"  {algorithm.name:24}{worst[algorithm.name]:8.2f} ms")
         self.redis.delete(*keys.values())
-        self.bar("the worst trim at 100,000, ms", worst[self.ours.name], 0.3)
+        self.bar("the worst trim at 100,000, ms", worst[self.this_limiter.name], 0.3)
 
     # Memory
 
     def memory(self) -> None:
         print("Memory of a full window, bytes, by quota (key: 18 characters)")
-        ours = {}
+        own_sizes = {}
         for algorithm in self.all:
             sizes = [self.size(algorithm, short_key(), quota) for quota in QUOTAS]
-            if algorithm is self.ours:
-                ours = dict(zip(QUOTAS, sizes, strict=True))
+            if algorithm is self.this_limiter:
+                own_sizes = dict(zip(QUOTAS, sizes, strict=True))
             print(f"  {algorithm.name:24}" + "".join(f"{size:>16,}" for size in sizes))
-        in_production = self.size(self.ours, new_key(), 100)
+        in_production = self.size(self.this_limiter, new_key(), 100)
         print(f"  with the key of a tenant, {len(new_key())} characters: {in_production:,} at 100")
-        self.bar("memory at 100, bytes", ours[100], 520)
-        self.bar("memory at 100,000, bytes", ours[100_000], 460_000)
+        self.bar("memory at 100, bytes", own_sizes[100], 520)
+        self.bar("memory at 100,000, bytes", own_sizes[100_000], 460_000)
 
     def size(self, algorithm: Algorithm, key: str, quota: int) -> int:
         self.send(algorithm, key, quota, quota)
