@@ -1,1 +1,1 @@
-"""Side-by-side measurements, never part of the tests; `README.md` here says how to run them."""
+"""Benchmarks. They are not part of the tests; README.md explains how to run them."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the platform beside its peer; see README.md here."""
+"""`python -m benchmarks`: compare the platform with the peer; see README.md."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ import redis
 from benchmarks import databases, servers
 from benchmarks.alone import alone
 from benchmarks.compare import Side, compare
-from benchmarks.endpoints import CROWD, ENDPOINTS
+from benchmarks.endpoints import ENDPOINTS, MANY_CONNECTIONS
 from benchmarks.errors import BenchError
 from benchmarks.load import find_wrk
 from benchmarks.processes import Family
@@ -30,12 +30,14 @@ _PARTS = tuple(endpoint.name for endpoint in ENDPOINTS)
 
 
 def main() -> int:
-    """Runs the bench; 0 where every bar holds, 1 where one fails, 2 where it cannot run."""
+    """Run the benchmark. Return 0 if all bars hold, 1 if one fails, 2 if it cannot run."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = _options()
     try:
         if sys.platform != "linux":
-            raise BenchError("The bench reads CPU times and memory from /proc: it needs Linux.")
+            raise BenchError(
+                "The benchmark reads CPU times and memory from /proc: it requires Linux."
+            )
         find_wrk(install=options.install_wrk)
         return _bench(options)
     except (BenchError, EmbeddedServersError) as error:
@@ -44,29 +46,33 @@ def main() -> int:
 
 
 def _options() -> Namespace:
-    parser = ArgumentParser("python -m benchmarks", description="The platform beside its peer.")
+    parser = ArgumentParser(
+        "python -m benchmarks", description="Compare the platform with the peer."
+    )
     parser.add_argument(
         "--only",
         type=lambda text: text.split(","),
         default=list(_PARTS),
         metavar="PART,…",
-        help=f"of: {', '.join(_PARTS)}",
+        help=f"some of: {', '.join(_PARTS)}",
     )
     parser.add_argument(
-        "--seconds", type=float, default=6, help="of a slice, at least (%(default)s)"
+        "--seconds", type=float, default=6, help="minimum duration of a slice (%(default)s)"
     )
+    parser.add_argument("--warm", type=float, default=3, help="seconds of warm-up (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds (%(default)s)")
     parser.add_argument(
-        "--warm", type=float, default=3, help="seconds before the first (%(default)s)"
+        "--connections", type=int, nargs="+", default=[16, 64, MANY_CONNECTIONS], metavar="N"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of both sides (%(default)s)")
-    parser.add_argument("--connections", type=int, nargs="+", default=[16, 64, CROWD], metavar="N")
     parser.add_argument(
         "--json", type=Path, default=_CHECKOUT / ".map" / "bench.json", metavar="FILE"
     )
-    parser.add_argument("--install-wrk", action="store_true", help="with apt-get, as root")
+    parser.add_argument(
+        "--install-wrk", action="store_true", help="install wrk with apt-get, as root"
+    )
     options = parser.parse_args()
     if unknown := set(options.only) - set(_PARTS):
-        parser.error(f"--only knows {', '.join(_PARTS)}, not {', '.join(sorted(unknown))}")
+        parser.error(f"--only: {', '.join(sorted(unknown))} is not one of {', '.join(_PARTS)}")
     return options
 
 
@@ -74,18 +80,18 @@ def _bench(options: Namespace) -> int:
     where = location(_CHECKOUT, "bench")
     with alone(where), running(where):
         redis.Redis.from_url(where.redis_url).flushall()
-        rows = databases.fresh(where)
-        # For what of the platform runs in this process.
-        os.environ |= databases.environment(rows.platform, where.redis_url)
-        report = _measure(options, where, rows)
+        dbs = databases.create(where)
+        # For platform code that runs in this process.
+        os.environ |= databases.environment(dbs.platform, where.redis_url)
+        report = _measure(options, where, dbs)
     options.json.write_text(report.json())
-    print(f"\n{report.text()}\n\nAll of it stands in {options.json}.")
+    print(f"\n{report.text()}\n\nAll slices are in {options.json}.")
     return 0 if report.holds() else 1
 
 
-def _measure(options: Namespace, where: Location, rows: databases.Databases) -> Report:
+def _measure(options: Namespace, where: Location, dbs: databases.Databases) -> Report:
     report = Report(shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
-    with _sides(where, rows) as (peer, platform):
+    with _sides(where, dbs) as (peer, platform):
         for endpoint in ENDPOINTS:
             if endpoint.name in options.only:
                 for side in (peer, platform):
@@ -107,8 +113,8 @@ def _measure(options: Namespace, where: Location, rows: databases.Databases) -> 
 
 
 @contextmanager
-def _sides(where: Location, rows: databases.Databases) -> Iterator[tuple[Side, Side]]:
-    """Both, serving, each with the database and the Redis that work for it while it is measured."""
+def _sides(where: Location, dbs: databases.Databases) -> Iterator[tuple[Side, Side]]:
+    """Run both sides. PostgreSQL and Redis are counted as processes of each side."""
     data = where.data_dir
     shared = [
         int((data / name).read_text().split()[0])
@@ -118,12 +124,12 @@ def _sides(where: Location, rows: databases.Databases) -> Iterator[tuple[Side, S
     with ExitStack() as stack:
         started = (
             servers.peer(
-                rows.peer,
+                dbs.peer,
                 where.redis_url.replace("db=0", "db=1"),
                 data / "peer.log",
                 data / "peer-venv",
             ),
-            servers.platform(rows.platform, where.redis_url, data / "platform.log"),
+            servers.platform(dbs.platform, where.redis_url, data / "platform.log"),
         )
         peer, platform = (
             Side(server, Family((server.pid, *shared)), before_load)

@@ -1,4 +1,4 @@
-"""One bench at a time in a checkout: two would measure each other."""
+"""A lock: two simultaneous benchmarks of a checkout would distort each other's results."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from map_project.embedded.locks import FileLock
 
 @contextmanager
 def alone(where: Location) -> Iterator[None]:
-    """Raises BenchError where another runs."""
+    """Hold the lock. Raises BenchError if another benchmark holds it."""
     path = where.data_dir.with_suffix(".lock")
     path.parent.mkdir(exist_ok=True)
     with FileLock(path) as lock:
         if not lock.acquire(wait=False):
-            raise BenchError("Another bench of this checkout runs: wait for it.")
+            raise BenchError("Another benchmark of this checkout is running: wait for it.")
         yield

@@ -1,4 +1,4 @@
-"""Rounds of the peer and the platform in turn, and what their medians say against the bars."""
+"""Measure the peer and the platform in turn, and compare their medians with the bars."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -10,15 +10,15 @@ from benchmarks.load import Load
 from benchmarks.processes import Family, machine_cpu_seconds, own_cpu_seconds
 from benchmarks.servers import Server
 
-# A slice lasts until each connection may have had so many answers, within reason: at its end wrk drops
-# what is under way, and slow answers would be counted as none.
-_ANSWERS_A_CONNECTION = 5
-_LONGEST_SECONDS = 45.0
+# A slice is long enough for this many responses per connection, up to the maximum. wrk drops requests in
+# progress at the end, so in a short slice slow responses would not be counted.
+_RESPONSES_PER_CONNECTION = 5
+_MAX_SECONDS = 45.0
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One side under load for some seconds."""
+    """Measurements of one side under load."""
 
     requests: int
     errors: int
@@ -26,8 +26,8 @@ class Slice:
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    cpu_us: float  # of server processes, database and Redis, a request
-    others_cores: float  # what programs that have no part in this used of the machine
+    cpu_us: float  # per request: server processes, database and Redis
+    others_cores: float  # used by programs that are not part of the benchmark
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Side:
     before_load: Callable[[], None]
 
     def measure(self, load: Callable[[], Load]) -> Slice:
-        """One slice. Raises BenchError."""
-        self.workers.settle()
+        """Measure one slice. Raises BenchError."""
+        self.workers.wait_until_idle()
         self.before_load()
-        workers, machine = self.workers.cpu_seconds(), _machine_but_us()
+        workers_before, machine_before = self.workers.cpu_seconds(), _machine_without_own()
         result = load()
-        cpu_seconds = self.workers.cpu_seconds() - workers
-        others_seconds = _machine_but_us() - machine - cpu_seconds
+        cpu_seconds = self.workers.cpu_seconds() - workers_before
+        others_seconds = _machine_without_own() - machine_before - cpu_seconds
         return Slice(
             requests=result.requests,
             errors=result.errors,
@@ -60,7 +60,7 @@ class Side:
 
 @dataclass
 class Comparison:
-    """An endpoint at a number of connections: a slice of each side a round, in their order."""
+    """An endpoint at a number of connections, with one slice of each side per round."""
 
     endpoint: Endpoint
     connections: int
@@ -68,13 +68,15 @@ class Comparison:
     platform: list[Slice] = field(default_factory=list)
 
     def ratio(self, figure: str) -> float:
-        """The ratio of the medians, ours over the peer's."""
+        """Return the ratio of the medians, platform divided by peer."""
         return _median(self.platform, figure) / (_median(self.peer, figure) or float("inf"))
 
     def ratios(self, figure: str) -> list[float]:
-        """The ratios of neighbouring slices, which tell how far they can be trusted."""
+        """Return the ratios of adjacent slices. Their spread shows how reliable they are."""
         pairs = zip(self.platform, self.peer, strict=True)
-        return [getattr(ours, figure) / (getattr(theirs, figure) or 1) for ours, theirs in pairs]
+        return [
+            getattr(platform, figure) / (getattr(peer, figure) or 1) for platform, peer in pairs
+        ]
 
     @property
     def bars(self) -> tuple[Bar, ...]:
@@ -82,15 +84,15 @@ class Comparison:
         return self.endpoint.bars_at(self.connections)
 
     def errors(self) -> int:
-        """Answers that were not 2xx, and broken connections, of both sides."""
+        """Return the number of responses that are not 2xx and of failed connections, of both sides."""
         return sum(part.errors for part in [*self.peer, *self.platform])
 
     def failed_bars(self) -> list[Bar]:
-        """Those that do not hold."""
+        """Return the bars that do not hold."""
         return [bar for bar in self.bars if not bar.holds(self.ratio(bar.figure))]
 
     def holds(self) -> bool:
-        """Whether all bars do, with no errors."""
+        """Return whether all bars hold and there are no errors."""
         return not self.failed_bars() and not self.errors()
 
 
@@ -104,13 +106,13 @@ def compare(
     rounds: int,
     warm_seconds: float,
 ) -> Comparison:
-    """Warms both, then measures one after the other, round after round. Raises BenchError."""
+    """Warm up both sides, then measure them in turn. Raises BenchError."""
 
     def measure(side: Side, duration: float) -> Slice:
         part = side.measure(
             lambda: endpoint.load(side.server.url, connections=connections, seconds=duration)
         )
-        _tell(endpoint, connections, side, part)
+        _print_slice(endpoint, connections, side, part)
         return part
 
     result = Comparison(endpoint, connections)
@@ -125,11 +127,11 @@ def compare(
 
 
 def _duration(warm: Slice, connections: int, seconds: float) -> float:
-    needed = _ANSWERS_A_CONNECTION * connections / max(warm.requests_per_second, 0.1)
-    return max(seconds, min(needed, _LONGEST_SECONDS))
+    needed = _RESPONSES_PER_CONNECTION * connections / max(warm.requests_per_second, 0.1)
+    return max(seconds, min(needed, _MAX_SECONDS))
 
 
-def _machine_but_us() -> float:
+def _machine_without_own() -> float:
     return machine_cpu_seconds() - own_cpu_seconds()
 
 
@@ -137,7 +139,7 @@ def _median(slices: Sequence[Slice], figure: str) -> float:
     return float(median(getattr(part, figure) for part in slices))
 
 
-def _tell(endpoint: Endpoint, connections: int, side: Side, part: Slice) -> None:
+def _print_slice(endpoint: Endpoint, connections: int, side: Side, part: Slice) -> None:
     print(
         f"  {endpoint.name:14} c={connections:<3} {side.server.name:9} "
         f"{part.requests_per_second:8.1f}/s  p50 {part.p50_ms:7.1f} ms  p99 {part.p99_ms:7.1f} ms  "

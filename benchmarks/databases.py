@@ -1,6 +1,6 @@
-"""The databases of both sides: filled once, kept as templates, and copied anew for every bench.
+"""The databases of both sides. They are filled once, kept as templates, and copied for each benchmark.
 
-So a bench always begins with the same rows, whatever the one before wrote, and needs seconds for it.
+So each benchmark starts with the same rows after a few seconds.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ HISTORY_ROWS = 1_000_000
 _HERE = Path(__file__).parent
 _CHECKOUT = _HERE.parent
 _PEER_SCHEMA = _HERE / "peer" / "schema.sql"
-# Each counts the same rows on both sides.
+# Tables of the peer and the platform that must have the same number of rows.
 _COUNTED = {
     "tenants": ("tenants", "tenants_tenant"),
     "keys": ("api_keys", "tenants_apikey"),
@@ -34,35 +34,35 @@ _COUNTED = {
 
 @dataclass(frozen=True)
 class Databases:
-    """The addresses of both sides' databases, and how many rows of each kind either holds."""
+    """The URLs of both databases, and their number of rows of each kind."""
 
     peer: str
     platform: str
     rows: dict[str, int]
 
 
-def fresh(where: Location) -> Databases:
-    """Both databases as they are before any load. Raises BenchError where they are not alike."""
+def create(where: Location) -> Databases:
+    """Copy both databases from their templates. Raises BenchError if their numbers of rows differ."""
     _keep_template(where, "bench_peer", _fill_peer, _digest([_PEER_SCHEMA]))
     _keep_template(where, "bench_platform", _fill_platform, _digest(_platform_schema()))
     for name in ("bench_peer", "bench_platform"):
         _copy(where, f"{name}_filled", name)
     peer, platform = _url(where, "bench_peer"), _url(where, "bench_platform")
-    return Databases(peer, platform, _same_rows(peer, platform))
+    return Databases(peer, platform, _count_rows(peer, platform))
 
 
 def checkpoint(where: Location) -> None:
-    """What one side wrote is not written out at the other's cost."""
+    """Write all changes to disk, so that this does not slow down the next slice."""
     with psycopg.connect(where.database_url, autocommit=True) as connection:
         connection.execute("CHECKPOINT")
 
 
 def environment(database_url: str, redis_url: str) -> dict[str, str]:
-    """The environment of a process of the platform."""
+    """Return the environment of a process of the platform."""
     own = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
-        "SECRET_KEY": "of the bench alone, which nothing outside it ever sees",
+        "SECRET_KEY": "the public secret key of servers that only benchmarks use",
         "DJANGO_SETTINGS_MODULE": "map_project.settings",
     }
     return os.environ | own
@@ -89,7 +89,7 @@ def _digest(paths: Iterable[Path]) -> str:
 
 
 def _keep_template(where: Location, name: str, fill: Callable[[str], None], digest: str) -> None:
-    """The template is what `digest` says, once its comment says so."""
+    """Create and fill the template unless its comment is `digest`. The comment is written last."""
     template = f"{name}_filled"
     with psycopg.connect(where.database_url, autocommit=True) as connection:
         found = connection.execute(
@@ -129,25 +129,25 @@ def _fill_peer(url: str) -> None:
 
 def _fill_platform(url: str) -> None:
     command = [sys.executable, "-m", "benchmarks.fill", str(HISTORY_ROWS)]
-    patient = {"STATEMENT_TIMEOUT_MS": "600000"}
-    # Redis is not asked for.
+    timeout = {"STATEMENT_TIMEOUT_MS": "600000"}
+    # Filling does not use Redis.
     filled = subprocess.run(
-        command, cwd=_CHECKOUT, env=environment(url, "unix:///nowhere") | patient
+        command, cwd=_CHECKOUT, env=environment(url, "unix:///nowhere") | timeout
     )
     if filled.returncode:
         raise BenchError("The platform's database could not be filled: see above.")
 
 
-def _same_rows(peer_url: str, platform_url: str) -> dict[str, int]:
+def _count_rows(peer_url: str, platform_url: str) -> dict[str, int]:
     with psycopg.connect(peer_url) as peer, psycopg.connect(platform_url) as platform:
         rows = {
             what: (_count(peer, tables[0]), _count(platform, tables[1]))
             for what, tables in _COUNTED.items()
         }
-    for what, (theirs, ours) in rows.items():
-        if theirs != ours:
-            raise BenchError(f"The peer has {theirs:,} {what} and the platform {ours:,}.")
-    return {what: ours for what, (_, ours) in rows.items()}
+    for what, (of_peer, of_platform) in rows.items():
+        if of_peer != of_platform:
+            raise BenchError(f"The peer has {of_peer:,} {what} and the platform {of_platform:,}.")
+    return {what: count for what, (count, _) in rows.items()}
 
 
 def _count(connection: psycopg.Connection, table: str) -> int:

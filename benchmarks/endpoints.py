@@ -1,4 +1,4 @@
-"""What is measured, that both sides answer it alike, and the bars that the platform has to clear."""
+"""The measured endpoints, the validation of their responses, and their bars."""
 
 import json
 import urllib.error
@@ -10,22 +10,22 @@ from typing import Any
 from benchmarks.errors import BenchError
 from benchmarks.load import Load, wrk
 
-RUNNER, WRITER = "tenant-11-key", "tenant-10-key"
-HISTORIES = tuple(f"tenant-{number}-key" for number in range(1, 11))
+RUN_KEY, WRITE_KEY = "tenant-11-key", "tenant-10-key"
+HISTORY_KEYS = tuple(f"tenant-{number}-key" for number in range(1, 11))
 _AGENT = "/api/v1/agents/20000000-0000-4000-8000-000000000001"
 _PROMPT = "Please summarise the quarterly report and list the most important points."
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bound on a ratio of medians, ours over the peer's."""
+    """A bound on a ratio of medians, platform divided by peer."""
 
     figure: str  # of `compare.Slice`
     at_least: float | None = None
     at_most: float | None = None
 
     def holds(self, ratio: float) -> bool:
-        """Whether the ratio is within the bound."""
+        """Return whether the ratio is within the bound."""
         if self.at_least is not None:
             return ratio >= self.at_least
         return self.at_most is not None and ratio <= self.at_most
@@ -37,34 +37,34 @@ class Bar:
         )
 
 
-# With this many clients the bar is the time of an answer, not the rate.
-CROWD = 100
-_CROWD_BARS = (Bar("p95_ms", at_most=1.0),)
+# With this many connections the bar is the latency, not the rate.
+MANY_CONNECTIONS = 100
+_LATENCY_BARS = (Bar("p95_ms", at_most=1.0),)
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A request, the same for both sides; the keys are taken in turn."""
+    """A request, the same for both sides. The keys are used in turn."""
 
     name: str
     path: str
     keys: tuple[str, ...]
     bars: tuple[Bar, ...]
-    is_right: Callable[[dict[str, Any]], bool]
+    is_valid: Callable[[dict[str, Any]], bool]
     body: str = ""
     status: int = 200
 
     def bars_at(self, connections: int) -> tuple[Bar, ...]:
         """Return the bars at this number of connections."""
-        return _CROWD_BARS if connections >= CROWD else self.bars
+        return _LATENCY_BARS if connections >= MANY_CONNECTIONS else self.bars
 
     @property
     def method(self) -> str:
-        """A body is posted."""
+        """POST if there is a body, else GET."""
         return "POST" if self.body else "GET"
 
     def load(self, base_url: str, *, connections: int, seconds: float) -> Load:
-        """Loads one side. Raises BenchError."""
+        """Load one side. Raises BenchError."""
         arguments = (self.method, ",".join(self.keys), self.body)
         return wrk(
             base_url + self.path,
@@ -75,7 +75,7 @@ class Endpoint:
         )
 
     def check(self, base_url: str) -> None:
-        """Asks once for each key. Raises BenchError where status or content is not as it has to be."""
+        """Send one request per key. Raises BenchError if the status or the content is wrong."""
         for key in self.keys:
             request = urllib.request.Request(
                 base_url + self.path,
@@ -84,22 +84,22 @@ class Endpoint:
                 headers={"X-API-KEY": key, "Content-Type": "application/json"},
             )
             try:
-                with urllib.request.urlopen(request, timeout=30) as answer:
-                    status, content = answer.status, answer.read()
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    status, content = response.status, response.read()
             except urllib.error.HTTPError as error:
                 status, content = error.code, error.read()
-            if status != self.status or not self.is_right(json.loads(content)):
+            if status != self.status or not self.is_valid(json.loads(content)):
                 raise BenchError(
-                    f"{base_url + self.path} answered {status} {content[:300]!r} to {key} "
+                    f"{base_url + self.path} returned {status} {content[:300]!r} for {key} "
                     "(the servers' logs are in .map/bench)."
                 )
 
 
 def _page(items: int, total: int) -> Callable[[dict[str, Any]], bool]:
-    return lambda answer: len(answer["items"]) == items and answer["total"] == total
+    return lambda response: len(response["items"]) == items and response["total"] == total
 
 
-def _faster(ratio: float) -> Bar:
+def _rate_at_least(ratio: float) -> Bar:
     return Bar("requests_per_second", at_least=ratio)
 
 
@@ -107,46 +107,48 @@ ENDPOINTS = (
     Endpoint(
         name="run",
         path=f"{_AGENT}/run",
-        keys=(RUNNER,),
+        keys=(RUN_KEY,),
         body=json.dumps({"prompt": _PROMPT, "model": "gpt-4o"}),
-        bars=(_faster(2), Bar("cpu_us", at_most=0.5)),
-        is_right=lambda answer: answer["prompt"] == _PROMPT and "agent-1" in answer["response"],
+        bars=(_rate_at_least(2), Bar("cpu_us", at_most=0.5)),
+        is_valid=lambda response: (
+            response["prompt"] == _PROMPT and "agent-1" in response["response"]
+        ),
     ),
     Endpoint(
         name="get-agent",
         path=_AGENT,
-        keys=(RUNNER,),
-        bars=(_faster(0.9),),
-        is_right=lambda answer: len(answer["tools"]) == 5,
+        keys=(RUN_KEY,),
+        bars=(_rate_at_least(0.9),),
+        is_valid=lambda response: len(response["tools"]) == 5,
     ),
     Endpoint(
         name="list-tools",
         path="/api/v1/tools?limit=20",
-        keys=(RUNNER,),
-        bars=(_faster(0.9),),
-        is_right=_page(20, 20),
+        keys=(RUN_KEY,),
+        bars=(_rate_at_least(0.9),),
+        is_valid=_page(20, 20),
     ),
     Endpoint(
         name="create-tool",
         path="/api/v1/tools",
-        keys=(WRITER,),
+        keys=(WRITE_KEY,),
         body='{"name":"{n}","description":"A tool that does something"}',
-        bars=(_faster(0.9),),
+        bars=(_rate_at_least(0.9),),
         status=201,
-        is_right=lambda answer: answer["description"] == "A tool that does something",
+        is_valid=lambda response: response["description"] == "A tool that does something",
     ),
     Endpoint(
         name="history-first",
         path="/api/v1/history?limit=20",
-        keys=HISTORIES,
-        bars=(_faster(4),),
-        is_right=_page(20, 100_000),
+        keys=HISTORY_KEYS,
+        bars=(_rate_at_least(4),),
+        is_valid=_page(20, 100_000),
     ),
     Endpoint(
         name="history-deep",
         path="/api/v1/history?limit=20&offset=90000",
-        keys=HISTORIES,
-        bars=(_faster(5),),
-        is_right=_page(20, 100_000),
+        keys=HISTORY_KEYS,
+        bars=(_rate_at_least(5),),
+        is_valid=_page(20, 100_000),
     ),
 )

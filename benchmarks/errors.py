@@ -1,5 +1,5 @@
-"""What stands in the way of a bench."""
+"""The exception of the benchmarks."""
 
 
 class BenchError(Exception):
-    """Told to whoever runs the bench, in one sentence."""
+    """A benchmark cannot run. The message is one sentence for its user."""

@@ -1,6 +1,6 @@
-"""Makes the platform's tables and fills them with the rows that `peer/schema.sql` gives the peer.
+"""Create the platform's tables, with the rows that `peer/schema.sql` creates for the peer.
 
-In a process of its own, since Django's settings name one database: `python -m benchmarks.fill ROWS`.
+Runs in its own process, because Django's settings name one database: `python -m benchmarks.fill ROWS`.
 """
 
 import sys
@@ -11,11 +11,11 @@ import django
 from django.core.management import call_command
 from django.db import connection, transaction
 
-LARGEST_QUOTA = 1_000_000
+MAX_QUOTA = 1_000_000
 
 
 def fill(rows: int) -> None:
-    """Twelve tenants: ten with `rows` executions among them, one that runs agents, one with 10,000 rows."""
+    """Create twelve tenants: ten share `rows` executions, one runs agents, one has 10,000 executions."""
     call_command("migrate", interactive=False, verbosity=0)
     with transaction.atomic():
         _tenants()
@@ -36,7 +36,7 @@ def _tenants() -> None:
 
     for number in range(1, 13):
         tenant = Tenant.objects.create(
-            pk=_id(0, number), name=f"tenant-{number}", rate_limit_requests=LARGEST_QUOTA
+            pk=_id(0, number), name=f"tenant-{number}", rate_limit_requests=MAX_QUOTA
         )
         store_key(tenant=tenant, key=f"tenant-{number}-key")
 
@@ -84,13 +84,13 @@ def _agents() -> None:
 
 
 def _executions(rows: int, tenant_digits: str) -> None:
-    """One execution by the ORM, and copies of it, with what differs said in SQL.
+    """Create an execution with the ORM, and copies in SQL in which some columns differ.
 
     So a new column needs no change here.
     """
     from executions.models import Execution
 
-    model = Execution.objects.create(
+    original = Execution.objects.create(
         tenant_id=_id(0, 1),
         agent_id=_id(3, 1),
         agent_name="hist-agent",
@@ -119,9 +119,9 @@ def _executions(rows: int, tenant_digits: str) -> None:
         cursor.execute(
             f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} "
             f"FROM {table} t, generate_series(1, %s) i WHERE t.id = %s",
-            [rows, model.pk],
+            [rows, original.pk],
         )
-        cursor.execute(f"DELETE FROM {table} WHERE id = %s", [model.pk])
+        cursor.execute(f"DELETE FROM {table} WHERE id = %s", [original.pk])
 
 
 if __name__ == "__main__":

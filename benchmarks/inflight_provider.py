@@ -1,6 +1,6 @@
-"""A stub of a slow provider: Chat Completions on loopback, each answered after so many seconds.
+"""A stub of a slow model provider: Chat Completions on loopback, with a fixed delay.
 
-In a process of its own, so that it costs the platform nothing but CPU:
+Runs in its own process, so that it shares only the CPU with the platform:
 `python -m benchmarks.inflight_provider SECONDS` prints its port.
 """
 
@@ -8,7 +8,7 @@ import asyncio
 import json
 import sys
 
-TEXT = "An answer that was waited for."
+TEXT = "A response after a delay."
 _BODY = json.dumps(
     {
         "id": "chatcmpl-stub",
@@ -25,28 +25,28 @@ _BODY = json.dumps(
         "usage": {"prompt_tokens": 25, "completion_tokens": 7, "total_tokens": 32},
     }
 ).encode()
-_ANSWER = (
+_RESPONSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n" % len(_BODY) + _BODY
 )
 
 
 async def serve(seconds: float) -> None:
-    """Until it is killed."""
+    """Serve until the process is killed."""
 
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
                 await reader.readexactly(length)
                 await asyncio.sleep(seconds)
-                writer.write(_ANSWER)
+                writer.write(_RESPONSE)
                 await writer.drain()
         except (asyncio.IncompleteReadError, OSError):
             writer.close()
 
-    server = await asyncio.start_server(one, "127.0.0.1", 0, backlog=2048)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=2048)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -36,7 +36,7 @@ from ratelimit.limiter import Limiter
 CHECKOUT = Path(__file__).resolve().parent.parent
 QUOTAS = (100, 1_000, 10_000, 100_000)
 ROUNDS = 41
-CALLS = 100  # a round; few, so that interference by other processes makes an outlier
+CALLS = 100  # per round; few, so that interference by other processes causes outliers
 WINDOW = 2_000
 IDLE_SECONDS = 30
 
@@ -46,12 +46,12 @@ class Bench:
 
     def __init__(self, redis: Redis, url: str) -> None:
         self.redis, self.url = redis, url
-        self.ours = this_limiter(redis)
+        self.this_limiter = this_limiter(redis)
         self.gcra = script(redis, "GCRA", GCRA)
         self.sorted_set = script(redis, "sorted-set log", SORTED_SET)
         self.limits = limits_library(redis, url)
         lean = script(redis, "GCRA, minimal", LEAN_GCRA)
-        self.all = [self.ours, self.gcra, lean, self.sorted_set, self.limits]
+        self.all = [self.this_limiter, self.gcra, lean, self.sorted_set, self.limits]
         self.failed = False
 
     def run(self) -> bool:
@@ -71,7 +71,7 @@ class Bench:
     # Server time
 
     def server_time(self) -> None:
-        print("Server us a check, allowed / denied, by quota")
+        print("Server us per check, allowed / denied, by quota")
         allowed: dict[tuple[str, int], list[float]] = {}
         denied: dict[tuple[str, int], list[float]] = {}
         for quota in QUOTAS:
@@ -88,16 +88,16 @@ class Bench:
             print(f"  {algorithm.name:24}" + "".join(f"{cell:>16}" for cell in cells))
         self.bar("a denial, x GCRA, worst quota", self.worst_ratio(denied), 1.0)
         self.bar("an allow, x GCRA, worst quota", self.worst_ratio(allowed), 1.3)
-        medians = [median(allowed[self.ours.name, quota]) for quota in QUOTAS]
+        medians = [median(allowed[self.this_limiter.name, quota]) for quota in QUOTAS]
         self.bar("an allow, slowest x fastest quota", max(medians) / min(medians), 1.3)
 
     def worst_ratio(self, times: dict[tuple[str, int], list[float]]) -> float:
         """Return the worst ratio over the quotas, each the median of the rounds."""
         pairs = (
-            zip(times[self.ours.name, quota], times[self.gcra.name, quota], strict=True)
+            zip(times[self.this_limiter.name, quota], times[self.gcra.name, quota], strict=True)
             for quota in QUOTAS
         )
-        return max(median(ours / gcra for ours, gcra in pair) for pair in pairs)
+        return max(median(own / gcra for own, gcra in pair) for pair in pairs)
 
     def rounds(self, quota: int) -> Iterator[tuple[Algorithm, float, float]]:
         """Measure the last admitted and the first denied calls, on copies of an almost full window."""
@@ -130,21 +130,21 @@ class Bench:
         self, algorithm: Algorithm, key: str, quota: int, calls: int, window: int = WINDOW
     ) -> bool:
         """Send `calls` checks. Return whether the last one was admitted."""
-        passed: object = False
+        allowed: object = False
         for start in range(0, calls, 500):
             pipeline = self.redis.pipeline(transaction=False)
             for _ in range(min(500, calls - start)):
                 commands = algorithm.check(key, quota, window)
                 for command in commands:
                     pipeline.execute_command(*command)
-            answer = pipeline.execute()[-len(commands)]
-            passed = answer[0] if isinstance(answer, list) else answer
-        return bool(passed)
+            reply = pipeline.execute()[-len(commands)]
+            allowed = reply[0] if isinstance(reply, list) else reply
+        return bool(allowed)
 
     def sliding(self) -> None:
         """Measure a tenant at its quota: a unit is free shortly before each call."""
         print(
-            "Server us an allowed check while units become free (500 a second, so caches are cold)"
+            "Server us per allowed check while units become free (500 per second, so caches are cold)"
         )
         for algorithm in self.all:
             key = new_key()
@@ -173,7 +173,7 @@ class Bench:
         for algorithm in reversed(self.all):
             self.send(algorithm, keys[algorithm.name], quota, quota - 1, IDLE_SECONDS)
         filled = time.monotonic()
-        time.sleep(IDLE_SECONDS / 5)  # the last unit is free so much later
+        time.sleep(IDLE_SECONDS / 5)  # the last unit becomes free this much later
         for algorithm in self.all:
             self.send(algorithm, keys[algorithm.name], quota, 1, IDLE_SECONDS)
         time.sleep(IDLE_SECONDS + 0.1 - (time.monotonic() - filled))
@@ -187,22 +187,22 @@ class Bench:
             self.redis.delete(*copies)
             print(f"  {algorithm.name:24}{worst[algorithm.name]:8.2f} ms")
         self.redis.delete(*keys.values())
-        self.bar("the worst trim at 100,000, ms", worst[self.ours.name], 0.3)
+        self.bar("the worst trim at 100,000, ms", worst[self.this_limiter.name], 0.3)
 
     # Memory
 
     def memory(self) -> None:
         print("Memory of a full window, bytes, by quota (key: 18 characters)")
-        ours = {}
+        own_sizes = {}
         for algorithm in self.all:
             sizes = [self.size(algorithm, short_key(), quota) for quota in QUOTAS]
-            if algorithm is self.ours:
-                ours = dict(zip(QUOTAS, sizes, strict=True))
+            if algorithm is self.this_limiter:
+                own_sizes = dict(zip(QUOTAS, sizes, strict=True))
             print(f"  {algorithm.name:24}" + "".join(f"{size:>16,}" for size in sizes))
-        in_production = self.size(self.ours, new_key(), 100)
+        in_production = self.size(self.this_limiter, new_key(), 100)
         print(f"  with the key of a tenant, {len(new_key())} characters: {in_production:,} at 100")
-        self.bar("memory at 100, bytes", ours[100], 520)
-        self.bar("memory at 100,000, bytes", ours[100_000], 460_000)
+        self.bar("memory at 100, bytes", own_sizes[100], 520)
+        self.bar("memory at 100,000, bytes", own_sizes[100_000], 460_000)
 
     def size(self, algorithm: Algorithm, key: str, quota: int) -> int:
         self.send(algorithm, key, quota, quota)
@@ -213,7 +213,7 @@ class Bench:
     # Client time
 
     def client_time(self) -> None:
-        print("Client us a check, and a PING with the same client")
+        print("Client us per check, and per PING of the same client")
         client, tenant = configured_client(self.url), uuid.uuid4()
         limiter = Limiter(client)
         calls: dict[str, Callable[[], object]] = {

@@ -87,7 +87,7 @@ def script(redis: Redis, name: str, source: str) -> Algorithm:
 
 
 def limits_library(redis: Redis, url: str) -> Algorithm:
-    """The scripts of `limits` with its arguments; the second one reads the values of the headers."""
+    """Return the scripts of `limits` with its arguments; the second reads the values of the headers."""
     storage: Any = storage_from_string(url.replace("unix://", "redis+unix://"))
     hit = redis.script_load(storage.lua_acquire_moving_window.script)
     stats = redis.script_load(storage.lua_moving_window.script)

@@ -1,4 +1,4 @@
-"""What processes cost, from /proc: CPU time and memory."""
+"""CPU time and memory of processes, from /proc."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-_SETTLE_SECONDS = 60.0
+_IDLE_TIMEOUT_SECONDS = 60.0
 _SAMPLE_SECONDS = 0.3
 
 
@@ -22,16 +22,16 @@ class Memory:
 
 @dataclass(frozen=True)
 class Family:
-    """Processes, by the ids of their oldest ancestors."""
+    """Processes and all their descendants."""
 
     roots: tuple[int, ...]
 
     def cpu_seconds(self) -> float:
-        """The CPU time of all of them so far, user and system, with their children that have ended."""
+        """Return the user and system time of all members so far, including that of ended children."""
         return sum(_cpu_ticks(pid) for pid in self.members()) / _TICKS_PER_SECOND
 
     def members(self) -> list[int]:
-        """The roots and all that descends from them."""
+        """Return the ids of the roots and of all their descendants."""
         members = list(self.roots)
         children: dict[int, list[int]] = {}
         for pid, parent in _parents():
@@ -40,9 +40,9 @@ class Family:
             members += children.get(pid, [])
         return members
 
-    def settle(self) -> None:
-        """Waits until they have next to nothing to do any more: what a cut connection asked for is done."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
+    def wait_until_idle(self) -> None:
+        """Wait until the members use almost no CPU. Requests of closed connections may still be executed."""
+        deadline = time.monotonic() + _IDLE_TIMEOUT_SECONDS
         before = self.cpu_seconds()
         while time.monotonic() < deadline:
             time.sleep(_SAMPLE_SECONDS)
@@ -53,7 +53,7 @@ class Family:
 
 
 def machine_cpu_seconds() -> float:
-    """What all programs have used so far, and what the host of a virtual machine took away."""
+    """Return the CPU time of all programs so far, including time stolen by the host of a VM."""
     user, nice, system, _idle, _iowait, *interrupts_and_steal = map(
         int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     )
@@ -61,12 +61,12 @@ def machine_cpu_seconds() -> float:
 
 
 def own_cpu_seconds() -> float:
-    """What this process and its children that have ended, wrk among them, have used so far."""
+    """Return the CPU time of this process and its ended children, such as wrk, so far."""
     return sum(os.times()[:4])
 
 
 def memory(pid: int) -> Memory:
-    """Of one process."""
+    """Return the memory of one process."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     kilobytes = {line.split()[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
     return Memory(kilobytes["Rss:"] * 1024 / 1e6, kilobytes["Pss:"] * 1024 / 1e6)
@@ -86,5 +86,5 @@ def _cpu_ticks(pid: int) -> int:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the name: state, parent, …, utime, stime, cutime, cstime at 11."""
+    """Return the fields of /proc/PID/stat after the name: state, parent, …, at 11 utime to cstime."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()

@@ -1,4 +1,4 @@
-"""What was measured: tables to read, the same as JSON, and whether every bar holds."""
+"""The report: tables, the same results as JSON, and whether all bars hold."""
 
 import json
 import os
@@ -22,7 +22,7 @@ _CHECKOUT = Path(__file__).parent.parent
 
 @dataclass
 class Report:
-    """All results of a bench; what was not asked for is empty."""
+    """All results of a benchmark. Those that were not requested are empty."""
 
     command: str
     comparisons: list[Comparison] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Report:
     load_average: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def holds(self) -> bool:
-        """Whether every bar that was measured does."""
+        """Return whether all measured bars hold."""
         return all(
             [
                 *(comparison.holds() for comparison in self.comparisons),
@@ -40,8 +40,8 @@ class Report:
         )
 
     def text(self) -> str:
-        """Markdown."""
-        parts = [self._circumstances()]
+        """Return the report in Markdown."""
+        parts = [self._conditions()]
         if self.comparisons:
             parts.append(_comparison_table(self.comparisons))
         if self.web_processes:
@@ -49,7 +49,7 @@ class Report:
         return "\n\n".join([*parts, "All bars hold." if self.holds() else "Some bars FAIL."])
 
     def json(self) -> str:
-        """Every slice, too."""
+        """Return the report as JSON, with all slices."""
         return json.dumps(
             {
                 "when": self.when,
@@ -65,12 +65,12 @@ class Report:
             indent=2,
         )
 
-    def _circumstances(self) -> str:
+    def _conditions(self) -> str:
         return (
             f"`{self.command}`, {self.when}, commit {_commit()}; {_machine()}; load average before "
             f"{self.load_average:.1f}{self._others()}. "
             f"{server_processes()} server processes each, PostgreSQL with fsync, "
-            f"{HISTORY_ROWS:,} executions of ten tenants on either side."
+            f"{HISTORY_ROWS:,} executions of ten tenants per side."
         )
 
     def _others(self) -> str:
@@ -78,7 +78,7 @@ class Report:
         if not slices:
             return ""
         cores = median(part.others_cores for part in slices)
-        return f", other programs used {cores:.1f} cores meanwhile"
+        return f", other programs used {cores:.1f} cores"
 
     def _size_table(self) -> str:
         rows = []
@@ -92,7 +92,7 @@ class Report:
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> str:
-    header = ["endpoint", "connections", "requests/s", "peer", "ratio", "of the pairs"]
+    header = ["endpoint", "connections", "requests/s", "peer", "ratio", "adjacent slices"]
     header += ["p50 ms", "peer", "p95 ms", "peer", "CPU µs", "peer", "bars"]
     return table(header, [_comparison_row(comparison) for comparison in comparisons])
 
@@ -109,7 +109,7 @@ def _comparison_row(result: Comparison) -> list[str]:
 
 def _bars(result: Comparison) -> str:
     if errors := result.errors():
-        return f"FAILS: {errors} answers were not 2xx"
+        return f"FAILS: {errors} responses were not 2xx"
     if failed := result.failed_bars():
         return "FAILS: " + ", ".join(f"{result.ratio(bar.figure):.2f}, {bar}" for bar in failed)
     return "holds: " + ", ".join(map(str, result.bars))
@@ -120,7 +120,7 @@ def _verdict(holds: bool) -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """In Markdown, its columns as wide as their widest cell."""
+    """Return a Markdown table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(

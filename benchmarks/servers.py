@@ -1,4 +1,4 @@
-"""The platform and the peer, each with the same number of server processes, on loopback."""
+"""The servers of the platform and the peer, with the same number of processes, on loopback."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ _STOP_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Server:
-    """One side, serving."""
+    """A running server."""
 
     name: str
     url: str
@@ -32,11 +32,11 @@ class Server:
 
 @contextmanager
 def platform(database_url: str, redis_url: str, log: Path) -> Iterator[Server]:
-    """The platform as `make run` serves it: `python -m map_project.server`, its request log in a file."""
+    """Run the platform as `make run` does (`python -m map_project.server`), with its log in a file."""
     port = _free_port()
-    own = {"HOST": "127.0.0.1", "PORT": str(port)}
+    address = {"HOST": "127.0.0.1", "PORT": str(port)}
     command = [sys.executable, "-m", "map_project.server"]
-    env = environment(database_url, redis_url) | own
+    env = environment(database_url, redis_url) | address
     url = f"http://127.0.0.1:{port}"
     with _running(command, folder=_CHECKOUT, env=env, health=f"{url}/ready", log=log) as pid:
         yield Server("platform", url, pid)
@@ -44,7 +44,7 @@ def platform(database_url: str, redis_url: str, log: Path) -> Iterator[Server]:
 
 @contextmanager
 def peer(database_url: str, redis_url: str, log: Path, venv_dir: Path) -> Iterator[Server]:
-    """The peer under uvicorn with uvloop, httptools and no access log."""
+    """Run the peer under uvicorn with uvloop, httptools and no access log."""
     port = _free_port()
     options = {"host": "127.0.0.1", "port": str(port), "workers": str(server_processes())}
     options |= {"loop": "uvloop", "http": "httptools", "log-level": "warning"}
@@ -60,12 +60,12 @@ def peer(database_url: str, redis_url: str, log: Path, venv_dir: Path) -> Iterat
 
 
 def server_processes() -> int:
-    """Of each side: the platform's default, unless WEB_CONCURRENCY says otherwise for both."""
+    """Return the number of processes per side: WEB_CONCURRENCY, or the platform's default."""
     return int(os.environ.get("WEB_CONCURRENCY") or 2)
 
 
 def _peer_python(venv_dir: Path) -> Path:
-    """The Python of the peer's own environment, installed from its lock when that has changed."""
+    """Return the Python of the peer's environment, and install its lock file if it has changed."""
     lock, installed = _PEER / "requirements.txt", venv_dir / "requirements.txt"
     python = venv_dir / "bin" / "python"
     if not installed.exists() or installed.read_bytes() != lock.read_bytes():
@@ -88,7 +88,7 @@ def _running(
             command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
-        _await_answer(process, health, log)
+        _wait_until_healthy(process, health, log)
         yield process.pid
     finally:
         process.terminate()
@@ -99,7 +99,7 @@ def _running(
             process.wait()
 
 
-def _await_answer(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -107,7 +107,7 @@ def _await_answer(process: subprocess.Popen[bytes], url: str, log: Path) -> None
                 return
         except OSError:
             time.sleep(0.1)
-    raise BenchError(f"A server did not start: its log is {log}.")
+    raise BenchError(f"A server did not start: see {log}.")
 
 
 def _free_port() -> int:

@@ -1,6 +1,6 @@
-"""`Agent.version`, and the triggers that count it up.
+"""Add `Agent.version` and the triggers that increment it.
 
-Triggers, because then it holds whoever writes: the API, the admin, a command, or psql.
+Triggers apply to all writes: by the API, the admin, a command, or psql.
 """
 
 from django.db import migrations, models

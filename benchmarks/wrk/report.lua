@@ -1,5 +1,5 @@
--- What a run of wrk came to, as one line of JSON after wrk's own report; latencies in milliseconds.
--- wrk counts an answer as an error from status 400 on; that it is the right one is asked before the load.
+-- Prints the result as one line of JSON after wrk's report, with latencies in milliseconds.
+-- wrk counts a status of 400 or more as an error. The responses are validated before the load.
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(

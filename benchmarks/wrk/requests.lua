@@ -1,5 +1,5 @@
--- One request again and again. Arguments: method, keys (comma-separated, taken in turn), body.
--- "{n}" in the body becomes another text in every request.
+-- Repeats one request. Arguments: method, keys (comma-separated, used in turn), body.
+-- "{n}" in the body is replaced by a different text in each request.
 dofile("report.lua")
 
 local prepared, number, prefix = {}, 0, nil

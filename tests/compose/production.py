@@ -1,11 +1,11 @@
-"""What is proved of the same file with an .env made from deploy/env.example."""
+"""Checks of a production configuration: an .env made from deploy/env.example."""
 
 import json
 
-from tests.compose.stack import SERVERS, Stack, check, say
+from tests.compose.stack import SERVERS, Stack, check, report
 
 HOST = "api.example.com"
-# Characters that a shell, a URL or an .env file could stumble over.
+# With characters that are special in a shell, a URL or an .env file.
 SECRETS = {
     "SECRET_KEY": "k" * 60,
     "SECRET_KEY_FALLBACKS": "f" * 60,
@@ -14,32 +14,32 @@ SECRETS = {
 }
 
 
-def prove_production(stack: Stack) -> None:
-    """Given secrets are used, demo keys are unknown, other names are refused."""
+def verify_production(stack: Stack) -> None:
+    """Check that given secrets are used, and that demo keys and other hosts are rejected."""
     _write_env(stack)
     stack.up()
     check(stack.secrets() == SECRETS, "the given secrets are not in use")
-    seen = "".join(json.dumps(stack.container(service)) for service in SERVERS)
-    check(not any(text in seen for text in SECRETS.values()), "docker inspect shows a secret")
+    inspected = "".join(json.dumps(stack.container(service)) for service in SERVERS)
+    check(not any(text in inspected for text in SECRETS.values()), "docker inspect shows a secret")
     tenant = stack.execute("manage", "create_tenant", "First")
     key = stack.execute("manage", "create_api_key", tenant)
     tools = "/api/v1/tools"
     over_tls = {"Host": HOST, "X-Forwarded-Proto": "https"}
-    stack.call("GET", tools, key="tenant-a-key", headers=over_tls).of(401, "the demo key")
-    stack.call("GET", tools, key=key, headers=over_tls).of(200, "an operator's key")
-    elsewhere = over_tls | {"Host": "localhost"}
-    stack.call("GET", tools, key=key, headers=elsewhere).of(400, "another Host")
-    stack.call("GET", tools, key=key, headers={"Host": HOST}).of(301, "a call without TLS")
-    answers = "an operator's key 200, the demo key 401, another Host 400, without TLS 301"
-    say("production (.env)", f"healthy; the given secrets in use; {answers}")
+    stack.call("GET", tools, key="tenant-a-key", headers=over_tls).expect(401, "the demo key")
+    stack.call("GET", tools, key=key, headers=over_tls).expect(200, "an operator's key")
+    other_host = over_tls | {"Host": "localhost"}
+    stack.call("GET", tools, key=key, headers=other_host).expect(400, "another Host")
+    stack.call("GET", tools, key=key, headers={"Host": HOST}).expect(301, "a call without TLS")
+    statuses = "an operator's key 200, the demo key 401, another Host 400, without TLS 301"
+    report("production (.env)", f"healthy; the given secrets in use; {statuses}")
 
 
 def _write_env(stack: Stack) -> None:
-    given = SECRETS | {"ALLOWED_HOSTS": HOST}
+    values = SECRETS | {"ALLOWED_HOSTS": HOST}
     lines = (stack.folder / "deploy" / "env.example").read_text().splitlines()
     for number, line in enumerate(lines):
         name = line.partition("=")[0]
-        if name in given:
-            lines[number] = f"{name}='{given.pop(name)}'"
-    check(not given, f"deploy/env.example has no line for {', '.join(given)}")
+        if name in values:
+            lines[number] = f"{name}='{values.pop(name)}'"
+    check(not values, f"deploy/env.example has no line for {', '.join(values)}")
     (stack.folder / ".env").write_text("\n".join(lines) + "\n")

@@ -1,6 +1,6 @@
-"""The shell blocks of a Markdown page, and a way to run those with curl against any address.
+"""Find the shell blocks of a Markdown page, and run those with curl against any address.
 
-A comment above a curl says what must come back, the status and the fields of the body:
+A comment above each curl call has the expected status and fields of the body:
 
     # → 200 items, total, limit, offset, has_more
     curl -s http://127.0.0.1:8000/api/v1/history -H 'X-API-KEY: tenant-a-key'
@@ -15,56 +15,56 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(?:bash|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_PROMISE = re.compile(r"^# → (\d{3})(?: (.+))?$", re.MULTILINE)
+_EXPECTED = re.compile(r"^# → (\d{3})(?: (.+))?$", re.MULTILINE)
 _DEFAULT_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1):8000\b")
 
-# Stands before the real curl on the PATH, so that a curl inside $(...) is seen too. Every call gets
-# a folder, numbered, with the answer's headers and body.
-_CURL = """#!/bin/sh
-number=$(ls "{notes}" | wc -l)
-mkdir "{notes}/$number"
-"{curl}" -D "{notes}/$number/headers" "$@" >"{notes}/$number/body"
+# Precedes curl on the PATH, so that calls inside $(...) are recorded too. Each call gets a numbered
+# folder with the headers and the body of the response.
+_CURL_WRAPPER = """#!/bin/sh
+number=$(ls "{calls}" | wc -l)
+mkdir "{calls}/$number"
+"{curl}" -D "{calls}/$number/headers" "$@" >"{calls}/$number/body"
 code=$?
-cat "{notes}/$number/body"
+cat "{calls}/$number/body"
 exit $code
 """
 
 
 @dataclass(frozen=True)
-class Reply:
-    """A status (0: no answer) and the names in the body, which is a JSON object or empty."""
+class Response:
+    """The status (0: no response) and the fields of the body, which is a JSON object or empty."""
 
     status: int
     fields: frozenset[str]
 
 
 def shell_blocks(page: str) -> list[str]:
-    """The ```bash and ```sh blocks of a page, in its order."""
+    """Return the ```bash and ```sh blocks of a page, in order."""
     return _FENCE.findall(page)
 
 
 def curl_script(page: str) -> str:
-    """The blocks that have a curl, as one script."""
+    """Return the blocks that contain curl, as one script."""
     return "\n".join(block for block in shell_blocks(page) if re.search(r"\bcurl\b", block))
 
 
-def promised(page: str) -> list[Reply]:
-    """What the comments say, in the order of the calls."""
+def expected_responses(page: str) -> list[Response]:
+    """Return the expected responses in the order of the calls."""
     return [
-        Reply(int(status), frozenset(fields.split(", ") if fields else ()))
-        for status, fields in _PROMISE.findall(curl_script(page))
+        Response(int(status), frozenset(fields.split(", ") if fields else ()))
+        for status, fields in _EXPECTED.findall(curl_script(page))
     ]
 
 
-def replies(page: str, address: str, folder: Path) -> list[Reply]:
+def actual_responses(page: str, address: str, folder: Path) -> list[Response]:
     """Run the page's curl blocks in one shell, with `address` for 127.0.0.1:8000 and localhost:8000.
 
-    `folder` must be empty, and takes the notes. Raises CalledProcessError when the shell ends badly.
+    `folder` must be empty; the responses are stored in it. Raises CalledProcessError if the shell fails.
     """
-    notes, wrapper = folder / "calls", folder / "bin" / "curl"
-    for made in (notes, wrapper.parent):
-        made.mkdir(parents=True)
-    wrapper.write_text(_CURL.format(notes=notes, curl=shutil.which("curl")))
+    calls, wrapper = folder / "calls", folder / "bin" / "curl"
+    for directory in (calls, wrapper.parent):
+        directory.mkdir(parents=True)
+    wrapper.write_text(_CURL_WRAPPER.format(calls=calls, curl=shutil.which("curl")))
     wrapper.chmod(0o755)
     subprocess.run(
         ["bash", "-euo", "pipefail", "-c", _DEFAULT_ADDRESS.sub(address, curl_script(page))],
@@ -75,12 +75,12 @@ def replies(page: str, address: str, folder: Path) -> list[Reply]:
         check=True,
         timeout=300,
     )
-    return [_reply(call) for call in sorted(notes.iterdir(), key=lambda call: int(call.name))]
+    return [_response(call) for call in sorted(calls.iterdir(), key=lambda call: int(call.name))]
 
 
-def _reply(call: Path) -> Reply:
+def _response(call: Path) -> Response:
     headers = call / "headers"
     status_line = headers.read_text().split("\n")[0].split() if headers.exists() else []
     status = int(status_line[1]) if len(status_line) > 1 else 0
     text = (call / "body").read_text()
-    return Reply(status, frozenset(json.loads(text) if text else ()))
+    return Response(status, frozenset(json.loads(text) if text else ()))

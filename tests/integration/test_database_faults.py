@@ -1,4 +1,4 @@
-"""PostgreSQL killed, halted, stopped, locked, slow: 503 within two seconds, and whole again by itself."""
+"""PostgreSQL is killed, halted, stopped, locked or slow: 503 within two seconds, and recovery."""
 
 import signal
 import time
@@ -16,15 +16,15 @@ from tests.own_postgres import OwnPostgres, own_postgres
 pytestmark = pytest.mark.slow
 
 IN_TIME_SECONDS = 2.0
-CROWD = 20
-# Of one process. A lock is no outage, and each call waits its time for it: more calls than this may
-# all come to one process, and then some wait for a thread first.
-THREADS = 8
+CALLS = 20
+# Each of these calls waits for a lock until its timeout. With more calls than a process has connections,
+# some would wait for a connection first.
+LOCKED_CALLS = 8
 TOOL = {"name": "t", "description": "d"}
 
 
 class Service:
-    """A database of our own, and two servers on it: one is used in the outage, the other sees none."""
+    """A database of the test and two servers on it: one is used during the outage, the other is idle."""
 
     def __init__(self, database: OwnPostgres, ports: tuple[int, int], key: str) -> None:
         self.database = database
@@ -32,7 +32,7 @@ class Service:
         self.agent_id = self.used.post("agents", agent_body("the agent", [])).json["id"]
 
     def calls(self) -> list[Callable[[], Answer]]:
-        """A call of every kind: reads, writes of one statement and of several, runs."""
+        """Return one call of each kind: reads, writes of one and of several statements, a run."""
         api, tag = self.used, time.monotonic_ns()
         return [
             lambda: api.get("tools"),
@@ -44,27 +44,27 @@ class Service:
             lambda: api.run(self.agent_id),
         ]
 
-    def crowd(self) -> list[Callable[[], Answer]]:
-        """Twenty calls, of all kinds."""
+    def many_calls(self) -> list[Callable[[], Answer]]:
+        """Return twenty calls of all kinds."""
         calls = [call for _ in range(3) for call in self.calls()]
-        return calls[:CROWD]
+        return calls[:CALLS]
 
     def warm_up(self) -> None:
-        """Has both servers' pools filled, and the used one well."""
-        self.await_return(10.0)
-        at_once([lambda: self.idle.get("tools")] * CROWD)
+        """Wait until the used server works, and fill the pools of both."""
+        self.wait_until_recovered(10.0)
+        at_once([lambda: self.idle.get("tools")] * CALLS)
 
-    def await_return(self, seconds: float = IN_TIME_SECONDS) -> None:
-        """That long for the used server to be well; whoever else comes then has no error at all."""
+    def wait_until_recovered(self, seconds: float = IN_TIME_SECONDS) -> None:
+        """Wait until all of many calls to the used server succeed."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if {answer.status for answer in at_once(self.crowd())} <= {200, 201, 400}:
+            if {response.status for response in at_once(self.many_calls())} <= {200, 201, 400}:
                 return
             time.sleep(0.05)
-        raise AssertionError("the service is not back in time")
+        raise AssertionError("the service did not recover in time")
 
-    def runs(self) -> int:
-        """How many runs are recorded, as the database tells."""
+    def count_runs(self) -> int:
+        """Return the number of recorded runs."""
         with self.database.session() as session:
             row = session.execute("SELECT count(*) FROM executions_execution").fetchone()
         assert row is not None
@@ -81,7 +81,7 @@ def running_service() -> Iterator[Service]:
     with own_postgres() as database, ExitStack() as stack:
         tenant = database.manage("create_tenant", "T", "--rate-limit", "1000000")
         key = database.manage("create_api_key", tenant)
-        # Redis may write to the disk that a PostgreSQL that is killed and started keeps busy.
+        # The restarts of PostgreSQL keep the disk busy, so Redis may be slow.
         environment = {"DATABASE_URL": database.url, "RATE_LIMIT_TIMEOUT_MS": "1000"}
         used = stack.enter_context(serving(**environment))
         idle = stack.enter_context(serving(**environment))
@@ -94,50 +94,50 @@ def service(running_service: Service) -> Service:
     return running_service
 
 
-def is_unavailable(answer: Answer) -> bool:
+def is_unavailable(response: Answer) -> bool:
     return (
-        answer.status == 503
-        and answer.error_code == "SERVICE_UNAVAILABLE"
-        and answer.details == {"reason": "database_unavailable"}
-        and int(answer.headers["retry-after"]) >= 1
+        response.status == 503
+        and response.error_code == "SERVICE_UNAVAILABLE"
+        and response.details == {"reason": "database_unavailable"}
+        and int(response.headers["retry-after"]) >= 1
     )
 
 
 def assert_refused_in_time(calls: list[Callable[[], Answer]]) -> None:
-    for answer, seconds in at_once([timed(call) for call in calls]):
-        assert is_unavailable(answer), answer
+    for response, seconds in at_once([timed(call) for call in calls]):
+        assert is_unavailable(response), response
         assert seconds < IN_TIME_SECONDS
 
 
-def assert_out_of_order(service: Service) -> None:
-    """What holds for as long as the database is away."""
+def assert_unavailable(service: Service) -> None:
+    """Assert the responses during an outage."""
     for _ in range(2):
-        assert_refused_in_time(service.crowd())
+        assert_refused_in_time(service.many_calls())
     for call in service.calls():
         assert_refused_in_time([call])
     assert_probes(service.used.port)
 
 
 def assert_probes(port: int) -> None:
-    """Of the three only /live is well, also when many ask."""
+    """Assert that /live succeeds and /health and /ready fail, with many simultaneous requests."""
     api, paths = LiveApi(port), ["/live", "/health", "/ready"] * 4
-    answered = at_once([timed(partial(api.get, path)) for path in paths])
-    for path, (answer, seconds) in zip(paths, answered, strict=True):
-        assert answer.status == (200 if path == "/live" else 503)
+    results = at_once([timed(partial(api.get, path)) for path in paths])
+    for path, (response, seconds) in zip(paths, results, strict=True):
+        assert response.status == (200 if path == "/live" else 503)
         assert seconds < IN_TIME_SECONDS
-    redis_is_well = {"database": "unavailable", "redis": "ok"}
-    assert api.get("/health").json == {"status": "unavailable", "checks": redis_is_well}
+    checks = {"database": "unavailable", "redis": "ok"}
+    assert api.get("/health").json == {"status": "unavailable", "checks": checks}
 
 
-def assert_whole_again(service: Service) -> None:
-    """Within two seconds everything is well, and for whoever sees the outage only now it always was."""
+def assert_recovered(service: Service) -> None:
+    """Assert that all calls succeed within two seconds, and on the idle server at once."""
     started = time.monotonic()
-    # The server that nobody asked meanwhile has only connections that are dead.
-    answers = at_once([lambda: service.idle.get("tools")] * CROWD)
-    assert {answer.status for answer in answers} == {200}
-    service.await_return(started + IN_TIME_SECONDS - time.monotonic())
+    # The idle server's pool has only lost connections.
+    responses = at_once([lambda: service.idle.get("tools")] * CALLS)
+    assert {response.status for response in responses} == {200}
+    service.wait_until_recovered(started + IN_TIME_SECONDS - time.monotonic())
     for _ in range(3):
-        assert {answer.status for answer in at_once(service.crowd())} <= {200, 201, 400}
+        assert {response.status for response in at_once(service.many_calls())} <= {200, 201, 400}
     for path in ("/live", "/health", "/ready"):
         assert service.used.get(path).status == 200
 
@@ -159,59 +159,59 @@ OUTAGES: dict[str, Callable[[OwnPostgres], AbstractContextManager[None]]] = {
 
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_outage(service: Service, outage: str) -> None:
-    runs = service.runs()
+    runs = service.count_runs()
     with OUTAGES[outage](service.database):
-        assert_out_of_order(service)
-    assert_whole_again(service)
-    assert service.runs() >= runs
+        assert_unavailable(service)
+    assert_recovered(service)
+    assert service.count_runs() >= runs
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_outage_that_nobody_is_there_to_see(service: Service, outage: str) -> None:
-    """Not one request fails: all connections in all pools are dead or were asleep."""
+def test_outage_without_requests(service: Service, outage: str) -> None:
+    """No request fails afterwards, although all connections in the pools were lost or halted."""
     with OUTAGES[outage](service.database):
         time.sleep(0.5)
-    answers = at_once(service.crowd())
-    assert {answer.status for answer in answers} <= {200, 201, 400}
+    responses = at_once(service.many_calls())
+    assert {response.status for response in responses} <= {200, 201, 400}
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_return_long_after_the_last_error(service: Service, outage: str) -> None:
-    """A server that has seen the outage is not impatient for ever."""
+def test_recovery_long_after_the_last_error(service: Service, outage: str) -> None:
+    """A server that has seen the outage does not keep its circuit breaker open."""
     with OUTAGES[outage](service.database):
-        assert_refused_in_time(service.crowd())
+        assert_refused_in_time(service.many_calls())
         time.sleep(2.5)
     time.sleep(2.0)
-    answers = at_once(service.crowd())
-    assert {answer.status for answer in answers} <= {200, 201, 400}
+    responses = at_once(service.many_calls())
+    assert {response.status for response in responses} <= {200, 201, 400}
 
 
-def test_hang_is_waited_for_once(service: Service) -> None:
-    """After one request has found out, the others fail at once."""
-    threads = 6
+def test_only_one_request_waits_for_a_hang(service: Service) -> None:
+    """After the first failure, the other requests fail at once."""
+    clients = 6
     environment = {"WEB_CONCURRENCY": "1"}
     with serving(DATABASE_URL=service.database.url, **environment) as port:
         api = LiveApi(port, service.used.key)
         for _ in range(5):
-            at_once([lambda: api.get("tools")] * 5 * threads)
-        terminate_all(service, but_newest=threads // 2)
+            at_once([lambda: api.get("tools")] * 5 * clients)
+        terminate_all(service, but_newest=clients // 2)
         with service.database.halted():
             api.get("tools")
-            for answer, seconds in at_once([timed(lambda: api.get("tools"))] * threads):
-                assert is_unavailable(answer)
+            for response, seconds in at_once([timed(lambda: api.get("tools"))] * clients):
+                assert is_unavailable(response)
                 assert seconds < 0.5
 
 
 def test_restarts_under_load(service: Service) -> None:
-    """All is answered, in time, with what is right or 503; a run that is answered is recorded."""
-    before = service.runs()
+    """Each response arrives in time and is correct or 503. Each successful run is recorded."""
+    before = service.count_runs()
     end = time.monotonic() + 6.0
 
     def client(call: Callable[[], Answer]) -> list[tuple[Answer, float]]:
-        answers = []
+        responses = []
         while time.monotonic() < end:
-            answers.append(timed(call)())
-        return answers
+            responses.append(timed(call)())
+        return responses
 
     def restarts() -> list[tuple[Answer, float]]:
         for number in (signal.SIGINT, signal.SIGKILL, signal.SIGQUIT):
@@ -221,19 +221,19 @@ def test_restarts_under_load(service: Service) -> None:
         return []
 
     clients = [lambda call=call: client(call) for call in service.calls() * 2]
-    answered = [pair for pairs in at_once([*clients, restarts]) for pair in pairs]
-    for answer, seconds in answered:
-        assert answer.status in {200, 201, 400} or is_unavailable(answer), answer
+    results = [pair for pairs in at_once([*clients, restarts]) for pair in pairs]
+    for response, seconds in results:
+        assert response.status in {200, 201, 400} or is_unavailable(response), response
         assert seconds < IN_TIME_SECONDS
-    ran = [answer for answer, _ in answered if "execution_id" in answer.json]
-    assert ran
-    assert service.runs() >= before + len(ran)
-    for answer in ran[-5:]:
-        assert service.used.get(f"history/{answer.json['execution_id']}").status == 200
+    runs = [response for response, _ in results if "execution_id" in response.json]
+    assert runs
+    assert service.count_runs() >= before + len(runs)
+    for response in runs[-5:]:
+        assert service.used.get(f"history/{response.json['execution_id']}").status == 200
 
 
 def terminate_all(service: Service, *, but_newest: int = 0) -> None:
-    """Returns once they are gone; the pools may have made others by then."""
+    """Terminate the clients' backends and wait for their end. Pools may open new ones meanwhile."""
     with service.database.session() as session:
         terminated = session.execute(
             "SELECT pid, pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity "
@@ -248,19 +248,19 @@ def terminate_all(service: Service, *, but_newest: int = 0) -> None:
 
 
 def test_backends_terminated(service: Service) -> None:
-    """Those of idle connections cost nobody an error."""
+    """A terminated backend of an idle connection fails no request."""
     for _ in range(20):
         terminate_all(service)
-        answers = at_once([*service.calls()])
-        assert {answer.status for answer in answers} <= {200, 201, 400}
+        responses = at_once([*service.calls()])
+        assert {response.status for response in responses} <= {200, 201, 400}
 
 
-def test_a_backend_terminated_in_the_middle_leaves_no_half(service: Service) -> None:
+def test_a_backend_terminated_in_a_transaction_leaves_no_partial_write(service: Service) -> None:
     tool_id = service.used.post("tools", {"name": "half", "description": "d"}).json["id"]
-    with service.database.session() as session, held(service, "tools_tool"):
+    with service.database.session() as session, table_locked(service, "tools_tool"):
 
         def terminate() -> Answer:
-            # Once the agent is written, its transaction waits for the lock.
+            # After the insert of the agent, the transaction waits for the lock.
             while not session.execute(_WAITING).fetchall():
                 time.sleep(0.005)
             session.execute(
@@ -268,116 +268,118 @@ def test_a_backend_terminated_in_the_middle_leaves_no_half(service: Service) -> 
             )
             return Answer(0, {}, b"")
 
-        answer, _ = at_once(
+        response, _ = at_once(
             [lambda: service.used.post("agents", agent_body("half", [tool_id])), terminate]
         )
-    assert is_unavailable(answer)
-    assert not named(service, "agents_agent", "half")
+    assert is_unavailable(response)
+    assert not count_named(service, "agents_agent", "half")
     assert service.used.delete(f"tools/{tool_id}").status == 204
 
 
 _WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
-def named(service: Service, table: str, name: str) -> int:
+def count_named(service: Service, table: str, name: str) -> int:
     with service.database.session() as session:
         rows = session.execute(f"SELECT id FROM {table} WHERE name = %s", [name]).fetchall()
     return len(rows)
 
 
 @contextmanager
-def held(service: Service, table: str) -> Iterator[None]:
-    """Somebody else's lock on a whole table."""
+def table_locked(service: Service, table: str) -> Iterator[None]:
+    """Lock a whole table in another session."""
     with service.database.session() as session, session.transaction():
         session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield
 
 
 @contextmanager
-def row_held(service: Service, table: str, row_id: str) -> Iterator[None]:
-    """Somebody else's lock on one row."""
+def row_locked(service: Service, table: str, row_id: str) -> Iterator[None]:
+    """Lock one row in another session."""
     with service.database.session() as session, session.transaction():
         session.execute(f"SELECT 1 FROM {table} WHERE id = %s FOR UPDATE", [row_id])
         yield
 
 
 def test_locked_table(service: Service) -> None:
-    """What needs it is refused in time; the rest goes on."""
-    with held(service, "executions_execution"):
-        assert_refused_in_time([lambda: service.used.run(service.agent_id)] * THREADS)
+    """Calls that need the table fail in time; others succeed."""
+    with table_locked(service, "executions_execution"):
+        assert_refused_in_time([lambda: service.used.run(service.agent_id)] * LOCKED_CALLS)
         assert service.used.get("tools").status == 200
         assert service.used.get("/health").status == 200
     assert service.used.run(service.agent_id).status == 200
 
 
 def test_locked_keys(service: Service) -> None:
-    """The one table that every call needs."""
-    with held(service, "tenants_apikey"):
-        # Until what was read of the key before is too old.
+    """Every call needs this table."""
+    with table_locked(service, "tenants_apikey"):
+        # Until the cached key has expired.
         time.sleep(1.0)
-        assert_refused_in_time(service.crowd()[:THREADS])
+        assert_refused_in_time(service.many_calls()[:LOCKED_CALLS])
         assert service.used.get("/ready").status == 200
-    assert_whole_again(service)
+    assert_recovered(service)
 
 
 def test_locked_row(service: Service) -> None:
     api = service.used
-    with row_held(service, "agents_agent", service.agent_id):
-        patches = [lambda: api.patch(f"agents/{service.agent_id}", {"role": "x"})] * (THREADS - 1)
+    with row_locked(service, "agents_agent", service.agent_id):
+        patches = [lambda: api.patch(f"agents/{service.agent_id}", {"role": "x"})] * (
+            LOCKED_CALLS - 1
+        )
         assert_refused_in_time([*patches, lambda: api.delete(f"agents/{service.agent_id}")])
-        # Readers wait for nobody.
+        # Reads do not wait for the lock.
         assert api.run(service.agent_id).status == 200
     assert api.get(f"agents/{service.agent_id}").json["role"] == "r"
 
 
-def test_no_orphan_of_a_lock(service: Service) -> None:
-    """An agent whose association was not written is not there either."""
+def test_no_agent_without_its_association(service: Service) -> None:
+    """If the association is not written, the agent is not written either."""
     tool_id = service.used.post("tools", {"name": "locked", "description": "d"}).json["id"]
-    with held(service, "agents_agenttool"):
+    with table_locked(service, "agents_agenttool"):
         assert_refused_in_time(
             [lambda: service.used.post("agents", agent_body("orphan", [tool_id]))] * 4
         )
-    assert not named(service, "agents_agent", "orphan")
+    assert not count_named(service, "agents_agent", "orphan")
     assert service.used.delete(f"tools/{tool_id}").status == 204
 
 
 @contextmanager
-def slow(service: Service, table: str) -> Iterator[None]:
-    """Every insert takes half a minute."""
+def slow_inserts(service: Service, table: str) -> Iterator[None]:
+    """Delay every insert by 30 seconds."""
     with service.database.session() as session:
         session.execute(
-            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql "
+            "CREATE FUNCTION delay() RETURNS trigger LANGUAGE plpgsql "
             "AS 'BEGIN PERFORM pg_sleep(30); RETURN NEW; END'"
         )
         session.execute(
-            f"CREATE TRIGGER dawdle BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION dawdle()"
+            f"CREATE TRIGGER delay BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION delay()"
         )
         try:
             yield
         finally:
-            session.execute("DROP FUNCTION dawdle CASCADE")
+            session.execute("DROP FUNCTION delay CASCADE")
 
 
 def test_slow_statement(service: Service) -> None:
-    """The server cancels it; nothing of it stays, and other calls go on."""
-    runs = service.runs()
-    with slow(service, "executions_execution"):
-        assert_refused_in_time([lambda: service.used.run(service.agent_id)] * THREADS)
+    """PostgreSQL cancels it, nothing is stored, and later calls succeed."""
+    runs = service.count_runs()
+    with slow_inserts(service, "executions_execution"):
+        assert_refused_in_time([lambda: service.used.run(service.agent_id)] * LOCKED_CALLS)
     time.sleep(0.2)
-    assert service.runs() == runs
+    assert service.count_runs() == runs
     assert service.used.run(service.agent_id).status == 200
-    assert service.runs() == runs + 1
+    assert service.count_runs() == runs + 1
 
 
 def test_too_many_connections(service: Service) -> None:
-    """The server takes no more: those there are still serve."""
+    """PostgreSQL accepts no more connections; the existing ones still work."""
     with ExitStack() as stack:
         with suppress(Exception):
             while True:
                 stack.enter_context(service.database.session())
-        answers = at_once([timed(call) for call in service.crowd()])
-        for answer, seconds in answers:
-            assert answer.status in {200, 201, 400} or is_unavailable(answer)
+        responses = at_once([timed(call) for call in service.many_calls()])
+        for response, seconds in responses:
+            assert response.status in {200, 201, 400} or is_unavailable(response)
             assert seconds < IN_TIME_SECONDS
-        assert any(answer.status == 200 for answer, _ in answers)
-    service.await_return()
+        assert any(response.status == 200 for response, _ in responses)
+    service.wait_until_recovered()

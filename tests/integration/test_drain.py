@@ -1,4 +1,4 @@
-"""SIGTERM: the door closes at once, what is going is finished within its time, and the exit code is 0."""
+"""SIGTERM: no new connections are accepted, requests in progress finish, and the exit code is 0."""
 
 import os
 import signal
@@ -24,26 +24,26 @@ from tests.live import database_url, free_port, wait_until_live
 
 pytestmark = pytest.mark.slow
 
-BODY = b'{"prompt": "Is anybody still there?", "model": "gpt-4o"}'
+BODY = b'{"prompt": "What is new?", "model": "gpt-4o"}'
 
 
 class Server:
-    """A server that a test stops itself."""
+    """A server that the test stops."""
 
     def __init__(self, **environment: str) -> None:
         self.port = free_port()
-        own = {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL}
-        own |= {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
+        variables = {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL}
+        variables |= {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "map_project.server"],
             cwd=settings.BASE_DIR,
-            env={**os.environ, **own},
+            env={**os.environ, **variables},
         )
 
     def stop(self) -> None:
-        """Says so, and returns when nobody is let in any more."""
+        """Send SIGTERM, and wait until connections are refused."""
         self.process.send_signal(signal.SIGTERM)
-        assert eventually(self.is_closed, 5.0), "it goes on accepting"
+        assert eventually(self.is_closed, 5.0), "the server still accepts connections"
 
     def is_closed(self) -> bool:
         try:
@@ -52,7 +52,7 @@ class Server:
             return True
         return False
 
-    def is_up(self) -> bool:
+    def is_running(self) -> bool:
         return self.process.poll() is None
 
     def connect(self, *parts: bytes) -> socket.socket:
@@ -85,43 +85,43 @@ def run_request(path: str, api: Api) -> bytes:
 
 
 LIVE = request("GET", "/live").replace(b"Connection: close\r\n", b"")
-LIVE_ANSWER = b'{"status":"ok"}'
+LIVE_RESPONSE = b'{"status":"ok"}'
 
 
 def keep_alive(serving: Server) -> socket.socket:
-    """A connection that was answered and stays open."""
+    """Return an open connection on which a response was received."""
     connection = serving.connect(LIVE)
     received = b""
-    while not received.endswith(LIVE_ANSWER):
+    while not received.endswith(LIVE_RESPONSE):
         received += connection.recv(65536)
     assert b"keep-alive" in received
     return connection
 
 
-def answer_on(connection: socket.socket) -> Answer:
+def read_response(connection: socket.socket) -> Answer:
     with connection:
         return parse(b"".join(iter(lambda: connection.recv(65536), b"")))
 
 
-def test_a_run_in_progress_is_answered_and_newcomers_are_refused(api: Api, run_path: str) -> None:
-    whole = run_request(run_path, api)
+def test_runs_in_progress_finish_and_new_connections_are_refused(api: Api, run_path: str) -> None:
+    sent = run_request(run_path, api)
     with server() as serving:
-        unfinished = [serving.connect(whole[:-10]) for _ in range(4)]
+        unfinished = [serving.connect(sent[:-10]) for _ in range(4)]
         kept = keep_alive(serving)
         silent = serving.connect()
         serving.stop()
 
         # Longer than gunicorn keeps an idle connection.
         time.sleep(3)
-        assert serving.is_up()
+        assert serving.is_running()
         assert kept.recv(1) == b""
         for connection in unfinished:
-            connection.sendall(whole[-10:])
-        answers = [answer_on(connection) for connection in unfinished]
-        assert {answer.status for answer in answers} == {200}
-        assert {answer.headers["connection"] for answer in answers} == {"close"}
+            connection.sendall(sent[-10:])
+        responses = [read_response(connection) for connection in unfinished]
+        assert {response.status for response in responses} == {200}
+        assert {response.headers["connection"] for response in responses} == {"close"}
         recorded = Execution.objects.filter(
-            pk__in=[answer.json["execution_id"] for answer in answers]
+            pk__in=[response.json["execution_id"] for response in responses]
         )
         assert recorded.count() == 4
         assert serving.process.wait(10) == 0
@@ -129,7 +129,7 @@ def test_a_run_in_progress_is_answered_and_newcomers_are_refused(api: Api, run_p
         silent.close()
 
 
-def test_a_run_that_waits_for_the_database_is_answered(api: Api, run_path: str) -> None:
+def test_a_run_that_waits_for_the_database_finishes(api: Api, run_path: str) -> None:
     with server() as serving, ThreadPoolExecutor(1) as pool:
         client = LiveApi(serving.port, api.key)
         assert client.call("POST", run_path, raw=BODY).status == 200
@@ -137,7 +137,7 @@ def test_a_run_that_waits_for_the_database_is_answered(api: Api, run_path: str) 
             session.execute("LOCK TABLE executions_execution IN EXCLUSIVE MODE")
             pending = pool.submit(client.call, "POST", run_path, raw=BODY)
             time.sleep(0.2)
-            # In less time than a lock is waited for.
+            # The lock is released before the lock timeout.
             serving.process.send_signal(signal.SIGTERM)
             time.sleep(0.2)
             assert not pending.done()
@@ -145,19 +145,18 @@ def test_a_run_that_waits_for_the_database_is_answered(api: Api, run_path: str) 
         assert serving.process.wait(10) == 0
 
 
-def test_who_has_connected_before_is_still_served(api: Api, run_path: str) -> None:
-    """Connections that the server has accepted when it is told to stop."""
-    whole = run_request(run_path, api)
+def test_connections_accepted_before_sigterm_are_served(api: Api, run_path: str) -> None:
+    sent = run_request(run_path, api)
     with server(WEB_CONCURRENCY="1") as serving:
-        slow = serving.connect(whole[:-10])
-        waiting = [serving.connect(whole) for _ in range(5)]
+        slow = serving.connect(sent[:-10])
+        waiting = [serving.connect(sent) for _ in range(5)]
         serving.stop()
-        slow.sendall(whole[-10:])
-        assert [answer_on(connection).status for connection in (slow, *waiting)] == [200] * 6
+        slow.sendall(sent[-10:])
+        assert [read_response(connection).status for connection in (slow, *waiting)] == [200] * 6
         assert serving.process.wait(10) == 0
 
 
-def test_the_time_to_finish_is_bounded(api: Api, run_path: str) -> None:
+def test_the_time_to_finish_is_limited(api: Api, run_path: str) -> None:
     with server(GRACEFUL_TIMEOUT_SECONDS="1") as serving:
         with serving.connect(run_request(run_path, api)[:-10]):
             started = time.monotonic()
@@ -166,7 +165,7 @@ def test_the_time_to_finish_is_bounded(api: Api, run_path: str) -> None:
         assert 0.9 < time.monotonic() - started < 8
 
 
-def test_idle_connections_do_not_hold_it_up() -> None:
+def test_idle_connections_do_not_delay_the_exit() -> None:
     with server() as serving:
         kept = keep_alive(serving)
         silent = serving.connect()

@@ -1,4 +1,4 @@
-"""The embedded servers under many users, and after every kind of violent end."""
+"""The embedded servers with several users, and after crashes."""
 
 import os
 import shutil
@@ -41,12 +41,12 @@ def place() -> Iterator[Location]:
         yield location(folder)
         if any(map(is_running, server_pids(location(folder)).values())):
             with running(location(folder)):
-                """What a test left behind stops with its last user."""
+                pass  # stops servers that the test left running
 
 
 @contextmanager
 def another_user(place: Location) -> Iterator[subprocess.Popen[str]]:
-    """A process that uses the servers until it is killed or the block ends."""
+    """Start a process that uses the servers until it is killed or the block ends."""
     user = subprocess.Popen(
         [sys.executable, "-c", _USER, str(place.data_dir.parent.parent)],
         cwd=SOURCE,
@@ -72,36 +72,36 @@ def query(place: Location, sql: str) -> list[tuple[object, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def store(place: Location) -> redis.Redis:
+def redis_client(place: Location) -> redis.Redis:
     return redis.Redis.from_url(place.redis_url, single_connection_client=True)
 
 
-def put_something(place: Location) -> None:
-    query(place, "CREATE TABLE kept AS SELECT 42 AS answer")
-    with store(place) as client:
+def store_data(place: Location) -> None:
+    query(place, "CREATE TABLE kept AS SELECT 42 AS value")
+    with redis_client(place) as client:
         client.set("kept", "42")
 
 
-def assert_something_is_there(place: Location) -> None:
-    assert query(place, "SELECT answer FROM kept") == [(42,)]
-    with store(place) as client:
+def assert_data_is_kept(place: Location) -> None:
+    assert query(place, "SELECT value FROM kept") == [(42,)]
+    with redis_client(place) as client:
         assert client.get("kept") == b"42"
 
 
-def test_they_answer_and_are_set_up_as_the_product_needs_them(place: Location) -> None:
+def test_settings_of_the_servers(place: Location) -> None:
     with running(place):
         names = ("server_version_num", "timezone", "server_encoding", "listen_addresses")
         values = [query(place, f"SHOW {name}")[0][0] for name in names]
         assert str(values[0]).startswith("18")
         assert values[1:] == ["UTC", "UTF8", ""]
         assert query(place, "SELECT upper('ä'), 'Z' < 'a'") == [("Ä", True)]
-        with store(place) as client:
+        with redis_client(place) as client:
             assert client.config_get("*a*")["appendonly"] == "yes"
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
             assert client.config_get("port") == {"port": "0"}
 
 
-def test_they_do_not_hear_the_terminal_and_stop_with_their_user(place: Location) -> None:
+def test_they_receive_no_signals_of_the_terminal_and_stop_with_their_user(place: Location) -> None:
     with running(place):
         pids = server_pids(place)
         assert set(pids) == {"postgres", "redis"}
@@ -110,7 +110,7 @@ def test_they_do_not_hear_the_terminal_and_stop_with_their_user(place: Location)
     assert not place.runtime_dir.exists()
 
 
-def test_one_of_them_can_be_had_alone(place: Location) -> None:
+def test_one_server_can_run_alone(place: Location) -> None:
     with running(place, redis=False):
         assert set(server_pids(place)) == {"postgres"}
     with running(place, postgres=False):
@@ -119,14 +119,14 @@ def test_one_of_them_can_be_had_alone(place: Location) -> None:
 
 def test_data_are_kept(place: Location) -> None:
     with running(place):
-        put_something(place)
+        store_data(place)
     with running(place):
-        assert_something_is_there(place)
+        assert_data_is_kept(place)
 
 
-def test_data_that_are_not_durable_are_made_anew(place: Location) -> None:
+def test_data_that_are_not_durable_are_deleted(place: Location) -> None:
     with running(place, durable=False):
-        put_something(place)
+        store_data(place)
     with running(place, durable=False):
         assert query(place, "SELECT to_regclass('kept')") == [(None,)]
 
@@ -141,7 +141,7 @@ def test_the_last_user_stops_them(place: Location) -> None:
     assert not any(map(is_running, pids.values()))
 
 
-def test_orphans_of_a_killed_user_are_taken_over(place: Location) -> None:
+def test_servers_of_a_killed_user_are_reused(place: Location) -> None:
     with another_user(place) as user:
         assert ready(user)
         pids = server_pids(place)
@@ -154,7 +154,7 @@ def test_orphans_of_a_killed_user_are_taken_over(place: Location) -> None:
         assert not any(map(is_running, pids.values()))
 
 
-def test_users_that_come_at_once_agree_on_one_pair(place: Location) -> None:
+def test_simultaneous_users_share_the_servers(place: Location) -> None:
     with (
         another_user(place) as first,
         another_user(place) as second,
@@ -166,38 +166,38 @@ def test_users_that_come_at_once_agree_on_one_pair(place: Location) -> None:
 
 
 @pytest.mark.parametrize("victim", ["postgres", "redis"])
-def test_a_server_that_was_killed_starts_again_with_its_data(place: Location, victim: str) -> None:
+def test_a_killed_server_is_restarted_with_its_data(place: Location, victim: str) -> None:
     with running(place):
-        put_something(place)
+        store_data(place)
         killed = server_pids(place)[victim]
         os.kill(killed, signal.SIGKILL)
         assert eventually(lambda: not is_running(killed))
         with running(place):
             assert server_pids(place)[victim] != killed
-            assert_something_is_there(place)
+            assert_data_is_kept(place)
 
 
-def test_a_machine_that_lost_its_power_leaves_nothing_in_the_way(place: Location) -> None:
-    """Everything killed, and the ids and sockets that are left name a process of somebody else."""
+def test_start_after_a_power_failure(place: Location) -> None:
+    """All processes are killed, and the remaining pid and lock files name an unrelated process."""
     with another_user(place) as user:
         assert ready(user)
-        put_something(place)
+        store_data(place)
         pids = server_pids(place)
         user.kill()
         for pid in pids.values():
             os.kill(pid, signal.SIGKILL)
         assert eventually(lambda: not any(map(is_running, pids.values())))
     pid_file = place.data_dir / "postgres" / "postmaster.pid"
-    stranger = str(os.getpid())
+    unrelated = str(os.getpid())
     for file in (pid_file, place.runtime_dir / ".s.PGSQL.5432.lock"):
-        file.write_text(file.read_text().replace(str(pids["postgres"]), stranger))
+        file.write_text(file.read_text().replace(str(pids["postgres"]), unrelated))
 
     with running(place):
-        assert_something_is_there(place)
+        assert_data_is_kept(place)
 
 
 @pytest.mark.slow
-def test_servers_that_lost_their_sockets_are_replaced(
+def test_servers_without_sockets_are_replaced(
     place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("map_project.embedded.daemon._ADOPT_SECONDS", 0.2)
@@ -208,16 +208,16 @@ def test_servers_that_lost_their_sockets_are_replaced(
             assert query(place, "SELECT 1") == [(1,)]
 
 
-def test_an_interrupted_first_start_is_begun_again(place: Location) -> None:
-    half_made = place.data_dir / "postgres.new" / "base"
-    half_made.mkdir(parents=True)
+def test_an_interrupted_first_start_is_repeated(place: Location) -> None:
+    unfinished = place.data_dir / "postgres.new" / "base"
+    unfinished.mkdir(parents=True)
 
     with running(place):
         assert query(place, "SELECT 1") == [(1,)]
-    assert not half_made.exists()
+    assert not unfinished.exists()
 
 
-def test_data_of_another_major_version_are_told(place: Location) -> None:
+def test_data_of_another_major_version_are_an_error(place: Location) -> None:
     data = place.data_dir / "postgres"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("17\n")
@@ -233,11 +233,11 @@ def test_data_of_another_major_version_are_told(place: Location) -> None:
     data.rmdir()
 
 
-def test_a_server_that_does_not_start_is_told_with_its_own_words(place: Location) -> None:
+def test_the_error_of_a_failed_start_has_the_message_of_the_server(place: Location) -> None:
     with running(place):
         pass
     configuration = place.data_dir / "postgres" / "postgresql.conf"
-    good = configuration.read_text()
+    valid = configuration.read_text()
     configuration.write_text("work_mem = lots\n")
 
     with (
@@ -246,11 +246,11 @@ def test_a_server_that_does_not_start_is_told_with_its_own_words(place: Location
     ):
         pass
     assert "redis" not in server_pids(place)
-    configuration.write_text(good)
+    configuration.write_text(valid)
 
 
 @pytest.mark.slow
-def test_a_deep_checkout_is_no_obstacle() -> None:
+def test_a_deep_checkout() -> None:
     with empty_checkout() as folder:
         deep = folder.joinpath(*["a-folder-with-a-rather-long-name"] * 8)
         deep.mkdir(parents=True)
@@ -258,11 +258,9 @@ def test_a_deep_checkout_is_no_obstacle() -> None:
             assert query(location(deep), "SELECT 1") == [(1,)]
 
 
-@pytest.mark.parametrize("trap", ["a file", "a link"])
-def test_a_runtime_folder_that_is_not_ours_is_refused(
-    place: Location, tmp_path: Path, trap: str
-) -> None:
-    if trap == "a file":
+@pytest.mark.parametrize("kind", ["a file", "a link"])
+def test_an_invalid_runtime_folder_is_an_error(place: Location, tmp_path: Path, kind: str) -> None:
+    if kind == "a file":
         place.runtime_dir.touch()
     else:
         place.runtime_dir.symlink_to(tmp_path)
@@ -275,8 +273,8 @@ def test_a_runtime_folder_that_is_not_ours_is_refused(
     place.runtime_dir.unlink()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of somebody else")
-def test_a_runtime_folder_of_somebody_else_is_refused(place: Location) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
+def test_a_runtime_folder_of_another_account_is_an_error(place: Location) -> None:
     place.runtime_dir.mkdir()
     os.chown(place.runtime_dir, 4321, 4321)
 
@@ -288,8 +286,8 @@ def test_a_runtime_folder_of_somebody_else_is_refused(place: Location) -> None:
     shutil.rmtree(place.runtime_dir, ignore_errors=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="tells about root")
-def test_root_serves_under_another_account_and_opens_no_folder(place: Location) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
+def test_root_uses_another_account_and_changes_no_permissions(place: Location) -> None:
     checkout = place.data_dir.parent.parent
     parents = {folder: folder.stat().st_mode for folder in (checkout, *checkout.parents)}
     with running(place):
@@ -301,8 +299,8 @@ def test_root_serves_under_another_account_and_opens_no_folder(place: Location) 
     assert {folder: folder.stat().st_mode for folder in parents} == parents
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="tells about root")
-def test_root_in_a_closed_folder_is_told_what_to_do() -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
+def test_the_error_of_an_inaccessible_folder_says_what_to_do() -> None:
     with empty_checkout() as folder:
         folder.chmod(0o700)
         with (
@@ -313,7 +311,7 @@ def test_root_in_a_closed_folder_is_told_what_to_do() -> None:
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_no_redis_anywhere_is_told_with_what_to_do(
+def test_the_error_of_a_missing_redis_says_what_to_do(
     place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -324,7 +322,7 @@ def test_no_redis_anywhere_is_told_with_what_to_do(
     assert server_pids(place) == {}
 
 
-def test_no_postgresql_is_told_with_what_to_do(
+def test_the_error_of_a_missing_postgresql_says_what_to_do(
     place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("map_project.embedded.postgres.find_spec", lambda _name: None)

@@ -1,7 +1,7 @@
-"""What is no HTTP, or hardly, over raw sockets: refused or dropped, and everybody else is served.
+"""Invalid HTTP over raw sockets: it is rejected or the connection closed, and other clients are served.
 
-`tests/contract/test_http.py` says which answer belongs to what; here it is enough that none is a
-fault of ours, that nothing is stored, that nobody dies of it, and that nobody waits.
+`tests/contract/test_http.py` tests the exact responses. These tests check that there is no server
+error, that nothing is stored, that no worker ends, and that other clients do not wait.
 """
 
 import json
@@ -35,7 +35,7 @@ TOOL = b'{"name": "garbage", "description": "d"}'
 
 
 class Server:
-    """A live server, and the workers that it had when it was new."""
+    """A live server, and the workers that it started."""
 
     def __init__(self, port: int, arbiter: int) -> None:
         self.port = port
@@ -43,7 +43,7 @@ class Server:
         self.workers = sorted(children(arbiter))
 
     def send(self, *parts: bytes, end: bool = True, seconds: float = 10.0) -> bytes:
-        """All that comes back. A connection that the server cuts is an answer as well."""
+        """Send the parts and return all that is received, even if the server closes the connection."""
         received = b""
         address = ("127.0.0.1", self.port)
         with socket.create_connection(address, timeout=seconds) as connection:
@@ -52,10 +52,10 @@ class Server:
                     connection.sendall(part)
                 if end:
                     connection.shutdown(socket.SHUT_WR)
-                while piece := connection.recv(65536):
-                    received += piece
+                while data := connection.recv(65536):
+                    received += data
             except TimeoutError:
-                raise AssertionError(f"no end of the answer: {received[:500]!r}") from None
+                raise AssertionError(f"the response does not end: {received[:500]!r}") from None
             except OSError:
                 pass
         return received
@@ -70,12 +70,12 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_harmed(server: Server, tenant: Tenant, api: Api) -> Iterator[None]:
-    """After every test: the same workers serve, soon, and nothing was stored."""
+def _server_is_unaffected(server: Server, tenant: Tenant, api: Api) -> Iterator[None]:
+    """Check after each test that the same workers serve in time, and that nothing was stored."""
     yield
     live = LiveApi(server.port, api.key)
-    for answer, seconds in at_once([timed(partial(live.get, "tools"))] * 16):
-        assert answer.status == 200
+    for response, seconds in at_once([timed(partial(live.get, "tools"))] * 16):
+        assert response.status == 200
         assert seconds < 2
     assert sorted(children(server.arbiter)) == server.workers
     for model in (Tool, Agent, Execution):
@@ -83,12 +83,12 @@ def _nobody_is_harmed(server: Server, tenant: Tenant, api: Api) -> Iterator[None
 
 
 def statuses(received: bytes) -> list[int]:
-    """Those of all answers in what came back."""
+    """Return the statuses of all responses."""
     return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", received)]
 
 
-def assert_no_fault_of_ours(received: bytes) -> None:
-    # What the server itself does not speak, it says so.
+def assert_no_server_error(received: bytes) -> None:
+    # 501 and 505 are correct for unsupported encodings and versions.
     assert all(status < 500 or status in {501, 505} for status in statuses(received)), received[
         :500
     ]
@@ -105,18 +105,18 @@ def random_text(source: random.Random) -> bytes:
 
 
 def broken_request(source: random.Random) -> bytes:
-    """A good one in which some bytes are others, or gone, or there twice."""
-    whole = bytearray(request("POST", "/api/v1/tools", headers=[JSON], body=TOOL))
+    """Return a valid request in which some bytes are changed, deleted or repeated."""
+    data = bytearray(request("POST", "/api/v1/tools", headers=[JSON], body=TOOL))
     for _ in range(source.randrange(1, 6)):
-        at = source.randrange(len(whole))
+        at = source.randrange(len(data))
         match source.randrange(3):
             case 0:
-                whole[at] = source.randrange(256)
+                data[at] = source.randrange(256)
             case 1:
-                del whole[at : at + source.randrange(1, 8)]
+                del data[at : at + source.randrange(1, 8)]
             case 2:
-                whole[at:at] = whole[at : at + 8]
-    return bytes(whole)
+                data[at:at] = data[at : at + 8]
+    return bytes(data)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -124,31 +124,31 @@ def broken_request(source: random.Random) -> bytes:
 def test_noise(server: Server, make: Callable[[random.Random], bytes], seed: int) -> None:
     source = random.Random(seed)
     for _ in range(40):
-        assert_no_fault_of_ours(server.send(make(source)))
+        assert_no_server_error(server.send(make(source)))
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_noise_with_a_key(server: Server, seed: int) -> None:
-    """Past the door: what is stored is a tool, by any other name."""
+    """A request that is still valid stores a valid tool."""
     source, api = random.Random(seed), api_of(TenantFactory.create())
     assert api.key
-    whole = request("POST", "/api/v1/tools", key=api.key, headers=[JSON], body=TOOL)
-    start = whole.index(b"\r\n\r\n") + 4
+    valid = request("POST", "/api/v1/tools", key=api.key, headers=[JSON], body=TOOL)
+    start = valid.index(b"\r\n\r\n") + 4
     for _ in range(60):
-        broken = bytearray(whole)
+        broken = bytearray(valid)
         for _ in range(source.randrange(1, 4)):
             broken[source.randrange(start, len(broken))] = source.randrange(256)
-        assert_no_fault_of_ours(server.send(bytes(broken)))
+        assert_no_server_error(server.send(bytes(broken)))
     for tool in api.get("tools").json["items"]:
         assert tool["name"]
         assert "\0" not in json.dumps(tool, ensure_ascii=False)
 
 
-def test_half_requests(server: Server, api: Api) -> None:
-    """Cut off anywhere: nothing is stored, not even of a body whose end alone is missing."""
-    whole = request("POST", "/api/v1/tools", key=api.key, headers=[JSON], body=TOOL)
-    for length in [*range(0, len(whole), 7), len(whole) - 1]:
-        assert_no_fault_of_ours(server.send(whole[:length]))
+def test_incomplete_requests(server: Server, api: Api) -> None:
+    """Nothing is stored, even if only the last byte is missing."""
+    valid = request("POST", "/api/v1/tools", key=api.key, headers=[JSON], body=TOOL)
+    for length in [*range(0, len(valid), 7), len(valid) - 1]:
+        assert_no_server_error(server.send(valid[:length]))
 
 
 TARGETS = [
@@ -210,7 +210,7 @@ TARGETS = [
 def test_targets(server: Server, api: Api, method: str) -> None:
     for target in TARGETS:
         received = server.send(request(method, target, key=api.key))
-        assert_no_fault_of_ours(received)
+        assert_no_server_error(received)
         assert b"root:" not in received
         assert b"DJANGO_SETTINGS_MODULE" not in received
 
@@ -235,7 +235,7 @@ def test_methods(server: Server, api: Api, method: str) -> None:
     for path in ("/api/v1/tools", "/health", "/", "/admin/login/", "*"):
         sent = request(method, path, key=api.key, headers=[JSON], body=TOOL)
         received = server.send(sent)
-        assert_no_fault_of_ours(received)
+        assert_no_server_error(received)
         assert all(status >= 400 or status == 302 for status in statuses(received))
 
 
@@ -264,21 +264,21 @@ LENGTHS = [
 
 
 @pytest.mark.parametrize("headers", LENGTHS, ids=lambda headers: repr(headers)[:60])
-def test_lies_about_the_length(server: Server, api: Api, headers: list[bytes]) -> None:
-    """Whatever is meant, the rest is never taken for another request of the same caller."""
+def test_invalid_lengths(server: Server, api: Api, headers: list[bytes]) -> None:
+    """The bytes after the request are never handled as another request of the same caller."""
     smuggled = request("POST", "/api/v1/tools", key=api.key, headers=[JSON], body=TOOL)
     sent = request("POST", "/nowhere", headers=headers).replace(b"Connection: close\r\n", b"")
     received = server.send(sent + b"0\r\n\r\n" + smuggled)
-    assert_no_fault_of_ours(received)
+    assert_no_server_error(received)
 
 
-@pytest.mark.parametrize("promised", [1, 38, 40, 1_000, 1024 * 1024, 1024 * 1024 + 1, 10**12])
-def test_a_length_that_is_not_kept(server: Server, promised: int) -> None:
-    """Too short a promise cuts the body, too long a one waits for the rest, which never comes."""
+@pytest.mark.parametrize("length", [1, 38, 40, 1_000, 1024 * 1024, 1024 * 1024 + 1, 10**12])
+def test_wrong_lengths(server: Server, length: int) -> None:
+    """A length that is too small cuts the body; one that is too large waits for missing bytes."""
     api = api_of(TenantFactory.create())
-    headers = [JSON, b"Content-Length: %d" % promised]
+    headers = [JSON, b"Content-Length: %d" % length]
     received = server.send(request("POST", "/api/v1/tools", key=api.key, headers=headers), TOOL)
-    assert_no_fault_of_ours(received)
+    assert_no_server_error(received)
     assert api.get("tools").json["total"] == 0
 
 
@@ -306,7 +306,7 @@ CHUNKS = [
 def test_chunks(server: Server, api: Api, body: bytes) -> None:
     headers = [JSON, b"Transfer-Encoding: chunked"]
     sent = request("POST", "/api/v1/tools", key=api.key, headers=headers)
-    assert_no_fault_of_ours(server.send(sent, body))
+    assert_no_server_error(server.send(sent, body))
 
 
 HEADERS = [
@@ -356,8 +356,8 @@ HEADERS = [
 @pytest.mark.parametrize("headers", HEADERS, ids=lambda headers: repr(headers[0][:40]))
 def test_header_fields(server: Server, headers: list[bytes]) -> None:
     for path in ("/api/v1/tools", "/health", "/docs", "/admin/login/"):
-        assert_no_fault_of_ours(server.send(request("GET", path, headers=headers)))
-    assert_no_fault_of_ours(
+        assert_no_server_error(server.send(request("GET", path, headers=headers)))
+    assert_no_server_error(
         server.send(
             request("POST", "/admin/login/", headers=headers, body=b"username=a&password=\0")
         )
@@ -389,13 +389,13 @@ LINES = [
 
 @pytest.mark.parametrize("sent", LINES, ids=lambda sent: repr(sent[:30]))
 def test_first_lines(server: Server, sent: bytes) -> None:
-    assert_no_fault_of_ours(server.send(sent))
+    assert_no_server_error(server.send(sent))
 
 
 def test_pipelined(server: Server, api: Api) -> None:
-    """Each gets its own answer, in its turn, errors and all."""
+    """Each request gets its own response, in order and after errors too."""
     assert api.key
-    ask = [
+    requests = [
         request("GET", path, key=api.key).replace(b"Connection: close\r\n", b"")
         for path in (
             "/api/v1/tools",
@@ -405,14 +405,14 @@ def test_pipelined(server: Server, api: Api) -> None:
             "/live",
         )
     ]
-    received = server.send(*ask, request("GET", "/live"), end=False)
+    received = server.send(*requests, request("GET", "/live"), end=False)
     assert statuses(received) == [200, 404, 404, 400, 200, 200]
-    received = server.send(b"".join([*ask, request("GET", "/live")]), end=False)
+    received = server.send(b"".join([*requests, request("GET", "/live")]), end=False)
     assert statuses(received) == [200, 404, 404, 400, 200, 200]
 
 
-def test_answers_that_nobody_reads(server: Server, api: Api) -> None:
-    """Clients that ask and go, in the middle of anything."""
+def test_clients_that_disconnect(server: Server, api: Api) -> None:
+    """Clients that close the connection during the request or the response."""
     assert api.key
     for n in range(100):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
@@ -422,19 +422,19 @@ def test_answers_that_nobody_reads(server: Server, api: Api) -> None:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
-def test_connections_that_say_nothing(server: Server, live_api: LiveApi) -> None:
-    """Fewer than there are threads; more of them are a proxy's business, which collects requests."""
+def test_idle_connections(server: Server, live_api: LiveApi) -> None:
+    """A few of them delay no request. test_stalled_clients.py opens many."""
     with ExitStack() as stack:
         for _ in range(6):
             stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
         api = LiveApi(server.port, live_api.key)
-        for answer, seconds in at_once([timed(partial(api.get, "/live"))] * 8):
-            assert answer.status == 200
+        for response, seconds in at_once([timed(partial(api.get, "/live"))] * 8):
+            assert response.status == 200
             assert seconds < 2
 
 
 def test_slow_clients(server: Server, api: Api) -> None:
-    """A request that comes byte by byte is served like any other."""
+    """A request that arrives byte by byte is served."""
     assert api.key
     sent = request("GET", "/api/v1/tools", key=api.key)
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
@@ -447,10 +447,10 @@ def test_slow_clients(server: Server, api: Api) -> None:
 @pytest.mark.parametrize(
     "content_type", [b"application/json", b"text/plain", b"multipart/form-data", b""]
 )
-def test_bodies_where_none_belongs(server: Server, api: Api, content_type: bytes) -> None:
+def test_unexpected_bodies(server: Server, api: Api, content_type: bytes) -> None:
     header = [b"Content-Type: " + content_type]
     for method in ("GET", "DELETE", "HEAD", "OPTIONS"):
         for path in ("/api/v1/tools", "/api/v1/history/x", "/health", "/docs"):
             for body in (TOOL, b"\xff" * 5_000, chunked(TOOL)):
                 sent = request(method, path, key=api.key, headers=header, body=body)
-                assert_no_fault_of_ours(server.send(sent))
+                assert_no_server_error(server.send(sent))

@@ -21,9 +21,9 @@ from tests.factories import AgentFactory, ExecutionFactory, TenantFactory
 ROWS = 1_000_000
 TENANTS = 10
 COLUMNS = ("id", "agent_id", "prompt", "response", "created_at")
-# A tenth of the index, and not the table, which has some 50,000 blocks of 8 KiB.
+# A tenth of the index. The table has about 50,000 blocks of 8 KiB.
 MAX_BLOCKS = 2_500
-# Without the closed rows, whose count is cached.
+# Without the closed rows: their count is cached.
 MAX_BLOCKS_OF_CACHED_COUNT = 20
 # A deep page is sorted after its ids were found.
 MAX_SORTED_ROWS = 101
@@ -99,7 +99,7 @@ def test_each_tenant_has_its_own_total(tenant: Tenant, other_tenant: Tenant) -> 
 
 @pytest.fixture(scope="module")
 def million() -> Tenant:
-    """One of ten tenants that share a million executions.
+    """Create a million executions of ten tenants, and return one of the tenants.
 
     The newest rows belong to another tenant: no query may read them to find the tenant's own.
     """
@@ -179,22 +179,22 @@ def plans_of(read: Callable[[], object]) -> list[Any]:
 
 
 def statements_of(read: Callable[[], object]) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+    statements: list[tuple[str, Any]] = []
 
-    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        found.append((sql, params))
+    def record(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        statements.append((sql, params))
         return execute(sql, params, many, context)
 
-    with connection.execute_wrapper(note):
+    with connection.execute_wrapper(record):
         read()
-    return found
+    return statements
 
 
 def explained(sql: str, params: Any) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}", params)
-        answer = cursor.fetchone()[0]
-        return (json.loads(answer) if isinstance(answer, str) else answer)[0]
+        plans = cursor.fetchone()[0]
+        return (json.loads(plans) if isinstance(plans, str) else plans)[0]
 
 
 def blocks(plan: Any) -> int:

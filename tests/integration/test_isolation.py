@@ -1,7 +1,6 @@
-"""No tenant sees, changes or runs what is another's: one table over all routes of the API.
+"""Tenant isolation: one table with all routes and methods of the API.
 
-The table must name every route and method that the URLconf has; a new one fails here until it stands
-in the table.
+If a route or method of the URLconf is missing in the table, a test fails.
 """
 
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from tools.models import Tool
 TOOL = {"name": "new", "description": "d"}
 AGENT = {"name": "new", "role": "r", "description": "d"}
 RUN = {"prompt": "p", "model": "gpt-4o"}
-# A tool that can be called, and goes nowhere.
+# The configuration of a callable tool whose server is not reachable.
 UNREACHABLE = {
     "method": "GET",
     "url": "http://127.0.0.1:1/",
@@ -31,8 +30,8 @@ UNREACHABLE = {
     "timeout_seconds": 1,
 }
 
-# Method and route, the body, the kind of its resource ("" for a collection), and the status for the
-# tenant itself. Whose resource it is decides the rest.
+# By method and route: the body, the kind of the resource ("" for a collection), and the status for its
+# own tenant.
 TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("GET", "tools"): (None, "", 200),
     ("POST", "tools"): (TOOL, "", 201),
@@ -52,20 +51,20 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("GET", "history"): (None, "", 200),
     ("GET", "history/<str:pk>"): (None, "execution", 200),
 }
-OF_ONE = {key: row for key, row in TABLE.items() if row[1]}
-OF_ALL = {key: row for key, row in TABLE.items() if not row[1]}
+RESOURCES = {endpoint: row for endpoint, row in TABLE.items() if row[1]}
+COLLECTIONS = {endpoint: row for endpoint, row in TABLE.items() if not row[1]}
 
 
 @dataclass
-class Shop:
-    """A tenant with one of each."""
+class TenantRows:
+    """A tenant with one tool, one agent and one execution."""
 
     tenant: Tenant
     api: Api
     rows: dict[str, Tool | Agent | Execution]
 
     @classmethod
-    def open(cls) -> "Shop":
+    def create(cls) -> "TenantRows":
         tenant = TenantFactory.create()
         agent = AgentFactory.create(tenant=tenant)
         rows: dict[str, Tool | Agent | Execution] = {
@@ -76,7 +75,7 @@ class Shop:
         return cls(tenant, api_of(tenant), rows)
 
     def snapshot(self) -> list[Any]:
-        """All that the tenant has."""
+        """Return all rows of the tenant."""
         return [
             list(model.objects.filter(tenant=self.tenant).order_by("pk").values())
             for model in (Tool, Agent, Execution)
@@ -84,18 +83,18 @@ class Shop:
 
 
 @pytest.fixture
-def shop() -> Shop:
-    return Shop.open()
+def own() -> TenantRows:
+    return TenantRows.create()
 
 
 @pytest.fixture
-def other_shop() -> Shop:
-    return Shop.open()
+def other() -> TenantRows:
+    return TenantRows.create()
 
 
-def ask(api: Api, key: tuple[str, str], pk: object = "") -> Answer:
-    method, route = key
-    return api.call(method, route.replace("<str:pk>", str(pk)), TABLE[key][0])
+def call(api: Api, endpoint: tuple[str, str], pk: object = "") -> Answer:
+    method, route = endpoint
+    return api.call(method, route.replace("<str:pk>", str(pk)), TABLE[endpoint][0])
 
 
 def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
@@ -108,14 +107,14 @@ def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, URLPatt
 
 
 def methods_of(view: Any) -> set[str]:
-    """What a view answers; HEAD goes with GET."""
-    answered = getattr(view, "actions", None) or {
+    """Return the methods of a view, without HEAD."""
+    methods = getattr(view, "actions", None) or {
         name for name in view.view_class.http_method_names if hasattr(view.view_class, name)
     }
-    return {name.upper() for name in answered} - {"HEAD"}
+    return {name.upper() for name in methods} - {"HEAD"}
 
 
-def test_the_table_names_every_route_and_method_of_the_api() -> None:
+def test_the_table_contains_every_route_and_method_of_the_api() -> None:
     found = {
         (method, path.removeprefix("api/v1/"))
         for path, pattern in routes(get_resolver().url_patterns)
@@ -125,7 +124,7 @@ def test_the_table_names_every_route_and_method_of_the_api() -> None:
     assert found == TABLE.keys()
 
 
-def test_what_is_open_without_a_key_is_known() -> None:
+def test_routes_without_an_api_key() -> None:
     others = {
         path
         for path, _ in routes(get_resolver().url_patterns)
@@ -134,122 +133,128 @@ def test_what_is_open_without_a_key_is_known() -> None:
     assert others == {"", "health", "live", "ready", "schema", "docs", "redoc"}
 
 
-@pytest.mark.parametrize("key", OF_ONE, ids=" ".join)
+@pytest.mark.parametrize("endpoint", RESOURCES, ids=" ".join)
 class TestOneResource:
-    def test_its_own_tenant_reaches_it(self, shop: Shop, key: tuple[str, str]) -> None:
-        _, kind, status = TABLE[key]
-        assert ask(shop.api, key, shop.rows[kind].pk).status == status
+    def test_its_own_tenant_has_access(self, own: TenantRows, endpoint: tuple[str, str]) -> None:
+        _, kind, status = TABLE[endpoint]
+        assert call(own.api, endpoint, own.rows[kind].pk).status == status
 
-    def test_another_tenant_is_told_whose_it_is_not(
-        self, shop: Shop, other_shop: Shop, key: tuple[str, str]
+    def test_another_tenant_has_no_access(
+        self, own: TenantRows, other: TenantRows, endpoint: tuple[str, str]
     ) -> None:
-        kind = TABLE[key][1]
-        foreign = other_shop.rows[kind]
-        before = other_shop.snapshot(), shop.snapshot()
-        answer = ask(shop.api, key, foreign.pk)
-        assert (answer.status, answer.error_code) == (403, "TENANT_ISOLATION_VIOLATION")
-        assert answer.details == {"resource_type": kind, "resource_id": str(foreign.pk)}
-        assert (other_shop.snapshot(), shop.snapshot()) == before
+        kind = TABLE[endpoint][1]
+        foreign = other.rows[kind]
+        before = other.snapshot(), own.snapshot()
+        response = call(own.api, endpoint, foreign.pk)
+        assert (response.status, response.error_code) == (403, "TENANT_ISOLATION_VIOLATION")
+        assert response.details == {"resource_type": kind, "resource_id": str(foreign.pk)}
+        assert (other.snapshot(), own.snapshot()) == before
 
-    def test_nothing_of_another_tenants_resource_is_told(
-        self, shop: Shop, other_shop: Shop, key: tuple[str, str]
+    def test_the_error_contains_nothing_of_the_resource(
+        self, own: TenantRows, other: TenantRows, endpoint: tuple[str, str]
     ) -> None:
-        foreign = other_shop.rows[TABLE[key][1]]
+        foreign = other.rows[TABLE[endpoint][1]]
         texts = [value for value in vars(foreign).values() if isinstance(value, str)]
-        answer = ask(shop.api, key, foreign.pk).content.decode()
-        assert not [text for text in texts if len(text) > 5 and text in answer]
-        assert str(other_shop.tenant.pk) not in answer
+        response = call(own.api, endpoint, foreign.pk).content.decode()
+        assert not [text for text in texts if len(text) > 5 and text in response]
+        assert str(other.tenant.pk) not in response
 
-    def test_what_is_nobodys_is_not_found(
-        self, shop: Shop, unknown_id: str, key: tuple[str, str]
+    def test_an_unknown_id_is_not_found(
+        self, own: TenantRows, unknown_id: str, endpoint: tuple[str, str]
     ) -> None:
-        kind = TABLE[key][1]
-        for pk in (unknown_id, "no-id", str(shop.tenant.pk)):
-            answer = ask(shop.api, key, pk)
-            assert (answer.status, answer.error_code) == (404, f"{kind.upper()}_NOT_FOUND")
-            assert answer.details == {f"{kind}_id": pk}
+        kind = TABLE[endpoint][1]
+        for pk in (unknown_id, "no-id", str(own.tenant.pk)):
+            response = call(own.api, endpoint, pk)
+            assert (response.status, response.error_code) == (404, f"{kind.upper()}_NOT_FOUND")
+            assert response.details == {f"{kind}_id": pk}
 
-    def test_the_id_of_another_kind_is_not_found(self, shop: Shop, key: tuple[str, str]) -> None:
-        kind = TABLE[key][1]
-        for other in shop.rows.keys() - {kind}:
-            assert ask(shop.api, key, shop.rows[other].pk).status == 404
+    def test_the_id_of_another_kind_is_not_found(
+        self, own: TenantRows, endpoint: tuple[str, str]
+    ) -> None:
+        kind = TABLE[endpoint][1]
+        for other_kind in own.rows.keys() - {kind}:
+            assert call(own.api, endpoint, own.rows[other_kind].pk).status == 404
 
     @pytest.mark.parametrize(
-        ("sent", "code"), [(None, "MISSING_API_KEY"), ("wrong", "INVALID_API_KEY")]
+        ("api_key", "code"), [(None, "MISSING_API_KEY"), ("wrong", "INVALID_API_KEY")]
     )
-    def test_without_a_key_all_are_told_alike(
-        self, *, shop: Shop, unknown_id: str, key: tuple[str, str], sent: str | None, code: str
+    def test_without_a_key_all_responses_are_the_same(
+        self,
+        *,
+        own: TenantRows,
+        unknown_id: str,
+        endpoint: tuple[str, str],
+        api_key: str | None,
+        code: str,
     ) -> None:
-        before = shop.snapshot()
+        before = own.snapshot()
         contents = set()
-        for pk in (shop.rows[TABLE[key][1]].pk, unknown_id, "no-id"):
-            answer = ask(Api(sent), key, pk)
-            assert (answer.status, answer.error_code) == (401, code)
-            contents.add(answer.content)
+        for pk in (own.rows[TABLE[endpoint][1]].pk, unknown_id, "no-id"):
+            response = call(Api(api_key), endpoint, pk)
+            assert (response.status, response.error_code) == (401, code)
+            contents.add(response.content)
         assert len(contents) == 1
-        assert shop.snapshot() == before
+        assert own.snapshot() == before
 
 
-@pytest.mark.parametrize("key", OF_ALL, ids=" ".join)
+@pytest.mark.parametrize("endpoint", COLLECTIONS, ids=" ".join)
 class TestCollections:
     def test_each_tenant_has_its_own(
-        self, shop: Shop, other_shop: Shop, key: tuple[str, str]
+        self, own: TenantRows, other: TenantRows, endpoint: tuple[str, str]
     ) -> None:
-        before = other_shop.snapshot()
-        answer = ask(shop.api, key)
-        assert answer.status == TABLE[key][2]
-        found = answer.json.get("items", [answer.json])
-        # Models are the operator's; no tenant has any of its own.
-        assert len(found) == 1 or key == ("GET", "models")
-        assert not {item.get("id") for item in found} & {
-            str(row.pk) for row in other_shop.rows.values()
-        }
-        assert other_shop.snapshot() == before
+        before = other.snapshot()
+        response = call(own.api, endpoint)
+        assert response.status == TABLE[endpoint][2]
+        found = response.json.get("items", [response.json])
+        # Models belong to the operator, not to a tenant.
+        assert len(found) == 1 or endpoint == ("GET", "models")
+        assert not {item.get("id") for item in found} & {str(row.pk) for row in other.rows.values()}
+        assert other.snapshot() == before
 
     @pytest.mark.parametrize(
-        ("sent", "code"), [(None, "MISSING_API_KEY"), ("wrong", "INVALID_API_KEY")]
+        ("api_key", "code"), [(None, "MISSING_API_KEY"), ("wrong", "INVALID_API_KEY")]
     )
-    def test_without_a_key_there_is_nothing(
-        self, key: tuple[str, str], sent: str | None, code: str
+    def test_without_a_key_there_is_no_access(
+        self, endpoint: tuple[str, str], api_key: str | None, code: str
     ) -> None:
-        answer = ask(Api(sent), key)
-        assert (answer.status, answer.error_code) == (401, code)
+        response = call(Api(api_key), endpoint)
+        assert (response.status, response.error_code) == (401, code)
 
 
-def test_totals_and_pages_count_the_tenants_own(shop: Shop, other_shop: Shop) -> None:
-    ToolFactory.create_batch(3, tenant=other_shop.tenant)
+def test_totals_and_pages_contain_only_own_rows(own: TenantRows, other: TenantRows) -> None:
+    ToolFactory.create_batch(3, tenant=other.tenant)
     for route in ("tools", "agents", "history"):
-        assert shop.api.get(f"{route}?limit=1").json["total"] == 1
-        assert shop.api.get(f"{route}?limit=1").json["has_more"] is False
-        assert shop.api.get(f"{route}?offset=1").json["items"] == []
+        assert own.api.get(f"{route}?limit=1").json["total"] == 1
+        assert own.api.get(f"{route}?limit=1").json["has_more"] is False
+        assert own.api.get(f"{route}?offset=1").json["items"] == []
 
 
 @pytest.mark.parametrize("field", ["tenant", "tenant_id", "id"])
-def test_a_body_cannot_choose_the_tenant(shop: Shop, other_shop: Shop, field: str) -> None:
-    before = other_shop.snapshot(), shop.snapshot()
-    chosen = str(other_shop.tenant.pk)
-    for key, (body, kind, _) in TABLE.items():
+def test_a_body_cannot_choose_the_tenant(own: TenantRows, other: TenantRows, field: str) -> None:
+    before = other.snapshot(), own.snapshot()
+    chosen = str(other.tenant.pk)
+    for (method, route), (body, kind, _) in TABLE.items():
         if body:
-            pk = shop.rows[kind].pk if kind else ""
-            path = key[1].replace("<str:pk>", str(pk))
-            answer = shop.api.call(key[0], path, {**body, field: chosen})
-            assert answer.fields == {field: ["Unknown field."]}
-    assert (other_shop.snapshot(), shop.snapshot()) == before
+            pk = own.rows[kind].pk if kind else ""
+            path = route.replace("<str:pk>", str(pk))
+            response = own.api.call(method, path, {**body, field: chosen})
+            assert response.fields == {field: ["Unknown field."]}
+    assert (other.snapshot(), own.snapshot()) == before
 
 
-def test_a_tool_of_another_tenant_is_never_associated(shop: Shop, other_shop: Shop) -> None:
-    before = other_shop.snapshot(), shop.snapshot()
-    body = {**AGENT, "tool_ids": [str(other_shop.rows["tool"].pk)]}
-    agent = f"agents/{shop.rows['agent'].pk}"
+def test_a_tool_of_another_tenant_is_never_associated(own: TenantRows, other: TenantRows) -> None:
+    before = other.snapshot(), own.snapshot()
+    body = {**AGENT, "tool_ids": [str(other.rows["tool"].pk)]}
+    agent = f"agents/{own.rows['agent'].pk}"
     for method, path in (("POST", "agents"), ("PUT", agent), ("PATCH", agent)):
-        answer = shop.api.call(method, path, body)
-        assert (answer.status, answer.error_code) == (403, "CROSS_TENANT_TOOL")
-    assert (other_shop.snapshot(), shop.snapshot()) == before
+        response = own.api.call(method, path, body)
+        assert (response.status, response.error_code) == (403, "CROSS_TENANT_TOOL")
+    assert (other.snapshot(), own.snapshot()) == before
 
 
-def test_an_execution_stays_its_tenants_when_its_agent_is_gone(
-    shop: Shop, other_shop: Shop
+def test_an_execution_of_a_deleted_agent_belongs_to_its_tenant(
+    own: TenantRows, other: TenantRows
 ) -> None:
-    other_shop.api.delete(f"agents/{other_shop.rows['agent'].pk}")
-    answer = shop.api.get(f"history/{other_shop.rows['execution'].pk}")
-    assert (answer.status, answer.details["resource_type"]) == (403, "execution")
+    other.api.delete(f"agents/{other.rows['agent'].pk}")
+    response = own.api.get(f"history/{other.rows['execution'].pk}")
+    assert (response.status, response.details["resource_type"]) == (403, "execution")

@@ -65,7 +65,7 @@ def in_threads(count: int, call: Callable[[], Any]) -> list[Any]:
     """Return the results or the errors of `count` simultaneous calls."""
     barrier = threading.Barrier(count)
 
-    def one() -> Any:
+    def wait_and_call() -> Any:
         barrier.wait()
         try:
             return call()
@@ -73,7 +73,7 @@ def in_threads(count: int, call: Callable[[], Any]) -> list[Any]:
             return error
 
     with ThreadPoolExecutor(count) as pool:
-        return [future.result() for future in [pool.submit(one) for _ in range(count)]]
+        return [future.result() for future in [pool.submit(wait_and_call) for _ in range(count)]]
 
 
 def test_a_killed_server(server: OwnRedis, tenant: uuid.UUID) -> None:

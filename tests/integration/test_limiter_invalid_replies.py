@@ -98,8 +98,8 @@ def test_a_second_reply_is_discarded(tenant: uuid.UUID) -> None:
     numbers = iter(range(1, 100))
 
     def twice(client: socket.socket) -> None:
-        answer = b"*5\r\n:1\r\n:%d\r\n:0\r\n:1\r\n:1\r\n" % next(numbers)
-        client.sendall(answer + b"*5\r\n:1\r\n:99\r\n:0\r\n:1\r\n:1\r\n")
+        reply = b"*5\r\n:1\r\n:%d\r\n:0\r\n:1\r\n:1\r\n" % next(numbers)
+        client.sendall(reply + b"*5\r\n:1\r\n:99\r\n:0\r\n:1\r\n:1\r\n")
 
     with fake_server(twice) as (_, limiter):
         assert [take(limiter, tenant).remaining for _ in range(5)] == [99, 98, 97, 96, 95]

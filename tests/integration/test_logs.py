@@ -1,4 +1,4 @@
-"""The log: what a line says, what none says, and in which form."""
+"""The log: the content and format of its lines, and what they must not contain."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from tests.contract.wire import exchange
 from tests.factories import AgentFactory
 from tests.live import serving
 
-PROMPT = "the prompt that no log may ever hold"
+PROMPT = "the prompt that must not be logged"
 
 
 Log = Callable[[], list[dict[str, Any]]]
@@ -26,15 +26,15 @@ Log = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def log(capfd: pytest.CaptureFixture[str]) -> Log:
-    """What was logged since the last call."""
+    """Return a function that returns the lines logged since its last call."""
     return lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines()]
 
 
-def test_a_run_is_one_line_that_says_who_what_and_how_long(tenant: Tenant, log: Log) -> None:
+def test_a_run_is_logged_as_one_line(tenant: Tenant, log: Log) -> None:
     issued, key = issue_key(tenant=tenant)
     agent = AgentFactory.create(tenant=tenant)
 
-    answer = Api(key).call(
+    response = Api(key).call(
         "POST",
         f"agents/{agent.pk}/run",
         {"prompt": PROMPT, "model": "gpt-4o"},
@@ -54,46 +54,46 @@ def test_a_run_is_one_line_that_says_who_what_and_how_long(tenant: Tenant, log: 
         "status": 200,
         "tenant_id": str(tenant.pk),
         "key_prefix": issued.prefix,
-        "execution_id": answer.json["execution_id"],
+        "execution_id": response.json["execution_id"],
     }
 
 
-def test_of_a_stranger_it_says_nothing_that_was_sent(log: Log) -> None:
-    Api("a key of nobody").get("tools?agent_name=a-secret-query", headers={"X-Request-ID": "x"})
+def test_an_unauthenticated_request_is_logged_without_its_contents(log: Log) -> None:
+    Api("an-invalid-key").get("tools?agent_name=a-secret-query", headers={"X-Request-ID": "x"})
     Api().get("/a-secret-path")
 
-    refused, lost = log()
-    assert (refused["route"], refused["status"]) == ("tool-list", 401)
-    assert lost["status"] == 404
-    for line in (refused, lost):
+    unauthorized, not_found = log()
+    assert (unauthorized["route"], unauthorized["status"]) == ("tool-list", 401)
+    assert not_found["status"] == 404
+    for line in (unauthorized, not_found):
         assert "tenant_id" not in line
         assert "key_prefix" not in line
         assert "secret" not in json.dumps(line)
-        assert "nobody" not in json.dumps(line)
+        assert "an-invalid-key" not in json.dumps(line)
 
 
 @pytest.mark.parametrize("path", ["/health", "/live", "/ready"])
-def test_a_probe_is_told_when_it_finds_something(
+def test_a_probe_is_logged_only_if_it_fails(
     path: str, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [Api().call(method, path).status for method in ("GET", "HEAD")] == [200, 200]
     assert log() == []
 
-    def lost(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(connection, "cursor", lost)
+    monkeypatch.setattr(connection, "cursor", fail)
     statuses = [Api().call(method, path).status for method in ("POST", "GET")]
     assert statuses == [405, 200 if path == "/live" else 503]
-    told = [line["status"] for line in log() if line["logger"] == "map.request"]
-    assert told == [status for status in statuses if status != 200]
+    logged = [line["status"] for line in log() if line["logger"] == "map.request"]
+    assert logged == [status for status in statuses if status != 200]
 
 
-def test_an_error_of_ours_is_told_with_its_traceback_and_no_prompt(
+def test_an_unhandled_exception_is_logged_with_its_traceback_and_without_the_prompt(
     api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
     def fail(**_: object) -> str:
-        # As PostgreSQL words a refused row.
+        # The format of PostgreSQL's message about an invalid row.
         raise IntegrityError(f"violates a constraint\nDETAIL:  Failing row contains ({PROMPT})")
 
     monkeypatch.setattr("executions.providers.mock.respond", fail)
@@ -122,16 +122,16 @@ def exc_info_or_none() -> Any:
     return sys.exc_info() if sys.exc_info()[1] else None
 
 
-def test_secrets_in_the_words_of_others_are_cut(api: Api) -> None:
-    for told in (f"key {api.key} refused", "postgresql://map:p@ss-word@db/map is down"):
-        line = json.loads(formatted("a.library", told))
+def test_secrets_in_messages_of_libraries_are_redacted(api: Api) -> None:
+    for message in (f"key {api.key} refused", "postgresql://map:p@ss-word@db/map is down"):
+        line = json.loads(formatted("a.library", message))
         assert str(api.key) not in line["event"]
         assert "ss-word" not in line["event"]
         assert "***" in line["event"]
 
 
 @pytest.mark.parametrize(
-    ("told", "kept"),
+    ("message", "logged"),
     [
         (
             "Invalid request from ip=10.0.0.1: Invalid HTTP Header: 'X-API-KEY: abc'",
@@ -144,11 +144,11 @@ def test_secrets_in_the_words_of_others_are_cut(api: Api) -> None:
         ("WORKER TIMEOUT (pid:12)", "WORKER TIMEOUT (pid:12)"),
     ],
 )
-def test_gunicorn_does_not_quote_what_was_sent(told: str, kept: str) -> None:
-    assert json.loads(formatted("gunicorn.error", told))["event"] == kept
+def test_messages_of_gunicorn_contain_nothing_of_the_request(message: str, logged: str) -> None:
+    assert json.loads(formatted("gunicorn.error", message))["event"] == logged
 
 
-def test_causes_are_told_first() -> None:
+def test_causes_are_logged_first() -> None:
     try:
         try:
             raise KeyError("the first")
@@ -161,31 +161,31 @@ def test_causes_are_told_first() -> None:
     assert second == "ValueError: " + "x" * 200
 
 
-def test_text_that_is_not_unicode_is_logged_all_the_same() -> None:
+def test_invalid_unicode_is_logged() -> None:
     assert json.loads(formatted("a.library", "half a pair: %s", "\ud800"))["event"].endswith(
         "\ud800"
     )
 
 
-def test_in_development_a_line_is_for_people() -> None:
+def test_the_format_in_development() -> None:
     request_id.begin("mine.2")
     line = formatted("a.library", "something is %s", "odd", readable=True)
-    told = r"\S+ \[warning *\] something is odd +\[a\.library\] request_id=mine\.2"
-    assert re.fullmatch(told, line), line
+    pattern = r"\S+ \[warning *\] something is odd +\[a\.library\] request_id=mine\.2"
+    assert re.fullmatch(pattern, line), line
 
 
-def test_a_server_logs_in_one_form(tenant: Tenant, log: Log) -> None:
-    """Requests, and what gunicorn says of something that is no request."""
+def test_all_lines_of_a_server_have_the_same_format(tenant: Tenant, log: Log) -> None:
+    """Requests, and messages of gunicorn about invalid requests."""
     key = issue_key(tenant=tenant)[1]
     with serving() as port:
         LiveApi(port, key).get("tools?agent_name=a-secret-name")
-        no_request = b"GET /live HTTP/1.1\r\nX-API-KEY : %b\r\n\r\n" % key.encode()
-        assert exchange(port, no_request).status == 400
+        invalid = b"GET /live HTTP/1.1\r\nX-API-KEY : %b\r\n\r\n" % key.encode()
+        assert exchange(port, invalid).status == 400
 
     lines = log()
     assert {line["logger"] for line in lines} == {"map.request", "gunicorn.error"}
-    (told,) = [line["event"] for line in lines if line["logger"] == "gunicorn.error"]
-    assert told == "Invalid request from ip=127.0.0.1: Invalid HTTP header name"
+    (event,) = [line["event"] for line in lines if line["logger"] == "gunicorn.error"]
+    assert event == "Invalid request from ip=127.0.0.1: Invalid HTTP header name"
     (line,) = [line for line in lines if line.get("route") == "tool-list"]
     assert line["tenant_id"] == str(tenant.pk)
     assert key not in json.dumps(lines)

@@ -30,11 +30,11 @@ from tests.stub_model import HANG, StubModel, completion, stub_model
 
 @pytest.fixture
 def stub() -> Iterator[StubModel]:
-    """A server of the model `hanging` that never responds."""
-    with stub_model() as made:
-        made.says(HANG)
-        LanguageModel.objects.create(name="hanging", provider="openai", base_url=made.url)
-        yield made
+    """Run the server of the model `hanging`, which never responds."""
+    with stub_model() as stub:
+        stub.says(HANG)
+        LanguageModel.objects.create(name="hanging", provider="openai", base_url=stub.url)
+        yield stub
         LanguageModel.objects.filter(name="hanging").delete()
 
 
@@ -52,7 +52,7 @@ def lost(ago: timedelta, **more: object) -> Execution:
     return execution
 
 
-def failed_by_command() -> str:
+def fail_lost_runs() -> str:
     out = StringIO()
     call_command("fail_lost_runs", stdout=out)
     return out.getvalue()
@@ -63,7 +63,7 @@ def test_a_run_after_its_time_limit_is_marked_as_lost(api: Api, tenant: Tenant) 
     created_at = timezone.now() - timedelta(seconds=130)
     execution = lost(GRACE_PERIOD + timedelta(seconds=1), agent=agent, created_at=created_at)
     # A live server of another test may have marked it before.
-    assert failed_by_command() in {"1 lost run failed.\n", "0 lost runs failed.\n"}
+    assert fail_lost_runs() in {"1 lost run failed.\n", "0 lost runs failed.\n"}
     found = api.get(f"history/{execution.pk}").json
     assert (found["status"], found["stop_reason"], found["error_code"]) == (
         "failed",
@@ -71,13 +71,13 @@ def test_a_run_after_its_time_limit_is_marked_as_lost(api: Api, tenant: Tenant) 
         "LOST",
     )
     assert 130_000 <= found["latency_ms"] < 140_000
-    assert failed_by_command() == "0 lost runs failed.\n"
+    assert fail_lost_runs() == "0 lost runs failed.\n"
 
 
 def test_a_run_within_the_grace_period_is_not_changed() -> None:
     within = lost(GRACE_PERIOD - timedelta(seconds=5))
     ended = ExecutionFactory.create(status="succeeded", finish_by=timezone.now() - GRACE_PERIOD * 9)
-    failed_by_command()
+    fail_lost_runs()
     assert Execution.objects.get(pk=within.pk).status == "running"
     assert Execution.objects.get(pk=ended.pk).status == "succeeded"
     Execution.objects.filter(pk=within.pk).update(status="failed")
@@ -89,7 +89,7 @@ def test_the_run_of_a_killed_server_is_marked_as_lost(
 ) -> None:
     agent = AgentFactory.create(tenant=tenant)
     with killable(RUN_TIMEOUT_SECONDS="3") as (port, process), ThreadPoolExecutor(1) as pool:
-        pool.submit(run_to_its_end, port, api.key, agent.pk)
+        pool.submit(run_to_the_end, port, api.key, agent.pk)
         wait_for(lambda: bool(stub.requests))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
@@ -113,15 +113,15 @@ def test_the_run_of_another_server_is_not_changed(
     stub.says(late)
     agent = AgentFactory.create(tenant=tenant)
     with serving() as port, ThreadPoolExecutor(1) as pool:
-        run = pool.submit(run_to_its_end, port, api.key, agent.pk)
+        run = pool.submit(run_to_the_end, port, api.key, agent.pk)
         wait_for(lambda: bool(stub.requests))
         with serving():
-            assert failed_by_command().startswith("0 ")
+            assert fail_lost_runs().startswith("0 ")
             assert run.result(30) == 200
     assert Execution.objects.get(tenant=tenant).status == "succeeded"
 
 
-def run_to_its_end(port: int, key: str | None, agent_id: object) -> int:
+def run_to_the_end(port: int, key: str | None, agent_id: object) -> int:
     with suppress(OSError, HTTPException):
         return LiveApi(port, key).run(agent_id, model="hanging").status
     return 0
@@ -129,7 +129,7 @@ def run_to_its_end(port: int, key: str | None, agent_id: object) -> int:
 
 @contextmanager
 def killable(**environment: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A server in its own process group, which is killed at the end."""
+    """Run a server in its own process group, and kill it at the end."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "map_project.server"],

@@ -33,7 +33,7 @@ from tools import outbound
 from tools.invokers import CallableTool, ConfigError, ToolResult, call, http_config
 from tools.outbound import network, transport
 
-# PORT is the port of a server on loopback, which must not be reached.
+# PORT is the port of a server on loopback that must not be reached.
 HOSTILE = [
     # Loopback in its notations, some of which only the C library accepts.
     "http://127.0.0.1:PORT/",
@@ -54,7 +54,7 @@ HOSTILE = [
     "http://localhost:PORT/",
     "http://LOCALHOST:PORT/",
     "http://localhost.:PORT/",
-    # In other scripts: full-width digits, circled ones, ideographic stops.
+    # Non-ASCII characters: full-width digits, circled ones, ideographic full stops.
     "http://\uff11\uff12\uff17.\uff10.\uff10.\uff11:PORT/",
     "http://①②⑦.⓪.⓪.①:PORT/",
     "http://127。0。0。1:PORT/",
@@ -181,7 +181,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def loopback(settings: LazySettings) -> None:
-    """The operator allows tools to reach this machine."""
+    """Allow tools to reach this machine."""
     settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
 
 
@@ -442,7 +442,7 @@ def test_no_argument_changes_the_rest_of_the_request(port: int, arguments: str, 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for `tool.test`, and its key."""
+    """Return a folder with a self-signed certificate for `tool.test`, and its key."""
     folder, key = tmp_path_factory.mktemp("tls"), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tool.test")])
     now = datetime.now(UTC)
@@ -474,8 +474,8 @@ class TestTls:
     def tls_port(self, certificates: Path) -> Iterator[int]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
-        named: list[str | None] = []
-        context.sni_callback = lambda _, name, __: named.append(name)
+        server_names: list[str | None] = []
+        context.sni_callback = lambda _, name, __: server_names.append(name)
         with socket.create_server(("127.0.0.1", 0)) as server:
 
             def serve() -> None:
@@ -483,7 +483,7 @@ class TestTls:
                 try:
                     with context.wrap_socket(connection, server_side=True) as stream:
                         stream.recv(65536)
-                        text = f"{named}".encode()
+                        text = f"{server_names}".encode()
                         head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text)
                         stream.sendall(head + text)
                 except OSError:

@@ -54,8 +54,8 @@ def stub(server: StubModel) -> StubModel:
     return server.says(completion())
 
 
-def question(stub: StubModel | str, *, seconds: float = 20, **changes: Any) -> ModelRequest:
-    """Return a question for the stub. `changes` apply to the row of the model."""
+def request_to(stub: StubModel | str, *, seconds: float = 20, **changes: Any) -> ModelRequest:
+    """Return a request to the stub. `changes` apply to the row of the model."""
     url = stub if isinstance(stub, str) else stub.url
     row = {"name": "gpt-4o", "provider": "openai", "base_url": url, "max_retries": 0}
     return ModelRequest(
@@ -67,7 +67,7 @@ def question(stub: StubModel | str, *, seconds: float = 20, **changes: Any) -> M
     )
 
 
-def ask(request: ModelRequest) -> ModelResponse:
+def complete(request: ModelRequest) -> ModelResponse:
     return get_provider("openai").complete(request)
 
 
@@ -79,7 +79,7 @@ def nested(depth: int) -> bytes:
 
 def failure(request: ModelRequest) -> ModelError:
     with pytest.raises(ModelError) as caught:
-        ask(request)
+        complete(request)
     assert caught.value.provider == "openai"
     return caught.value
 
@@ -87,8 +87,8 @@ def failure(request: ModelRequest) -> ModelError:
 class TestRequest:
     def test_all_fields_are_sent(self, stub: StubModel) -> None:
         token = secrets.encrypt("sk-secret")
-        request = question(stub, upstream_name="llama3.1:8b", credential_token=token)
-        ask(replace(request, tools=(TOOL,), temperature=0.5, max_output_tokens=77))
+        request = request_to(stub, upstream_name="llama3.1:8b", credential_token=token)
+        complete(replace(request, tools=(TOOL,), temperature=0.5, max_output_tokens=77))
         (sent,) = stub.requests
         assert sent.path == "/v1/chat/completions"
         assert sent.headers["authorization"] == "Bearer sk-secret"
@@ -113,7 +113,7 @@ class TestRequest:
         }
 
     def test_unset_fields_are_left_out(self, stub: StubModel) -> None:
-        ask(question(stub))
+        complete(request_to(stub))
         assert stub.requests[0].body.keys() == {"model", "messages"}
         assert stub.requests[0].body["model"] == "gpt-4o"
 
@@ -124,7 +124,7 @@ class TestRequest:
         monkeypatch.setenv("OPENAI_ORG_ID", "org-of-the-environment")
         monkeypatch.setenv("OPENAI_PROJECT_ID", "project-of-the-environment")
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-        ask(question(stub, max_retries=1))
+        complete(request_to(stub, max_retries=1))
         assert "of-the-environment" not in json.dumps(stub.requests[0].headers)
 
     def test_tool_calls_and_results_are_sent(self, stub: StubModel) -> None:
@@ -138,7 +138,7 @@ class TestRequest:
             Message("tool", "sunny", tool_call_id="a"),
             Message("tool", "There is no such tool.", tool_call_id="b"),
         )
-        ask(replace(question(stub), messages=messages))
+        complete(replace(request_to(stub), messages=messages))
         assert stub.requests[0].body["messages"][2:] == [
             {
                 "role": "assistant",
@@ -162,31 +162,31 @@ class TestRequest:
 
     def test_cookies_are_not_kept(self, stub: StubModel) -> None:
         stub.says(StubResponse(headers={"Set-Cookie": "session=of-another-tenants-run; Path=/"}))
-        ask(question(stub))
-        ask(question(stub))
+        complete(request_to(stub))
+        complete(request_to(stub))
         assert "cookie" not in stub.requests[1].headers
 
     def test_a_connection_is_reused(self, stub: StubModel) -> None:
         for token in ("", secrets.encrypt("sk-other"), ""):
-            assert ask(question(stub, credential_token=token)).text == "Hello."
+            assert complete(request_to(stub, credential_token=token)).text == "Hello."
         assert len({request.client_port for request in stub.requests}) == 1
 
     def test_a_connection_that_the_server_closed_is_not_reused(self, stub: StubModel) -> None:
         stub.says(StubResponse(length=len(json.dumps(completion()))), completion("again"))
-        ask(question(stub))
+        complete(request_to(stub))
         # Until the stub has closed it.
         time.sleep(0.2)
-        assert ask(question(stub)).text == "again"
+        assert complete(request_to(stub)).text == "again"
         assert len({request.client_port for request in stub.requests}) == 2
 
 
 class TestResponse:
     def test_text_and_tokens(self, stub: StubModel) -> None:
-        assert ask(question(stub)) == ModelResponse("Hello.", (), "stop", 12, 3)
+        assert complete(request_to(stub)) == ModelResponse("Hello.", (), "stop", 12, 3)
 
     def test_several_calls_in_one_turn(self, stub: StubModel) -> None:
         stub.says(completion(None, calls=[("web_search", '{"q": 1}'), ("web_search", "{")]))
-        assert ask(question(stub)).tool_calls == (
+        assert complete(request_to(stub)).tool_calls == (
             ToolCall("call_0", "web_search", '{"q": 1}'),
             ToolCall("call_1", "web_search", "{"),
         )
@@ -202,7 +202,7 @@ class TestResponse:
     )
     def test_the_finish_reason(self, stub: StubModel, reason: str, expected: str) -> None:
         stub.says(completion("x", finish_reason=reason))
-        assert ask(question(stub)).finish_reason == expected
+        assert complete(request_to(stub)).finish_reason == expected
 
     @pytest.mark.parametrize(
         "usage",
@@ -212,8 +212,8 @@ class TestResponse:
         self, stub: StubModel, usage: Any
     ) -> None:
         stub.says({**completion(), "usage": usage})
-        reply = ask(question(stub))
-        assert (reply.input_tokens, reply.output_tokens) == (None, None)
+        response = complete(request_to(stub))
+        assert (response.input_tokens, response.output_tokens) == (None, None)
 
     def test_variants_of_other_servers(self, stub: StubModel) -> None:
         body = completion(None, calls=[("web_search", "")])
@@ -223,7 +223,7 @@ class TestResponse:
         message["tool_calls"][0]["id"] = None
         del body["usage"], body["created"], body["object"]
         stub.says(body)
-        assert ask(question(stub)) == ModelResponse(
+        assert complete(request_to(stub)) == ModelResponse(
             "in parts", (ToolCall("", "web_search", '{"q":1}'),), "stop"
         )
 
@@ -237,45 +237,45 @@ class TestFailures:
         self, stub: StubModel, status: int, retryable: bool
     ) -> None:
         stub.says(error(status, "secret words of the provider", x_secret="header"))
-        failed = failure(question(stub))
+        failed = failure(request_to(stub))
         assert (type(failed), failed.status, failed.retryable) == (ModelError, status, retryable)
         assert "secret words" not in "".join(traceback.format_exception(failed))
 
     def test_a_redirect_is_not_followed(self, stub: StubModel) -> None:
         stub.says(StubResponse(307, b"", {"Location": f"{stub.url}/elsewhere"}))
-        assert failure(question(stub)).status == 307
+        assert failure(request_to(stub)).status == 307
         assert len(stub.requests) == 1
 
     def test_retries_are_limited_by_the_row(self, stub: StubModel) -> None:
         stub.says(error(500), error(429, Retry_After="0.1"), completion("at last"))
-        assert ask(question(stub, max_retries=2)).text == "at last"
+        assert complete(request_to(stub, max_retries=2)).text == "at last"
         assert len(stub.requests) == 3
         stub.says(error(500))
-        assert failure(question(stub, max_retries=1)).status == 500
+        assert failure(request_to(stub, max_retries=1)).status == 500
         assert len(stub.requests) == 2
         stub.says(error(401))
-        assert failure(question(stub, max_retries=1)).status == 401
+        assert failure(request_to(stub, max_retries=1)).status == 401
         assert len(stub.requests) == 1
 
     def test_retry_after_is_honoured(self, stub: StubModel) -> None:
         stub.says(error(429, Retry_After="1"), completion("at last"))
-        assert ask(question(stub, max_retries=1)).text == "at last"
+        assert complete(request_to(stub, max_retries=1)).text == "at last"
         assert 0.9 < stub.requests[1].at - stub.requests[0].at < 5
 
     def test_retry_after_in_milliseconds_has_precedence(self, stub: StubModel) -> None:
         stub.says(error(429, retry_after_ms="1", Retry_After="60"), completion("at last"))
-        assert ask(question(stub, max_retries=1)).text == "at last"
+        assert complete(request_to(stub, max_retries=1)).text == "at last"
 
     def test_retry_after_may_be_a_date(self, stub: StubModel) -> None:
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
         stub.says(error(503, Retry_After=date), completion("at last"))
-        assert ask(question(stub, max_retries=1)).text == "at last"
+        assert complete(request_to(stub, max_retries=1)).text == "at last"
         assert 0.9 < stub.requests[1].at - stub.requests[0].at < 5
 
     @pytest.mark.parametrize("value", ["0", "-1", "nan", "soon", ""])
     def test_an_unusable_retry_after_means_backoff(self, stub: StubModel, value: str) -> None:
         stub.says(error(429, Retry_After=value), completion("at last"))
-        assert ask(question(stub, max_retries=1)).text == "at last"
+        assert complete(request_to(stub, max_retries=1)).text == "at last"
         assert 0.3 < stub.requests[1].at - stub.requests[0].at < 5
 
     @pytest.mark.parametrize("value", ["121", "inf", "1e999"])
@@ -283,41 +283,41 @@ class TestFailures:
         self, stub: StubModel, value: str
     ) -> None:
         stub.says(error(429, Retry_After=value))
-        assert failure(question(stub, max_retries=1, seconds=1_000)).status == 429
+        assert failure(request_to(stub, max_retries=1, seconds=1_000)).status == 429
         assert len(stub.requests) == 1
 
     def test_the_server_decides_with_x_should_retry(self, stub: StubModel) -> None:
         stub.says(error(500, x_should_retry="false"))
-        assert failure(question(stub, max_retries=1)).status == 500
+        assert failure(request_to(stub, max_retries=1)).status == 500
         assert len(stub.requests) == 1
         stub.says(error(400, x_should_retry="true", retry_after_ms="1"), completion("at last"))
-        assert ask(question(stub, max_retries=1)).text == "at last"
+        assert complete(request_to(stub, max_retries=1)).text == "at last"
 
     @pytest.mark.parametrize("status", [408, 409])
     def test_a_conflict_and_a_request_timeout_are_retried(
         self, stub: StubModel, status: int
     ) -> None:
         stub.says(error(status, retry_after_ms="1"), completion("at last"))
-        assert ask(question(stub, max_retries=1)).text == "at last"
+        assert complete(request_to(stub, max_retries=1)).text == "at last"
 
     def test_a_lost_connection_is_retried(self, stub: StubModel) -> None:
         stub.says(CUT, completion("at last"))
-        assert ask(question(stub, max_retries=1)).text == "at last"
+        assert complete(request_to(stub, max_retries=1)).text == "at last"
 
     def test_no_retry_after_the_deadline_without_a_response_is_a_timeout(self) -> None:
         with silent_port() as url:
-            assert isinstance(failure(question(url, max_retries=5, seconds=0.3)), ModelTimeout)
+            assert isinstance(failure(request_to(url, max_retries=5, seconds=0.3)), ModelTimeout)
 
     def test_a_delay_beyond_the_deadline_is_not_waited_for(self, stub: StubModel) -> None:
         stub.says(error(429, Retry_After="60"))
         started = time.monotonic()
-        assert failure(question(stub, max_retries=5, seconds=3)).status == 429
+        assert failure(request_to(stub, max_retries=5, seconds=3)).status == 429
         assert time.monotonic() - started < 2
 
     def test_a_hanging_server_is_a_timeout(self, stub: StubModel) -> None:
         stub.says(HANG)
         started = time.monotonic()
-        failed = failure(question(stub, timeout_seconds=1))
+        failed = failure(request_to(stub, timeout_seconds=1))
         assert isinstance(failed, ModelTimeout)
         assert failed.retryable
         assert 0.9 < time.monotonic() - started < 3
@@ -325,12 +325,12 @@ class TestFailures:
     def test_the_deadline_of_the_run_limits_all_attempts(self, stub: StubModel) -> None:
         stub.says(HANG)
         started = time.monotonic()
-        failed = failure(question(stub, timeout_seconds=1, max_retries=10, seconds=2))
+        failed = failure(request_to(stub, timeout_seconds=1, max_retries=10, seconds=2))
         assert isinstance(failed, ModelTimeout)
         assert time.monotonic() - started < 4
 
     def test_no_attempt_is_made_after_the_deadline(self, stub: StubModel) -> None:
-        assert isinstance(failure(question(stub, seconds=-1)), ModelTimeout)
+        assert isinstance(failure(request_to(stub, seconds=-1)), ModelTimeout)
         assert stub.requests == []
 
     @pytest.mark.parametrize("body", [b"x" * 200, json.dumps(completion()).encode()])
@@ -338,22 +338,22 @@ class TestFailures:
         """Each byte arrives in time; all of them would take half a minute."""
         stub.says(StubResponse(body=body, drip_seconds=0.1))
         started = time.monotonic()
-        assert isinstance(failure(question(stub, timeout_seconds=1)), ModelTimeout)
+        assert isinstance(failure(request_to(stub, timeout_seconds=1)), ModelTimeout)
         assert time.monotonic() - started < 3
 
     def test_an_incomplete_response(self, stub: StubModel) -> None:
         stub.says(CUT)
-        failed = failure(question(stub))
+        failed = failure(request_to(stub))
         assert (type(failed), failed.status, failed.retryable) == (ModelError, None, True)
 
     def test_a_response_that_is_too_large(self, stub: StubModel) -> None:
         stub.says(StubResponse(body=b" " * (33 * 1024 * 1024)))
-        failed = failure(question(stub))
+        failed = failure(request_to(stub))
         assert (failed.status, failed.retryable) == (None, True)
 
     def test_no_server_listens(self) -> None:
         with silent_port() as url:
-            failed = failure(question(url))
+            failed = failure(request_to(url))
         assert (type(failed), failed.status, failed.retryable) == (ModelError, None, True)
 
     @pytest.mark.parametrize(
@@ -396,14 +396,14 @@ class TestFailures:
     )
     def test_an_invalid_completion_is_a_model_error(self, stub: StubModel, response: Any) -> None:
         stub.says(response)
-        failed = failure(question(stub))
+        failed = failure(request_to(stub))
         assert (type(failed), failed.retryable) == (ModelError, False)
         assert failed.status in {200, None}
 
     def test_a_compressed_response_is_refused(self, stub: StubModel) -> None:
         bomb = gzip.compress(json.dumps(completion("x" * 50_000_000)).encode())
         stub.says(StubResponse(body=bomb, headers={"Content-Encoding": "gzip"}))
-        failed = failure(question(stub))
+        failed = failure(request_to(stub))
         assert (type(failed), failed.status) == (ModelError, None)
         assert stub.requests[0].headers["accept-encoding"] == "identity"
 
@@ -411,20 +411,20 @@ class TestFailures:
         "url", ["http://127.0.0.1:99999/v1", "http://[::1/v1", "http://a b/v1"]
     )
     def test_an_invalid_url(self, url: str) -> None:
-        failed = failure(question(url))
+        failed = failure(request_to(url))
         assert (type(failed), failed.status) == (ModelError, None)
 
     @pytest.mark.parametrize("credential", ["ключ", "a\nb", "a\0b"])
     def test_a_credential_that_is_not_a_valid_header(
         self, stub: StubModel, credential: str
     ) -> None:
-        failed = failure(question(stub, credential_token=secrets.encrypt(credential)))
+        failed = failure(request_to(stub, credential_token=secrets.encrypt(credential)))
         assert (type(failed), failed.status) == (ModelError, None)
         assert credential not in str(failed)
         assert stub.requests == []
 
     def test_a_credential_that_no_key_decrypts(self, stub: StubModel) -> None:
-        failed = failure(question(stub, credential_token="gAAAAA-nonsense"))
+        failed = failure(request_to(stub, credential_token="gAAAAA-nonsense"))
         assert (failed.status, failed.retryable) == (None, False)
         assert "nonsense" not in str(failed)
         assert stub.requests == []

@@ -31,13 +31,13 @@ def statements(call: Callable[[], Answer]) -> int:
         used.trace(file.fileno())
         used.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
         connection.close()
-        answer = call()
+        response = call()
         connection.ensure_connection()
-        assert connection.connection.pgconn is used, "it was another connection of the pool"
+        assert connection.connection.pgconn is used, "another connection of the pool was used"
         used.untrace()
         file.seek(0)
         text = file.read().decode(errors="replace")
-    assert answer.status < 400, answer.content
+    assert response.status < 400, response.content
     return len(_STATEMENT.findall(text))
 
 
@@ -54,7 +54,7 @@ def fill(tenant: Tenant, count: int) -> Agent:
     return agents[0]
 
 
-def test_the_count_counts(tenant: Tenant) -> None:
+def test_statements_are_counted(tenant: Tenant) -> None:
     def call() -> Answer:
         with connection.cursor() as cursor:
             cursor.execute("BEGIN")

@@ -1,4 +1,4 @@
-"""Simultaneous calls against a live server: two processes, many threads, a connection each."""
+"""Simultaneous calls to a live server with two processes."""
 
 import uuid
 from collections import Counter
@@ -21,18 +21,22 @@ from tests.factories import AgentFactory, TenantFactory, ToolFactory
 from tools.models import Tool
 
 ROUNDS = 8
-CROWD = 8
+CALLS = 8
 
 Call = Callable[[], Answer]
 
 
 def outcomes(calls: list[Call]) -> Counter[str]:
-    """How often each answer came: its status, and the error's code if it is one."""
+    """Return how often each status, with the code of an error, occurred."""
     return Counter(map(outcome, at_once(calls)))
 
 
-def outcome(answer: Answer) -> str:
-    return f"{answer.status} {answer.error_code}" if answer.status >= 400 else str(answer.status)
+def outcome(response: Answer) -> str:
+    return (
+        f"{response.status} {response.error_code}"
+        if response.status >= 400
+        else str(response.status)
+    )
 
 
 def tool_body(name: str) -> dict[str, object]:
@@ -55,33 +59,33 @@ def new_name() -> str:
 
 
 @pytest.mark.parametrize("resource", ["tool", "agent"])
-def test_one_name_made_by_many(live_api: LiveApi, tenant: Tenant, resource: str) -> None:
+def test_many_creations_with_one_name(live_api: LiveApi, tenant: Tenant, resource: str) -> None:
     model, _, body = KINDS[resource]
     for _ in range(ROUNDS):
         name = new_name()
-        found = outcomes([partial(live_api.post, f"{resource}s", body(name))] * CROWD)
-        assert found == {"201": 1, f"400 DUPLICATE_{resource.upper()}_NAME": CROWD - 1}
+        found = outcomes([partial(live_api.post, f"{resource}s", body(name))] * CALLS)
+        assert found == {"201": 1, f"400 DUPLICATE_{resource.upper()}_NAME": CALLS - 1}
         assert model.objects.filter(tenant=tenant, name=name).count() == 1
 
 
 @pytest.mark.parametrize("resource", ["tool", "agent"])
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_one_name_taken_by_many(
+def test_many_changes_to_one_name(
     live_api: LiveApi, tenant: Tenant, resource: str, method: str
 ) -> None:
     _, factory, body = KINDS[resource]
-    rows = factory.create_batch(CROWD, tenant=tenant)
+    rows = factory.create_batch(CALLS, tenant=tenant)
     for _ in range(ROUNDS):
         sent = body(new_name()) if method == "put" else {"name": new_name()}
         found = outcomes(
             [partial(getattr(live_api, method), f"{resource}s/{row.pk}", sent) for row in rows]
         )
-        assert found == {"200": 1, f"400 DUPLICATE_{resource.upper()}_NAME": CROWD - 1}
+        assert found == {"200": 1, f"400 DUPLICATE_{resource.upper()}_NAME": CALLS - 1}
 
 
 def test_names_swapped(live_api: LiveApi, tenant: Tenant) -> None:
-    """Two that want each other's name: neither gets it. At one moment they wait for each other in
-    the index, and both are told to try again when the time for a lock is over.
+    """Neither tool gets the other's name. The changes can wait for each other in the index; then the
+    lock timeout ends them with 503.
     """
     one, two = ToolFactory.create_batch(2, tenant=tenant)
     for _ in range(ROUNDS):
@@ -96,9 +100,11 @@ def test_names_swapped(live_api: LiveApi, tenant: Tenant) -> None:
         assert live_api.get(f"tools/{tool.pk}").json["name"] == tool.name
 
 
-@pytest.mark.parametrize("way", ["post", "patch", "put"])
-def test_a_tool_associated_while_it_is_deleted(live_api: LiveApi, tenant: Tenant, way: str) -> None:
-    """Either the tool stays and is in use, or it is gone and was never associated."""
+@pytest.mark.parametrize("method", ["post", "patch", "put"])
+def test_a_tool_associated_while_it_is_deleted(
+    live_api: LiveApi, tenant: Tenant, method: str
+) -> None:
+    """Either the tool is kept and in use, or it is deleted and was never associated."""
     for _ in range(ROUNDS):
         tool, agent = ToolFactory.create(tenant=tenant), AgentFactory.create(tenant=tenant)
         body = agent_body(new_name(), tool)
@@ -108,7 +114,7 @@ def test_a_tool_associated_while_it_is_deleted(live_api: LiveApi, tenant: Tenant
             "put": partial(live_api.put, f"agents/{agent.pk}", body),
         }
         delete: Call = partial(live_api.delete, f"tools/{tool.pk}")
-        associated, deleted = at_once([associate[way], delete])
+        associated, deleted = at_once([associate[method], delete])
         if deleted.status == 204:
             assert outcome(associated) == "403 CROSS_TENANT_TOOL"
             assert associated.details == {"tool_id": str(tool.pk)}
@@ -129,20 +135,20 @@ def assert_no_orphans(tenant: Tenant) -> None:
     assert not pairs.exclude(tool__in=tools).exists()
 
 
-def test_many_agents_take_a_tool_while_it_is_deleted(live_api: LiveApi, tenant: Tenant) -> None:
+def test_many_agents_associate_tools_that_are_deleted(live_api: LiveApi, tenant: Tenant) -> None:
     for _ in range(ROUNDS):
         tools = ToolFactory.create_batch(3, tenant=tenant)
-        takes = [
-            # Each in another order: whoever locks several tools may not wait for one who waits.
+        creations = [
+            # Each in a different order: the locks of several tools must not cause a deadlock.
             partial(
                 live_api.post, "agents", agent_body(new_name(), *tools[n % 3 :], *tools[: n % 3])
             )
-            for n in range(CROWD)
+            for n in range(CALLS)
         ]
-        deletes = [partial(live_api.delete, f"tools/{tool.pk}") for tool in tools]
-        found = outcomes([*takes, *deletes])
+        deletions = [partial(live_api.delete, f"tools/{tool.pk}") for tool in tools]
+        found = outcomes([*creations, *deletions])
         assert set(found) <= {"201", "403 CROSS_TENANT_TOOL", "204", "400 TOOL_IN_USE"}
-        assert found["201"] + found["403 CROSS_TENANT_TOOL"] == CROWD
+        assert found["201"] + found["403 CROSS_TENANT_TOOL"] == CALLS
         assert found["201"] == 0 or found["204"] == 0
         assert_no_orphans(tenant)
 
@@ -186,34 +192,34 @@ def test_a_tool_changed_while_it_is_deleted(live_api: LiveApi, tenant: Tenant) -
 
 
 @pytest.mark.parametrize("resource", ["tool", "agent"])
-def test_deleted_by_many(live_api: LiveApi, tenant: Tenant, resource: str) -> None:
+def test_many_deletions_of_one_row(live_api: LiveApi, tenant: Tenant, resource: str) -> None:
     _, factory, _ = KINDS[resource]
     for _ in range(ROUNDS):
         row = factory.create(tenant=tenant)
-        found = outcomes([partial(live_api.delete, f"{resource}s/{row.pk}")] * CROWD)
-        assert found == {"204": 1, f"404 {resource.upper()}_NOT_FOUND": CROWD - 1}
+        found = outcomes([partial(live_api.delete, f"{resource}s/{row.pk}")] * CALLS)
+        assert found == {"204": 1, f"404 {resource.upper()}_NOT_FOUND": CALLS - 1}
 
 
-def test_one_agent_changed_by_many(live_api: LiveApi, tenant: Tenant) -> None:
-    """The last one wins, whole: the tools are those that one of them sent."""
-    tools = ToolFactory.create_batch(CROWD, tenant=tenant)
+def test_many_changes_of_one_agent(live_api: LiveApi, tenant: Tenant) -> None:
+    """The last change applies as a whole: role and tools are from the same request."""
+    tools = ToolFactory.create_batch(CALLS, tenant=tenant)
     agent = AgentFactory.create(tenant=tenant)
     for _ in range(ROUNDS):
         bodies = [
             {"role": f"role {n}", "tool_ids": [str(tool.pk) for tool in tools[: n + 1]]}
-            for n in range(CROWD)
+            for n in range(CALLS)
         ]
         found = outcomes([partial(live_api.patch, f"agents/{agent.pk}", body) for body in bodies])
-        assert found == {"200": CROWD}
-        left = live_api.get(f"agents/{agent.pk}").json
-        assert len(left["tools"]) == int(left["role"].removeprefix("role ")) + 1
+        assert found == {"200": CALLS}
+        result = live_api.get(f"agents/{agent.pk}").json
+        assert len(result["tools"]) == int(result["role"].removeprefix("role ")) + 1
 
 
 @pytest.mark.parametrize("change", [{"name": "new"}, {"description": "new"}])
 def test_a_tool_changed_while_it_is_associated(
     live_api: LiveApi, tenant: Tenant, change: dict[str, str]
 ) -> None:
-    """The change waits for the association, and so counts up the version of this agent as well."""
+    """The change waits for the association, so it also increments the version of this agent."""
     tool, agent = ToolFactory.create(tenant=tenant), AgentFactory.create(tenant=tenant)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
@@ -228,44 +234,44 @@ def test_a_tool_changed_while_it_is_associated(
     assert live_api.run(agent.pk).json["tools_available"] == [changed.result().json["name"]]
 
 
-@pytest.mark.parametrize(("quota", "more"), [(1, 11), (7, 5), (12, 0), (5, 15)])
-def test_exactly_the_quota_passes(live_port: int, quota: int, more: int) -> None:
+@pytest.mark.parametrize(("quota", "surplus"), [(1, 11), (7, 5), (12, 0), (5, 15)])
+def test_exactly_the_quota_passes(live_port: int, quota: int, surplus: int) -> None:
     tenant = TenantFactory.create(rate_limit_requests=quota)
     agent = AgentFactory.create(tenant=tenant, with_tools=1)
     # All keys of a tenant share its quota.
     keys = [api_of(tenant).key for _ in range(3)]
     calls = [
         partial(LiveApi(live_port, keys[n % 3]).run, agent.pk, f"prompt {n}")
-        for n in range(quota + more)
+        for n in range(quota + surplus)
     ]
-    answers = at_once(calls)
-    found = Counter(map(outcome, answers))
-    assert found == Counter({"200": quota, "429 RATE_LIMIT_EXCEEDED": more})
+    responses = at_once(calls)
+    found = Counter(map(outcome, responses))
+    assert found == Counter({"200": quota, "429 RATE_LIMIT_EXCEEDED": surplus})
     recorded = set(Execution.objects.filter(tenant=tenant).values_list("pk", flat=True))
-    passed = [answer for answer in answers if answer.status == 200]
-    assert recorded == {uuid.UUID(answer.json["execution_id"]) for answer in passed}
+    passed = [response for response in responses if response.status == 200]
+    assert recorded == {uuid.UUID(response.json["execution_id"]) for response in passed}
     assert len(recorded) == quota
-    remaining = sorted(int(answer.headers["x-ratelimit-remaining"]) for answer in passed)
+    remaining = sorted(int(response.headers["x-ratelimit-remaining"]) for response in passed)
     assert remaining == list(range(quota))
 
 
 def test_runs_while_the_agent_is_deleted(live_api: LiveApi, tenant: Tenant) -> None:
-    """A run that is answered is recorded, also if its agent is gone by then."""
+    """A successful run is recorded, even if its agent has been deleted meanwhile."""
     for _ in range(5):
         agent = AgentFactory.create(tenant=tenant, with_tools=2)
         *runs, deleted = at_once(
-            [partial(live_api.run, agent.pk)] * CROWD
+            [partial(live_api.run, agent.pk)] * CALLS
             + [partial(live_api.delete, f"agents/{agent.pk}")]
         )
         assert deleted.status == 204
         assert {outcome(run) for run in runs} <= {"200", "404 AGENT_NOT_FOUND"}
-        ran = {uuid.UUID(run.json["execution_id"]) for run in runs if run.status == 200}
+        successful = {uuid.UUID(run.json["execution_id"]) for run in runs if run.status == 200}
         recorded = Execution.objects.filter(tenant=tenant, agent_id=agent.pk)
-        assert set(recorded.values_list("pk", flat=True)) == ran
+        assert set(recorded.values_list("pk", flat=True)) == successful
 
 
 def test_runs_while_the_tools_change(live_api: LiveApi, tenant: Tenant) -> None:
-    """Every run sees the tools as they were at one moment: before a change or after it, no mixture."""
+    """Each run uses the tools before or after a change, never a mixture."""
     few, many = (
         ToolFactory.create_batch(2, tenant=tenant),
         ToolFactory.create_batch(5, tenant=tenant),
@@ -275,7 +281,7 @@ def test_runs_while_the_tools_change(live_api: LiveApi, tenant: Tenant) -> None:
     allowed = [sorted(tool.name for tool in tools) for tools in ([], few, many)]
     for round_ in range(8):
         change = partial(live_api.patch, f"agents/{agent.pk}", {"tool_ids": sets[round_ % 2]})
-        *runs, changed = at_once([partial(live_api.run, agent.pk)] * CROWD + [change])
+        *runs, changed = at_once([partial(live_api.run, agent.pk)] * CALLS + [change])
         assert changed.status == 200
         for run in runs:
             assert run.status == 200

@@ -1,4 +1,4 @@
-"""README's first session, call by call, as it stands there."""
+"""The curl calls of the README, in order."""
 
 import re
 import shutil
@@ -7,29 +7,29 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
-from tests.compose.readme import curl_script, promised, replies
+from tests.compose.readme import actual_responses, curl_script, expected_responses
 from tests.live import serving
 
 PAGE = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="requires curl")
 
 
 @needs_curl
-def test_every_curl_line_does_what_it_says(tmp_path: Path) -> None:
+def test_every_curl_call_returns_the_documented_response(tmp_path: Path) -> None:
     call_command("seed_demo", "--force", verbosity=0)
     with serving() as port:
-        got = replies(PAGE, f"127.0.0.1:{port}", tmp_path)
-    said = promised(PAGE)
-    assert [reply.status for reply in got] == [reply.status for reply in said]
-    for number, (reply, promise) in enumerate(zip(got, said, strict=True), start=1):
-        assert reply.fields >= promise.fields, f"call {number} of the page"
+        actual = actual_responses(PAGE, f"127.0.0.1:{port}", tmp_path)
+    expected = expected_responses(PAGE)
+    assert [response.status for response in actual] == [response.status for response in expected]
+    for number, (response, documented) in enumerate(zip(actual, expected, strict=True), start=1):
+        assert response.fields >= documented.fields, f"call {number} of the page"
 
 
-def test_every_curl_line_says_what_comes_back() -> None:
-    said = promised(PAGE)
-    assert said
-    assert len(re.findall(r"\bcurl\b", curl_script(PAGE))) == len(said)
+def test_every_curl_call_has_a_documented_response() -> None:
+    expected = expected_responses(PAGE)
+    assert expected
+    assert len(re.findall(r"\bcurl\b", curl_script(PAGE))) == len(expected)
 
 
 @pytest.mark.parametrize(
@@ -48,5 +48,5 @@ def test_every_curl_line_says_what_comes_back() -> None:
         "/schema",
     ],
 )
-def test_the_session_goes_everywhere(route: str) -> None:
+def test_every_route_is_called(route: str) -> None:
     assert re.search(re.escape(route) + r"(?![\w/$])", curl_script(PAGE))

@@ -48,10 +48,10 @@ def columns(execution: Execution) -> dict[str, Any]:
             {
                 "status": Execution.Status.SUCCEEDED,
                 "stop_reason": "completed",
-                "response": "An answer.",
+                "response": "A response.",
                 "latency_ms": 70_000,
             },
-            {"status": "succeeded", "response": "An answer.", "latency_ms": 70_000},
+            {"status": "succeeded", "response": "A response.", "latency_ms": 70_000},
         ),
         (
             {"status": Execution.Status.RUNNING, "time_limit": TIME_LIMIT},

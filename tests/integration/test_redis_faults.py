@@ -52,7 +52,7 @@ def service(port_and_redis: tuple[int, OwnRedis]) -> Service:
     tenant = TenantFactory.create(rate_limit_requests=1000)
     agent = AgentFactory.create(tenant=tenant, with_tools=1)
     service = Service(redis, LiveApi(port, api_of(tenant).key), tenant, str(agent.pk))
-    assert {answer.status for answer in at_once([service.run] * CLIENTS)} == {200}
+    assert {response.status for response in at_once([service.run] * CLIENTS)} == {200}
     return service
 
 
@@ -69,19 +69,19 @@ OUTAGES: dict[str, Callable[[OwnRedis], AbstractContextManager[None]]] = {
 }
 
 
-def is_unavailable(answer: Answer) -> bool:
+def is_unavailable(response: Answer) -> bool:
     return (
-        answer.status == 503
-        and answer.error_code == "SERVICE_UNAVAILABLE"
-        and answer.details == {"reason": "redis_unavailable"}
-        and int(answer.headers["retry-after"]) >= 1
-        and not [name for name in answer.headers if "ratelimit" in name]
+        response.status == 503
+        and response.error_code == "SERVICE_UNAVAILABLE"
+        and response.details == {"reason": "redis_unavailable"}
+        and int(response.headers["retry-after"]) >= 1
+        and not [name for name in response.headers if "ratelimit" in name]
     )
 
 
 def assert_runs_are_refused(service: Service) -> None:
-    for answer, seconds in at_once([timed(service.run)] * CLIENTS):
-        assert is_unavailable(answer), answer
+    for response, seconds in at_once([timed(service.run)] * CLIENTS):
+        assert is_unavailable(response), response
         assert seconds < IN_TIME_SECONDS
 
 
@@ -100,12 +100,12 @@ def assert_other_endpoints_work(service: Service) -> None:
 
 
 def assert_recovers_in_time(service: Service) -> None:
-    """One run succeeds in time, and from then on all do."""
+    """Assert that one run succeeds in time, and then all do."""
     deadline = time.monotonic() + RECOVERY_SECONDS
     while time.monotonic() < deadline and service.run().status != 200:
         time.sleep(0.01)
     for _ in range(3):
-        assert {answer.status for answer in at_once([service.run] * CLIENTS)} == {200}
+        assert {response.status for response in at_once([service.run] * CLIENTS)} == {200}
     assert service.api.get("/health").status == 200
 
 
@@ -125,7 +125,7 @@ def test_outage_without_requests(service: Service, outage: str) -> None:
     """The open connections are lost; this fails no run."""
     with OUTAGES[outage](service.redis):
         time.sleep(0.3)
-    assert {answer.status for answer in at_once([service.run] * CLIENTS)} == {200}
+    assert {response.status for response in at_once([service.run] * CLIENTS)} == {200}
 
 
 def test_order_of_checks(service: Service) -> None:
@@ -144,10 +144,10 @@ def test_restarts_under_load(service: Service) -> None:
     end = time.monotonic() + 3.0
 
     def client() -> list[Answer]:
-        answers = []
+        responses = []
         while time.monotonic() < end:
-            answers.append(service.run())
-        return answers
+            responses.append(service.run())
+        return responses
 
     def restarts() -> list[Answer]:
         for _ in range(4):
@@ -159,10 +159,11 @@ def test_restarts_under_load(service: Service) -> None:
 
     before = service.recorded()
     # This Redis is not persistent: a restart frees all units, so the quota does not matter.
-    answers = [answer for found in at_once([*[client] * 6, restarts]) for answer in found]
-    refused = [answer for answer in answers if answer.status == 503]
+    responses = [response for batch in at_once([*[client] * 6, restarts]) for response in batch]
+    refused = [response for response in responses if response.status == 503]
     assert refused
     assert all(map(is_unavailable, refused))
-    ran = [answer for answer in answers if answer.status == 200]
-    assert len(ran) + len(refused) + sum(answer.status == 429 for answer in answers) == len(answers)
-    assert service.recorded() == before + len(ran)
+    successful = [response for response in responses if response.status == 200]
+    denied = [response for response in responses if response.status == 429]
+    assert len(successful) + len(refused) + len(denied) == len(responses)
+    assert service.recorded() == before + len(successful)

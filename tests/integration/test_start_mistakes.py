@@ -1,4 +1,4 @@
-"""What an operator may get wrong before the first request: one sentence each, and no traceback."""
+"""Mistakes of operators at the start: each is reported in one sentence, without a traceback."""
 
 import os
 import socket
@@ -26,11 +26,11 @@ def serve(**environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL, **environment}
+    variables = {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL, **environment}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=settings.BASE_DIR,
-        env={**os.environ, **own},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=60,
@@ -43,39 +43,39 @@ def sentence_of(result: subprocess.CompletedProcess[str]) -> str:
     return result.stderr.strip()
 
 
-def at_other_database(name: str) -> str:
+def url_of_database(name: str) -> str:
     return urlunsplit(urlsplit(database_url())._replace(path=f"/{name}"))
 
 
 @pytest.mark.parametrize("command", ["migrate", "create_tenant x", "list_api_keys", "up"])
-def test_a_database_that_is_not_there(command: str) -> None:
+def test_an_unreachable_database(command: str) -> None:
     port = free_port()
     url = f"postgresql://map:not-for-the-log@127.0.0.1:{port}/map"
-    told = sentence_of(manage(*command.split(), DATABASE_URL=url, PORT=str(free_port())))
-    assert told.startswith("The database does not answer (DATABASE_URL): ")
-    assert "Connection refused" in told
-    assert "not-for-the-log" not in told
+    message = sentence_of(manage(*command.split(), DATABASE_URL=url, PORT=str(free_port())))
+    assert message.startswith("The database does not answer (DATABASE_URL): ")
+    assert "Connection refused" in message
+    assert "not-for-the-log" not in message
 
 
-def test_a_host_that_has_no_address() -> None:
-    told = sentence_of(manage("migrate", DATABASE_URL="postgresql://map@nowhere.invalid/map"))
-    assert told.startswith("The database does not answer (DATABASE_URL): ")
-    assert "nowhere.invalid" in told
+def test_a_host_without_an_address() -> None:
+    message = sentence_of(manage("migrate", DATABASE_URL="postgresql://map@nowhere.invalid/map"))
+    assert message.startswith("The database does not answer (DATABASE_URL): ")
+    assert "nowhere.invalid" in message
 
 
-def test_a_database_of_another_name() -> None:
-    told = sentence_of(manage("migrate", DATABASE_URL=at_other_database("nosuch")))
-    assert told.startswith("The database does not answer (DATABASE_URL): ")
-    assert told.endswith('database "nosuch" does not exist.')
+def test_a_database_that_does_not_exist() -> None:
+    message = sentence_of(manage("migrate", DATABASE_URL=url_of_database("nosuch")))
+    assert message.startswith("The database does not answer (DATABASE_URL): ")
+    assert message.endswith('database "nosuch" does not exist.')
 
 
 def test_a_database_without_tables() -> None:
-    told = sentence_of(manage("create_tenant", "x", DATABASE_URL=at_other_database("postgres")))
-    assert told == "Database tables are missing: run `manage.py migrate` first."
+    message = sentence_of(manage("create_tenant", "x", DATABASE_URL=url_of_database("postgres")))
+    assert message == "Database tables are missing: run `manage.py migrate` first."
 
 
 @pytest.mark.slow
-def test_a_wrong_password_and_a_lock_that_is_held() -> None:
+def test_a_wrong_password_and_a_lock_timeout() -> None:
     with own_postgres() as server, server.session() as session:
         session.execute("CREATE ROLE operator SUPERUSER LOGIN PASSWORD 'right'")
         row = session.execute("SHOW hba_file").fetchone()
@@ -83,22 +83,22 @@ def test_a_wrong_password_and_a_lock_that_is_held() -> None:
         Path(str(row[0])).write_text("local all map trust\nlocal all all scram-sha-256\n")
         session.execute("SELECT pg_reload_conf()")
         url = server.url.replace("map@", "operator:wrong-one@", 1)
-        told = sentence_of(manage("migrate", DATABASE_URL=url))
-        assert told.endswith('password authentication failed for user "operator".')
-        assert "wrong-one" not in told
+        message = sentence_of(manage("migrate", DATABASE_URL=url))
+        assert message.endswith('password authentication failed for user "operator".')
+        assert "wrong-one" not in message
 
         session.autocommit = False
         session.execute("LOCK TABLE tenants_tenant")
-        told = sentence_of(manage("create_tenant", "x", DATABASE_URL=server.url))
-        assert told == "Database error: canceling statement due to lock timeout."
+        message = sentence_of(manage("create_tenant", "x", DATABASE_URL=server.url))
+        assert message == "Database error: canceling statement due to lock timeout."
 
 
-def test_a_port_that_is_taken() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        told = sentence_of(serve(HOST="127.0.0.1", PORT=str(port)))
-    assert told.startswith(f"Port {port} of 127.0.0.1 is in use by another program")
-    assert "PORT=" in told
+def test_a_port_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        message = sentence_of(serve(HOST="127.0.0.1", PORT=str(port)))
+    assert message.startswith(f"Port {port} of 127.0.0.1 is in use by another program")
+    assert "PORT=" in message
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_an_invalid_setting(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "migrate"])
-def test_a_checkout_that_cannot_be_written(command: str) -> None:
-    """As root, too, nothing can be made below a file."""
+def test_a_checkout_that_is_not_writable(command: str) -> None:
+    """`.map` is a file: not even root can create the folder."""
     with checkout() as folder:
         (folder / ".map").touch()
         result = subprocess.run(

@@ -1,4 +1,4 @@
-"""Times as the fast loader gives them are those that Django's own gives."""
+"""The fast loader of times returns the same values as Django's loader."""
 
 from datetime import UTC, datetime
 
@@ -15,11 +15,11 @@ TIMES = [
 
 
 @pytest.mark.parametrize("text", TIMES)
-def test_a_time_is_the_one_that_django_reads(text: str) -> None:
+def test_a_time_is_loaded_as_by_django(text: str) -> None:
     sql = "SELECT %s::timestamptz"
     with connection.cursor() as cursor:
         cursor.execute(sql, [text])
-        ours: datetime = cursor.fetchone()[0]
+        loaded: datetime = cursor.fetchone()[0]
         register_tzloader(UTC, cursor.cursor)
         cursor.execute(sql, [text])
-        assert (ours, ours.tzinfo) == (cursor.fetchone()[0], UTC)
+        assert (loaded, loaded.tzinfo) == (cursor.fetchone()[0], UTC)

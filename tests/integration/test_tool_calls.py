@@ -47,7 +47,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def base(port: int, settings: LazySettings) -> str:
-    """The URL of the server, which tools may reach."""
+    """Return the URL of the server, and allow tools to reach it."""
     settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
     return f"http://127.0.0.1:{port}"
 
@@ -68,7 +68,7 @@ def call_tool(tool: CallableTool, arguments: Any = None) -> ToolResult:
 
 
 def echoed_request(tool: CallableTool, arguments: Any = None) -> Any:
-    """The request that the server received."""
+    """Return the request that the server received."""
     result = call_tool(tool, arguments)
     assert result.error is None, result
     return json.loads(result.text)
@@ -129,7 +129,7 @@ class TestTheRequest:
             f"{base}/leak", headers=headers, secret_values={"a": "alpha1", "b": "beta22"}
         )
         assert "[secret]" in call_tool(tool).text
-        # The echo shows where the secrets were.
+        # The echo shows the positions of the secrets.
         request = echoed_request(
             dataclasses.replace(tool, config={**tool.config, "url": f"{base}/echo"})
         )
@@ -185,8 +185,8 @@ class TestTheResult:
         assert (result.error, result.text) == (None, text)
 
     def test_a_long_body_is_cut_between_two_characters(self, base: str) -> None:
-        whole = call_tool(callable_tool(f"{base}/sized?times=32768"))
-        assert whole.text == "é" * 32768
+        at_limit = call_tool(callable_tool(f"{base}/sized?times=32768"))
+        assert at_limit.text == "é" * 32768
         longer = call_tool(callable_tool(f"{base}/sized?times=32769"))
         text, _, note = longer.text.partition("\n")
         assert text == "é" * 32768
@@ -270,7 +270,7 @@ class TestSecrets:
         body = {"name": "n", "description": "d", "kind": "http", "http": http}
         created = api.post("tools", {**body, "secrets": {"token": value}})
         path = f"tools/{created.json['id']}"
-        answers = [
+        responses = [
             created,
             api.post(f"{path}/test", {"arguments": {}}),
             api.patch(path, {"http": {**http, "url": f"{base}/status?code=500"}}),
@@ -280,9 +280,18 @@ class TestSecrets:
             api.post("tools", {**body, "secrets": {"token": value}}),
             api.get(path),
         ]
-        assert [answer.status for answer in answers] == [201, 200, 200, 200, 200, 200, 400, 200]
+        assert [response.status for response in responses] == [
+            201,
+            200,
+            200,
+            200,
+            200,
+            200,
+            400,
+            200,
+        ]
         row = list(Tool.objects.filter(tenant=tenant).values_list())
-        texts = [answer.content.decode() for answer in answers]
+        texts = [response.content.decode() for response in responses]
         texts += [str(row), *capfd.readouterr(), repr(Tool.objects.get(tenant=tenant))]
         texts.append(repr(CallableTool.of(Tool.objects.get(pk=created.json["id"]))))
         assert not [text for text in texts if value in text]
@@ -297,7 +306,7 @@ class TestSecrets:
             assert result.error == "secrets_unreadable"
         assert str(tool.id) in caplog.text
 
-    def test_a_tenant_reaches_neither_tool_nor_secret_of_another(
+    def test_a_tenant_has_no_access_to_the_tools_and_secrets_of_another(
         self, api: Api, other_api: Api, tenant: Tenant, other_tenant: Tenant, base: str
     ) -> None:
         config = {"method": "GET", "url": f"{base}/leak", "headers": {"X-Secret": "{{secret.t}}"}}
@@ -305,7 +314,7 @@ class TestSecrets:
         foreign_id = other_api.post("tools", {**body, "secrets": {"t": SECRET}}).json["id"]
         path = f"tools/{foreign_id}"
         before = Tool.objects.filter(pk=foreign_id).values().get()
-        for answer in (
+        for response in (
             api.post(f"{path}/test", {"arguments": {}}),
             api.get(path),
             api.patch(path, {"secrets": {"t": "mine"}}),
@@ -313,8 +322,8 @@ class TestSecrets:
             api.put(path, {**body, "secrets": {"t": None}}),
             api.delete(path),
         ):
-            assert (answer.status, answer.error_code) == (403, "TENANT_ISOLATION_VIOLATION")
-            assert SECRET not in answer.content.decode()
+            assert (response.status, response.error_code) == (403, "TENANT_ISOLATION_VIOLATION")
+            assert SECRET not in response.content.decode()
         assert Tool.objects.filter(pk=foreign_id).values().get() == before
         # A name refers to a secret of the tenant's own tool only.
         assert api.post("tools", body).fields == {
@@ -325,8 +334,8 @@ class TestSecrets:
             _row(tenant, own_id)["secrets_token"] != _row(other_tenant, foreign_id)["secrets_token"]
         )
         agent = AgentFactory.create(tenant=tenant)
-        answer = api.patch(f"agents/{agent.pk}", {"tool_ids": [foreign_id]})
-        assert (answer.status, answer.error_code) == (403, "CROSS_TENANT_TOOL")
+        response = api.patch(f"agents/{agent.pk}", {"tool_ids": [foreign_id]})
+        assert (response.status, response.error_code) == (403, "CROSS_TENANT_TOOL")
 
 
 def _row(tenant: Tenant, pk: Any) -> Any:
@@ -352,14 +361,12 @@ def test_no_database_connection_is_held_during_a_call(
     assert held == [None, None]
 
 
-def test_a_live_server_reaches_the_networks_its_operator_allows(
-    tenant: Tenant, api: Api, port: int
-) -> None:
+def test_a_live_server_reaches_the_allowed_networks(tenant: Tenant, api: Api, port: int) -> None:
     http = {"method": "GET", "url": f"http://127.0.0.1:{port}/echo"}
     tool = saved_tool(tenant_id=tenant.pk, name="n", description="d", kind="http", http=http)
     with serving(TOOL_ALLOWED_NETWORKS="127.0.0.1/32, fd00::/8", WEB_CONCURRENCY="1") as live_port:
-        answer = LiveApi(live_port, api.key).post(f"tools/{tool.pk}/test", {"arguments": {}})
-    assert (answer.status, answer.json["ok"]) == (200, True), answer.content
+        response = LiveApi(live_port, api.key).post(f"tools/{tool.pk}/test", {"arguments": {}})
+    assert (response.status, response.json["ok"]) == (200, True), response.content
 
 
 def test_secrets_set_concurrently_are_all_kept(
@@ -368,10 +375,10 @@ def test_secrets_set_concurrently_are_all_kept(
     http = {"method": "GET", "url": f"{base}/echo"}
     tool = saved_tool(tenant_id=tenant.pk, name="n", description="d", kind="http", http=http)
     names = [f"s{number}" for number in range(12)]
-    answers = at_once(
+    responses = at_once(
         [partial(live_api.patch, f"tools/{tool.pk}", {"secrets": {name: name}}) for name in names]
     )
-    assert {answer.status for answer in answers} == {200}
+    assert {response.status for response in responses} == {200}
     secret_values = secrets.decrypt(_row(tenant, tool.pk)["secrets_token"])
     assert json.loads(secret_values) == {name: name for name in names}
 
@@ -382,8 +389,13 @@ def test_the_admin_form_validates_like_the_api(tenant: Tenant) -> None:
     tool.kind, tool.config = "http", {"method": "GET", "url": "http://example.com/"}
     tool.full_clean()
     assert tool.config["timeout_seconds"] == 10
-    wrong: list[Any] = [None, [], {"method": "GET"}, {"method": "GET", "url": "http://a.test/{a}"}]
-    for config in wrong:
+    invalid: list[Any] = [
+        None,
+        [],
+        {"method": "GET"},
+        {"method": "GET", "url": "http://a.test/{a}"},
+    ]
+    for config in invalid:
         tool.config = config
         with pytest.raises(ValidationError, match="config: "):
             tool.clean()
@@ -392,7 +404,7 @@ def test_the_admin_form_validates_like_the_api(tenant: Tenant) -> None:
         tool.clean()
 
 
-def test_a_row_has_all_that_a_call_needs(tenant: Tenant, base: str) -> None:
+def test_a_row_contains_all_data_of_a_call(tenant: Tenant, base: str) -> None:
     http = {"method": "GET", "url": f"{base}/echo", "headers": {"X": "{{secret.a}}"}}
     tool = saved_tool(
         tenant_id=tenant.pk,
@@ -417,7 +429,7 @@ def test_every_callable_kind_has_an_invoker() -> None:
         assert callable(invokers.invoker(kind).call)
 
 
-def test_the_start_does_not_import_what_only_calls_need() -> None:
+def test_modules_that_only_calls_need_are_not_imported_at_the_start() -> None:
     code = (
         "import sys, django; django.setup(); import map_project.urls, map_project.wsgi;"
         "print([name for name in ('jsonschema', 'regex') "
@@ -432,7 +444,7 @@ class TestRotation:
 
     @pytest.fixture
     def keys(self, settings: LazySettings) -> Iterator[list[str]]:
-        """The keys of all other tests, under which all rows are again after the test."""
+        """Yield the keys of the other tests, and encrypt all rows with them again at the end."""
         before = settings.SECRETS_KEYS
         yield before
         settings.SECRETS_KEYS = [*before, OLD_KEY, NEW_KEY]

@@ -1,4 +1,4 @@
-"""`up`, `make run` and `manage.py` in a checkout of their own: starts, ends, and what stands in the way."""
+"""`up`, `make run` and `manage.py` in a separate checkout: start, end and errors."""
 
 import json
 import os
@@ -19,10 +19,10 @@ import pytest
 from map_project.embedded import location
 from tests.checkouts import checkout, eventually, is_running, manage, process, server_pids
 
-# The promise is 5 seconds, and an idle machine of two cores needs less than one; a busy one may need more.
+# An idle machine with two cores needs less than 1 s, and the goal is 5 s; a busy machine may need more.
 _SECOND_START_SECONDS = 15.0
 
-made_by_make = pytest.mark.skipif(
+requires_make = pytest.mark.skipif(
     not (Path(sys.prefix) / "dev.txt").exists() or shutil.which("make") is None,
     reason="`make` would install into this environment",
 )
@@ -30,7 +30,7 @@ made_by_make = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """One checkout for all of them, so that its database is made once."""
+    """Create one checkout for all tests, so that its database is created once."""
     with checkout() as path:
         yield path
 
@@ -61,14 +61,14 @@ def is_healthy(port: str) -> bool:
         return False
 
 
-def await_health(port: str, seconds: float = 60.0) -> None:
-    assert eventually(lambda: is_healthy(port), seconds), "it never became healthy"
+def wait_until_healthy(port: str, seconds: float = 60.0) -> None:
+    assert eventually(lambda: is_healthy(port), seconds), "the server did not become healthy"
 
 
-def await_greeting(child: "subprocess.Popen[str]") -> None:
-    """Wait until this one serves: on its port a dying predecessor may still answer."""
+def wait_until_serving(child: "subprocess.Popen[str]") -> None:
+    """Wait until this process serves. A predecessor that is ending may still respond on its port."""
     assert child.stdout
-    assert any("serves on" in line for line in child.stdout), "it never served"
+    assert any("serves on" in line for line in child.stdout), "the process did not serve"
 
 
 def output_of(child: "subprocess.Popen[str]") -> str:
@@ -83,12 +83,12 @@ def assert_nothing_runs(folder: Path, pids: dict[str, int], port: str) -> None:
         socket.create_connection(("127.0.0.1", int(port)), timeout=2)
 
 
-def test_it_serves_keeps_its_data_and_ends(folder: Path, port: str) -> None:
+def test_it_serves_keeps_its_data_and_stops(folder: Path, port: str) -> None:
     with up(folder, port) as first:
-        await_health(port)
+        wait_until_healthy(port)
         pids = server_pids(location(folder))
         secret = (folder / ".map" / "dev" / "secret_key").read_text()
-        command = ("create_tenant", "a tenant that must be kept")
+        command = ("create_tenant", "a tenant of the first start")
         assert manage(folder, *command, PORT=port).returncode == 0
         assert server_pids(location(folder)) == pids
         first.send_signal(signal.SIGINT)
@@ -101,38 +101,40 @@ def test_it_serves_keeps_its_data_and_ends(folder: Path, port: str) -> None:
 
     started = time.monotonic()
     with up(folder, port) as second:
-        await_health(port, _SECOND_START_SECONDS)
-        took = time.monotonic() - started
-        assert "must be unique" not in (refused := manage(folder, *command, PORT=port)).stdout
-        assert refused.returncode != 0, "the tenant of the first start is gone"
+        wait_until_healthy(port, _SECOND_START_SECONDS)
+        duration = time.monotonic() - started
+        assert "must be unique" not in (duplicate := manage(folder, *command, PORT=port)).stdout
+        assert duplicate.returncode != 0, "the tenant of the first start was not kept"
         second.send_signal(signal.SIGTERM)
         output = output_of(second)
     assert second.returncode == 0, output
-    assert took < _SECOND_START_SECONDS
+    assert duration < _SECOND_START_SECONDS
     assert (folder / ".map" / "dev" / "secret_key").read_text() == secret
 
 
 @pytest.mark.slow
 def test_the_curl_line_it_prints_works(folder: Path, port: str) -> None:
     with up(folder, port) as child:
-        await_health(port)
+        wait_until_healthy(port)
         child.send_signal(signal.SIGINT)
         lines = [line.strip() for line in output_of(child).splitlines()]
     (curl,) = [line for line in lines if line.startswith("curl ")]
     if shutil.which("curl") is None:
-        pytest.skip("this machine has no curl")
+        pytest.skip("requires curl")
     with up(folder, port) as child:
-        await_health(port)
-        answer = subprocess.run(["/bin/sh", "-c", curl], capture_output=True, text=True, timeout=30)
+        wait_until_healthy(port)
+        response = subprocess.run(
+            ["/bin/sh", "-c", curl], capture_output=True, text=True, timeout=30
+        )
         child.terminate()
         child.wait(timeout=30)
-    assert "items" in json.loads(answer.stdout)
+    assert "items" in json.loads(response.stdout)
 
 
 @pytest.mark.slow
-def test_a_second_one_beside_the_first_is_told(folder: Path, port: str) -> None:
+def test_a_second_up_is_an_error(folder: Path, port: str) -> None:
     with up(folder, port) as first:
-        await_health(port)
+        wait_until_healthy(port)
         with up(folder, port) as second:
             output = output_of(second)
         assert second.returncode == 1
@@ -144,7 +146,7 @@ def test_a_second_one_beside_the_first_is_told(folder: Path, port: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_taken_port_is_told_before_anything_starts(folder: Path, port: str) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts(folder: Path, port: str) -> None:
     with socket.create_server(("127.0.0.1", int(port))), up(folder, port) as child:
         output = output_of(child)
     assert child.returncode == 1
@@ -153,7 +155,7 @@ def test_a_taken_port_is_told_before_anything_starts(folder: Path, port: str) ->
     assert server_pids(location(folder)) == {}
 
 
-def test_an_address_that_is_not_ours_is_told(folder: Path, port: str) -> None:
+def test_an_address_of_another_machine_is_an_error(folder: Path, port: str) -> None:
     with up(folder, port, HOST="192.0.2.1") as child:
         output = output_of(child)
     assert child.returncode == 1
@@ -162,7 +164,7 @@ def test_an_address_that_is_not_ours_is_told(folder: Path, port: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "check"])
-def test_a_bad_setting_is_one_sentence(folder: Path, command: str) -> None:
+def test_an_invalid_setting_is_reported_in_one_sentence(folder: Path, command: str) -> None:
     result = manage(folder, command, WEB_CONCURRENCY="many")
 
     assert result.returncode == 1
@@ -170,7 +172,7 @@ def test_a_bad_setting_is_one_sentence(folder: Path, command: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_a_command_alone_has_servers_for_its_own_duration(folder: Path) -> None:
+def test_a_command_starts_and_stops_the_servers(folder: Path) -> None:
     result = manage(folder, "migrate", "--verbosity", "0")
 
     assert result.returncode == 0, result.stderr
@@ -183,7 +185,7 @@ def test_help_starts_nothing(folder: Path) -> None:
         assert not (fresh / ".map" / "dev" / "postgres").exists()
 
 
-def test_addresses_from_the_environment_are_used_as_they_are(folder: Path, port: str) -> None:
+def test_addresses_from_the_environment_are_used(folder: Path, port: str) -> None:
     unreachable = {"DATABASE_URL": "postgresql://map@127.0.0.1:1/map", "SECRET_KEY": "x" * 50}
     with up(folder, port, REDIS_URL="redis://127.0.0.1:1", **unreachable) as child:
         output = output_of(child)
@@ -193,27 +195,25 @@ def test_addresses_from_the_environment_are_used_as_they_are(folder: Path, port:
 
 
 @pytest.mark.slow
-def test_killed_itself_it_leaves_nothing_that_blocks_the_next_start(
-    folder: Path, port: str
-) -> None:
+def test_start_after_up_was_killed(folder: Path, port: str) -> None:
     with up(folder, port) as killed:
-        await_health(port)
+        wait_until_healthy(port)
         pids = server_pids(location(folder))
         killed.kill()
         killed.wait()
-        with up(folder, port) as following:
-            await_greeting(following)
+        with up(folder, port) as successor:
+            wait_until_serving(successor)
             assert server_pids(location(folder)) == pids
-            following.send_signal(signal.SIGTERM)
-            assert following.wait(timeout=30) == 0
+            successor.send_signal(signal.SIGTERM)
+            assert successor.wait(timeout=30) == 0
     assert_nothing_runs(folder, pids, port)
 
 
 @pytest.mark.slow
-def test_it_ends_with_the_parent_that_it_follows(folder: Path, port: str) -> None:
+def test_it_stops_with_the_parent_process(folder: Path, port: str) -> None:
     script = f"{sys.executable} manage.py up --follow-parent $$ & wait"
     with process("/bin/sh", "-c", script, cwd=folder, PORT=port) as shell:
-        await_health(port)
+        wait_until_healthy(port)
         pids = server_pids(location(folder))
         shell.kill()
         assert eventually(lambda: not any(map(is_running, pids.values())))
@@ -221,9 +221,9 @@ def test_it_ends_with_the_parent_that_it_follows(folder: Path, port: str) -> Non
 
 
 @pytest.mark.slow
-def test_a_request_under_way_is_answered_before_it_ends(folder: Path, port: str) -> None:
+def test_a_request_in_progress_finishes_before_the_exit(folder: Path, port: str) -> None:
     with up(folder, port) as child:
-        await_health(port)
+        wait_until_healthy(port)
         with socket.create_connection(("127.0.0.1", int(port)), timeout=20) as client:
             client.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n")
             time.sleep(0.3)
@@ -235,19 +235,19 @@ def test_a_request_under_way_is_answered_before_it_ends(folder: Path, port: str)
 
 
 @pytest.mark.slow
-@made_by_make
+@requires_make
 @pytest.mark.parametrize(
-    ("whom", "end"),
+    ("target", "number"),
     [("group", signal.SIGINT), ("make", signal.SIGINT), ("make", signal.SIGTERM)],
 )
-def test_make_run_ends_without_noise(
-    folder: Path, port: str, whom: str, end: signal.Signals
+def test_make_run_stops_without_errors(
+    folder: Path, port: str, target: str, number: signal.Signals
 ) -> None:
     with make_run(folder, port) as make:
-        await_health(port)
+        wait_until_healthy(port)
         pids = server_pids(location(folder))
-        # A terminal's Ctrl-C goes to the whole group.
-        (os.killpg if whom == "group" else os.kill)(make.pid, end)
+        # Ctrl-C in a terminal sends SIGINT to the whole group.
+        (os.killpg if target == "group" else os.kill)(make.pid, number)
         output = output_of(make)
     assert "Traceback" not in output
     assert "Error" not in output
@@ -255,42 +255,42 @@ def test_make_run_ends_without_noise(
 
 
 @pytest.mark.slow
-@made_by_make
+@requires_make
 def test_make_run_installs_all_that_it_needs(folder: Path, port: str, tmp_path: Path) -> None:
     """The other tests use the development environment, which has packages that run.txt may lack."""
     with process("make", "run", f"VENV={tmp_path / 'venv'}", cwd=folder, PORT=port) as make:
-        await_greeting(make)
-        await_health(port)
+        wait_until_serving(make)
+        wait_until_healthy(port)
         make.send_signal(signal.SIGINT)
         output = output_of(make)
     assert "Traceback" not in output
 
 
 @pytest.mark.slow
-@made_by_make
-def test_make_killed_is_followed_and_the_next_one_starts(folder: Path, port: str) -> None:
+@requires_make
+def test_start_after_make_was_killed(folder: Path, port: str) -> None:
     with make_run(folder, port) as killed:
-        await_health(port)
+        wait_until_healthy(port)
         killed.kill()
-        with make_run(folder, port) as following:
-            await_greeting(following)
-            await_health(port)
-            os.killpg(following.pid, signal.SIGINT)
-            output_of(following)
+        with make_run(folder, port) as successor:
+            wait_until_serving(successor)
+            wait_until_healthy(port)
+            os.killpg(successor.pid, signal.SIGINT)
+            output_of(successor)
     assert server_pids(location(folder)) == {}
 
 
 @pytest.mark.slow
-@made_by_make
-def test_everything_killed_at_once_is_no_obstacle(folder: Path, port: str) -> None:
+@requires_make
+def test_start_after_all_processes_were_killed(folder: Path, port: str) -> None:
     with make_run(folder, port) as killed:
-        await_health(port)
+        wait_until_healthy(port)
         for pid in server_pids(location(folder)).values():
             os.kill(pid, signal.SIGKILL)
         os.killpg(killed.pid, signal.SIGKILL)
-        with make_run(folder, port) as following:
-            await_greeting(following)
-            await_health(port)
-            os.killpg(following.pid, signal.SIGINT)
-            output_of(following)
+        with make_run(folder, port) as successor:
+            wait_until_serving(successor)
+            wait_until_healthy(port)
+            os.killpg(successor.pid, signal.SIGINT)
+            output_of(successor)
     assert server_pids(location(folder)) == {}

@@ -6,7 +6,7 @@ from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 # App label, model, verbose name, permissions of operators. Auditors have "view" of all of these models.
-# Nobody may delete tenants, keys and executions; only superusers manage staff users.
+# Neither group can delete tenants, keys or executions. Only superusers manage staff users.
 MODELS = (
     ("tenants", "tenant", "tenant", ("view", "add", "change")),
     ("tenants", "apikey", "API key", ("view", "add", "change")),
@@ -23,7 +23,7 @@ MODELS = (
 
 
 def create_groups(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Create groups and permissions if missing. Django creates permissions after all migrations only."""
+    """Create missing groups and permissions. Django creates permissions only after all migrations."""
     Group = apps.get_model("auth", "Group")
     operators, _ = Group.objects.get_or_create(name="operator")
     auditors, _ = Group.objects.get_or_create(name="auditor")
