@@ -143,7 +143,7 @@ class AgentAdmin(TenantOwnedAdmin):
         return super().get_form(request, obj, change, **options)
 
     def get_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
-        texts = ("tenant", "name", "role", "description", "model", "max_steps")
+        texts = ("tenant", "name", "role", "description", "model", "max_steps", "max_tool_calls")
         if obj is None:
             return (*texts, *SETTING_FIELDS)
         metadata = ("id", "created_at", "updated_at")

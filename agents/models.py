@@ -15,6 +15,7 @@ from map_project.tenants.models import TenantOwned
 from tools.models import Tool
 
 MAX_STEPS = 50
+MAX_TOOL_CALLS = 1_000
 MAX_TOOLS = 128
 
 
@@ -45,6 +46,12 @@ class Agent(TenantOwned):
         validators=[MinValueValidator(1), MaxValueValidator(MAX_STEPS)],
         help_text="Maximum model calls per run.",
     )
+    max_tool_calls = models.PositiveSmallIntegerField(
+        default=100,
+        db_default=100,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_TOOL_CALLS)],
+        help_text="Maximum tool calls per run.",
+    )
     # `temperature`, `max_output_tokens`. Omitted settings use the model's defaults.
     settings = models.JSONField(default=dict, db_default={}, blank=True)
     # Incremented by database triggers (agents/migrations/0002) whenever the agent, its tools or its
@@ -60,6 +67,10 @@ class Agent(TenantOwned):
             models.UniqueConstraint(fields=("tenant", "name"), name="agent_name_unique"),
             models.CheckConstraint(
                 condition=models.Q(max_steps__range=(1, MAX_STEPS)), name="agent_max_steps_in_range"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(max_tool_calls__range=(1, MAX_TOOL_CALLS)),
+                name="agent_max_tool_calls_in_range",
             ),
         ]
         indexes = [models.Index(fields=("tenant", "created_at", "id"), name="agent_by_age")]

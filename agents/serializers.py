@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents import language_models, services
-from agents.models import MAX_STEPS, MAX_TOOLS, Agent, tools_json
+from agents.models import MAX_STEPS, MAX_TOOL_CALLS, MAX_TOOLS, Agent, tools_json
 from map_project.api.errors import MAX_UNKNOWN_NAMES
 from map_project.api.fields import (
     NameField,
@@ -94,6 +94,12 @@ class AgentSerializer(StrictSerializer):
         max_value=MAX_STEPS,
         required=False,
         help_text="Maximum number of model calls in a run. Defaults to 8.",
+    )
+    max_tool_calls = WholeNumberField(
+        min_value=1,
+        max_value=MAX_TOOL_CALLS,
+        required=False,
+        help_text="Maximum number of tool calls in a run. Defaults to 100.",
     )
     settings = SettingsField(
         required=False,

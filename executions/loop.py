@@ -2,8 +2,9 @@
 
 The model receives the conversation, the tool calls that it requests are made one after the other, and the
 model receives the results. This repeats until the model requests no more calls or a limit is reached: the
-number of model calls, or the deadline. Each requested call gets exactly one result. A call that is not made
-because of a limit gets a result that says so.
+number of model calls, the number of tool calls, the size of all texts, or the deadline. Each requested call
+gets exactly one result. A call that is not made because of a limit gets a result that says so. After the
+limit of tool calls or of the size, the run ends at once and further calls get none.
 """
 
 import time
@@ -14,9 +15,12 @@ from typing import Literal, Protocol
 import orjson
 
 from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
+from executions.texts import first_bytes
 
 # Most models request less than a tenth of it.
 MAX_CALLS_PER_RESPONSE = 64
+# Of the text of one response, in UTF-8.
+MAX_RESPONSE_BYTES = 1024 * 1024
 
 Status = Literal["succeeded", "incomplete", "failed"]
 
@@ -79,13 +83,16 @@ class Loop:
     """One run.
 
     `complete` sends the conversation to the model. `tools` are keyed by the function names that the model
-    uses. `deadline` is a value of `clock`, in seconds.
+    uses. `deadline` is a value of `clock`, in seconds. `max_bytes` limits the inputs and outputs of all steps
+    together, in UTF-8; the last step may exceed it.
     """
 
     complete: Callable[[tuple[Message, ...]], ModelResponse]
     model_name: str
     tools: Mapping[str, LoopTool]
     max_steps: int
+    max_tool_calls: int
+    max_bytes: int
     deadline: float
     clock: Callable[[], float] = time.monotonic
 
@@ -93,22 +100,42 @@ class Loop:
         """Yield each step once it is over, and return the outcome."""
         conversation = _Conversation(prompt)
         for number in range(1, self.max_steps + 1):
-            if number > 1 and self._deadline_passed():
-                return conversation.outcome("incomplete", "run_timeout")
             new_messages, started = conversation.new_messages(), self.clock()
+            if number > 1 and (limit := self._limit_before_request(conversation, new_messages)):
+                return conversation.outcome("incomplete", limit)
             try:
                 response = conversation.add_response(self.complete(tuple(conversation.messages)))
             except ModelError as error:
                 yield self._failed_model_step(new_messages, error, started)
                 return self._failure(conversation, error)
             yield self._model_step(new_messages, response, started)
+            conversation.size += len(new_messages.encode()) + len(response.text.encode())
+            if conversation.is_response_truncated:
+                return conversation.outcome("incomplete", "max_response_bytes")
             if not response.tool_calls:
                 return conversation.outcome(*_OUTCOMES[response.finish_reason])
             for call in response.tool_calls:
+                if limit := self._limit_before_call(conversation, call):
+                    return conversation.outcome("incomplete", limit)
                 step = self._tool_step(call, self._skip_reason(conversation, number))
                 conversation.add_result(call, step.output)
                 yield step
         return conversation.outcome("incomplete", "max_steps")
+
+    def _limit_before_request(self, conversation: "_Conversation", new_messages: str) -> str:
+        """Return the stop reason of a run that ends before this request to the model, or ""."""
+        if self._deadline_passed():
+            return "run_timeout"
+        is_too_large = conversation.size + len(new_messages.encode()) > self.max_bytes
+        return "max_run_bytes" if is_too_large else ""
+
+    def _limit_before_call(self, conversation: "_Conversation", call: ToolCall) -> str:
+        """Return the stop reason of a run that ends before this tool call, or ""."""
+        if conversation.call_count >= self.max_tool_calls:
+            return "max_tool_calls"
+        if conversation.size + len(call.arguments.encode()) > self.max_bytes:
+            return "max_run_bytes"
+        return ""
 
     def _deadline_passed(self) -> bool:
         return self.clock() >= self.deadline
@@ -179,6 +206,10 @@ class _Conversation:
         self.messages = [Message("user", prompt)]
         self.responses: list[ModelResponse] = []
         self.calls_since_response = 0
+        self.call_count = 0
+        # The bytes of the steps so far.
+        self.size = 0
+        self.is_response_truncated = False
         self._first_new_message = 0
         self._call_ids: set[str] = set()
 
@@ -189,9 +220,10 @@ class _Conversation:
 
     def add_response(self, response: ModelResponse) -> ModelResponse:
         """Append a response of the model. Its texts become storable and its call ids unique."""
+        text, self.is_response_truncated = first_bytes(storable(response.text), MAX_RESPONSE_BYTES)
         response = replace(
             response,
-            text=storable(response.text),
+            text=text,
             tool_calls=tuple(self._with_unique_id(call) for call in response.tool_calls),
         )
         self.responses.append(response)
@@ -203,6 +235,8 @@ class _Conversation:
     def add_result(self, call: ToolCall, text: str) -> None:
         """Append the result of a call."""
         self.calls_since_response += 1
+        self.call_count += 1
+        self.size += len(call.arguments.encode()) + len(text.encode())
         self.messages.append(Message("tool", text, tool_call_id=call.id))
 
     def outcome(self, status: Status, stop_reason: str, error: ModelError | None = None) -> Outcome:

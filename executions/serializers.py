@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from agents.serializers import PriceField
 from executions.models import Execution, Step
+from executions.texts import first_bytes
 from map_project.api.fields import RowSerializer, StrictSerializer, TextField
 
 
@@ -58,19 +59,8 @@ class ExecutionSerializer(BaseExecutionSerializer):
     def to_representation(self, instance: Any) -> Any:
         row = super().to_representation(instance)
         for name in self.row_expressions:
-            row[name], row[f"{name}_truncated"] = _first_bytes(row[name])
+            row[name], row[f"{name}_truncated"] = first_bytes(row[name], MAX_LISTED_BYTES)
         return row
-
-
-def _first_bytes(text: str) -> tuple[str, bool]:
-    """Return the text, or the part of it within MAX_LISTED_BYTES, and whether it is a part."""
-    if len(text) <= MAX_LISTED_BYTES // 4:  # a character has at most four bytes
-        return text, False
-    content = text.encode()
-    if len(content) <= MAX_LISTED_BYTES:
-        return text, False
-    # The last character may be cut in the middle.
-    return content[:MAX_LISTED_BYTES].decode(errors="ignore"), True
 
 
 class StepSerializer(serializers.Serializer[Step]):
@@ -133,7 +123,8 @@ class RunResultSerializer(serializers.Serializer[Any]):
     )
     stop_reason = serializers.CharField(
         required=False,
-        help_text="The limit: `max_steps`, `run_timeout`, `max_output_tokens` or `content_filter`.",
+        help_text="The limit: `max_steps`, `max_tool_calls`, `run_timeout`, `max_output_tokens`, "
+        "`max_response_bytes`, `max_run_bytes` or `content_filter`.",
     )
     warning = serializers.CharField(
         required=False, help_text="Present if a limit ended the run, or the agent has no tools."

@@ -184,6 +184,8 @@ def _run_loop(
             for alias, tool in request.agent.callable_tools.items()
         },
         max_steps=request.agent.max_steps,
+        max_tool_calls=request.agent.max_tool_calls,
+        max_bytes=settings.MAX_RUN_BYTES,
         deadline=model_request.deadline,
     )
     steps = loop.run(request.prompt)

@@ -33,6 +33,7 @@ class AgentSnapshot:
     version: int
     model: str | None
     max_steps: int
+    max_tool_calls: int
     temperature: float | None
     max_output_tokens: int | None
     tool_names: tuple[str, ...]
@@ -55,6 +56,7 @@ class AgentSnapshot:
             version=agent.version,
             model=agent.model,
             max_steps=agent.max_steps,
+            max_tool_calls=agent.max_tool_calls,
             temperature=agent.settings.get("temperature"),
             max_output_tokens=agent.settings.get("max_output_tokens"),
             tool_names=tool_names,

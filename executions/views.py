@@ -27,6 +27,9 @@ from map_project.tenants.viewsets import TenantViewSet
 _NO_TOOLS = "This agent has no tools. The model answered from the prompt alone."
 _INCOMPLETE = {
     "max_steps": "The run reached the agent's max_steps while the model still requested tool calls.",
+    "max_tool_calls": "The run reached the agent's max_tool_calls.",
+    "max_run_bytes": "The texts of the run reached the maximum size of a run.",
+    "max_response_bytes": "The response of the model was cut at 1 MiB.",
     "run_timeout": "The run reached its time limit before the model was done.",
     "max_output_tokens": "The model reached its maximum number of output tokens.",
     "content_filter": "The model provider filtered the response or a part of it.",

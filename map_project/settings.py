@@ -97,6 +97,7 @@ MAX_PROMPT_LENGTH = env_int("MAX_PROMPT_LENGTH", 10_000, minimum=1, maximum=1_00
 MAX_BODY_BYTES = 1024 * 1024
 # The time limit of a run, including its model and tool calls.
 RUN_TIMEOUT_SECONDS = env_int("RUN_TIMEOUT_SECONDS", 120, minimum=1, maximum=3_600)
+MAX_RUN_BYTES = env_int("MAX_RUN_BYTES", 8 * 1024**2, minimum=1024**2, maximum=1024**3)
 
 # The providers of `agents.LanguageModel`. `executions.providers` imports a class on first use.
 MODEL_PROVIDERS = {
@@ -282,7 +283,6 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False
 
-# JSON only, for requests and responses. The API key identifies the caller.
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["map_project.api.renderers.OrjsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["map_project.api.parsers.StrictJSONParser"],

@@ -282,6 +282,56 @@ class TestLimits:
         assert found["status"] == "incomplete"
         assert [step["error"] for step in found["steps"]] == [None] * 5 + ["not_called"]
 
+    def test_max_tool_calls_ends_a_run(self, api: Api, stub: StubModel, tool_port: int) -> None:
+        stub.says(completion("Again.", calls=[("weather", "{}"), ("unknown", "{}")]))
+        identifier = agent(api, tool(api, tool_port, name="weather"), max_tool_calls=3)
+        run = api.run(identifier, model="real")
+        assert run.status == 200
+        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_tool_calls")
+        assert len(stub.requests) == 2
+        found = stored_run(api, run)
+        assert [step["kind"] for step in found["steps"]] == [
+            "model",
+            "tool",
+            "tool",
+            "model",
+            "tool",
+        ]
+
+    def test_the_calls_of_one_response_are_limited_as_well(
+        self, api: Api, stub: StubModel, tool_port: int
+    ) -> None:
+        stub.says(completion("", calls=[("weather", "{}")] * 500))
+        identifier = agent(api, tool(api, tool_port, name="weather"))
+        run = api.run(identifier, model="real")
+        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_tool_calls")
+        assert len(stored_run(api, run)["steps"]) == 101
+
+    def test_a_large_response_is_cut(self, api: Api, stub: StubModel) -> None:
+        stub.says(completion("é" * 3_000_000))
+        run = api.run(agent(api), model="real")
+        assert run.status == 200
+        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_response_bytes")
+        assert run.json["response"] == "é" * (512 * 1024)
+        assert stored_run(api, run)["response"] == run.json["response"]
+
+    @pytest.mark.parametrize("where", ["arguments", "results"])
+    def test_the_size_of_all_texts_ends_a_run(
+        self, api: Api, stub: StubModel, tool_port: int, settings: Any, where: str
+    ) -> None:
+        settings.MAX_RUN_BYTES = 200_000
+        http = {"method": "POST", "url": f"http://127.0.0.1:{tool_port}/echo"}
+        identifier = agent(api, tool(api, tool_port, name="echo", http=http, secrets={}))
+        count, length = (1, 300_000) if where == "arguments" else (8, 20_000)
+        arguments = json.dumps({"q": "x" * length})
+        stub.says(completion("", calls=[("echo", arguments)] * count))
+        run = api.run(identifier, model="real")
+        assert run.status == 200
+        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_run_bytes")
+        steps = stored_run(api, run)["steps"]
+        size = sum(len(step["input"]) + len(step["output"]) for step in steps)
+        assert size < 200_000 + 70_000
+
     def test_the_time_limit_ends_a_run(
         self, api: Api, stub: StubModel, tool_port: int, settings: Any
     ) -> None:
@@ -548,6 +598,9 @@ class TestAgentModel:
             ("max_steps", 8.0),
             ("max_steps", True),
             ("max_steps", None),
+            ("max_tool_calls", 0),
+            ("max_tool_calls", 1001),
+            ("max_tool_calls", "8"),
             ("model", 7),
             ("settings", None),
             ("settings", []),
@@ -566,7 +619,12 @@ class TestAgentModel:
         assert list(api.post("agents", body).fields) == [field]
 
     def test_omitted_fields_are_unchanged(self, api: Api) -> None:
-        given = {"model": "gpt-4", "max_steps": 3, "settings": {"temperature": 1}}
+        given = {
+            "model": "gpt-4",
+            "max_steps": 3,
+            "max_tool_calls": 5,
+            "settings": {"temperature": 1},
+        }
         identifier = agent(api, **given)
         body = {"name": "new", "role": "r", "description": "d"}
         for method in ("PUT", "PATCH"):

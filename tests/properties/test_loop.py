@@ -99,13 +99,32 @@ def run_to_end(loop: Loop, prompt: str = "go") -> tuple[list[Step], Outcome]:
             return steps, end.value
 
 
-@given(script=SCRIPTS, max_steps=st.integers(1, 10), tool_seconds=st.floats(0, 30))
+@given(
+    script=SCRIPTS,
+    max_steps=st.integers(1, 10),
+    max_tool_calls=st.integers(1, 30),
+    max_bytes=st.integers(0, 2_000),
+    tool_seconds=st.floats(0, 30),
+)
 def test_every_run_ends_within_its_limits_and_every_call_has_one_result(
-    script: list[tuple[ModelResponse | ModelError, float]], max_steps: int, tool_seconds: float
+    script: list[tuple[ModelResponse | ModelError, float]],
+    max_steps: int,
+    max_tool_calls: int,
+    max_bytes: int,
+    tool_seconds: float,
 ) -> None:
     clock = Clock()
     model, tools = Scripted(script, clock), Tools(clock, tool_seconds)
-    loop = Loop(model, "m", tools.named("known", "other"), max_steps, deadline=100, clock=clock)
+    loop = Loop(
+        model,
+        "m",
+        tools.named("known", "other"),
+        max_steps,
+        max_tool_calls,
+        max_bytes,
+        deadline=100,
+        clock=clock,
+    )
     steps, outcome = run_to_end(loop)
 
     # Limits: at most `max_steps` requests, and after the deadline no call and no request but the first.
@@ -121,12 +140,18 @@ def test_every_run_ends_within_its_limits_and_every_call_has_one_result(
         if isinstance(response, ModelError):
             break
         for call in response.tool_calls:
+            if position == len(steps) and outcome.stop_reason in {
+                "max_tool_calls",
+                "max_run_bytes",
+            }:
+                break
             assert steps[position].kind == "tool"
             assert steps[position].input == call.arguments.replace("\0", "\ufffd")
             position += 1
         if not response.tool_calls:
             break
     assert position == len(steps)
+    assert len(steps) - len(model_steps) <= max_tool_calls
 
     # Requests: each call has exactly one result, and a unique id.
     for messages in model.requests:
@@ -154,7 +179,10 @@ def test_every_run_ends_within_its_limits_and_every_call_has_one_result(
         in {
             "succeeded": {"completed"},
             "failed": {"model_error", "model_timeout"},
-            "incomplete": {"max_steps", "run_timeout", "max_output_tokens", "content_filter"},
+            "incomplete": {
+                *("max_steps", "max_tool_calls", "max_run_bytes"),
+                *("run_timeout", "max_output_tokens", "content_filter"),
+            },
         }[outcome.status]
     )
     responses = [step for step in model_steps if not step.error]
@@ -172,7 +200,7 @@ def test_calls_over_the_limit_per_response_are_not_made() -> None:
     model = Scripted([(ModelResponse("", calls), 0.0), (ModelResponse("done"), 0.0)], clock)
     tools = Tools(clock, 0)
     steps, outcome = run_to_end(
-        Loop(model, "m", tools.named("known"), 8, deadline=100, clock=clock)
+        Loop(model, "m", tools.named("known"), 8, 1_000, 10**6, deadline=100, clock=clock)
     )
     assert len(tools.calls) == MAX_CALLS_PER_RESPONSE
     assert [step.error for step in steps].count("not_called") == 3

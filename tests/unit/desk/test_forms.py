@@ -26,6 +26,7 @@ def change(client: Client, row: Agent | Tool, **sent: Any) -> Any:
         form |= {
             "role": row.role,
             "max_steps": "8",
+            "max_tool_calls": "100",
             "selected_tools": [str(tool.pk) for tool in row.tools.all()],
         }
     return client.post(reverse(f"admin:{kind}_change", args=[row.pk]), {**form, **sent})
@@ -85,7 +86,7 @@ def test_an_agent_gets_the_tools_of_its_own_tenant_alone(
 def test_an_agent_is_made_and_then_given_tools(operator: Client, tenant: Tenant) -> None:
     name = str(uuid.uuid4())
     sent = {"tenant": str(tenant.pk), "name": name, "role": "r", "description": "d"}
-    sent |= {"max_steps": "8", "_save": "1"}
+    sent |= {"max_steps": "8", "max_tool_calls": "100", "_save": "1"}
     answer = operator.post(reverse("admin:agents_agent_add"), sent)
     agent = Agent.objects.get(tenant=tenant, name=name)
     assert answer["location"] == reverse("admin:agents_agent_change", args=[agent.pk])
@@ -146,7 +147,7 @@ def test_how_an_agents_runs_go_is_read_and_changed(
 def test_a_new_agent_may_have_settings(operator: Client, tenant: Tenant) -> None:
     name = str(uuid.uuid4())
     sent = {"tenant": str(tenant.pk), "name": name, "role": "r", "description": "d"}
-    sent |= {"max_steps": "8", "model": "gpt-4o", "temperature": "0"}
+    sent |= {"max_steps": "8", "max_tool_calls": "100", "model": "gpt-4o", "temperature": "0"}
     assert operator.post(reverse("admin:agents_agent_add"), sent).status_code == 302
     agent = Agent.objects.get(tenant=tenant, name=name)
     assert (agent.model, agent.settings) == ("gpt-4o", {"temperature": 0})

@@ -1,0 +1,12 @@
+"""Texts with a maximum size."""
+
+
+def first_bytes(text: str, limit: int) -> tuple[str, bool]:
+    """Return the text, or the part of it that has at most `limit` bytes in UTF-8, and whether it was cut."""
+    if len(text) <= limit // 4:  # a character has at most four bytes
+        return text, False
+    content = text.encode()
+    if len(content) <= limit:
+        return text, False
+    # The last character may have been cut in the middle.
+    return content[:limit].decode(errors="ignore"), True
