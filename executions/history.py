@@ -29,10 +29,15 @@ CACHE_SIZE = 10_000
 MAX_PLAIN_OFFSET = 500
 
 
+# The steps in an execution. All steps are in `/history/{id}/steps`.
+MAX_STEPS_SHOWN = 100
+
+
 def with_steps(executions: QuerySet[Execution]) -> QuerySet[Execution]:
-    """Add the steps in their order, with one query."""
+    """Add the first steps in their order, with one query."""
     # The default order of `Step` would join the executions.
-    return executions.prefetch_related(Prefetch("steps", Step.objects.order_by("position")))
+    steps = Step.objects.filter(position__lt=MAX_STEPS_SHOWN).order_by("position")
+    return executions.prefetch_related(Prefetch("steps", steps))
 
 
 class HistoryPagination(StrictPagination):

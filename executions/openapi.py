@@ -9,6 +9,7 @@ from executions.serializers import (
     ExecutionSerializer,
     RunResultSerializer,
     RunSerializer,
+    StepSerializer,
 )
 from map_project.api.errors import InvalidPagination
 from map_project.tenants.errors import TenantIsolationViolation
@@ -25,6 +26,16 @@ _RECORD = {
 _TIME = "2026-11-22T10:00:00.123456Z"
 _ID = "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004"
 _EXECUTION = {"id": _ID, **_RECORD, "status": "succeeded", "created_at": _TIME}
+_STEP = {
+    "kind": "model",
+    "name": "gpt-4o",
+    "input": '[{"role":"user","content":"What changed in the third quarter?"}]',
+    "output": "",
+    "input_tokens": 180,
+    "output_tokens": 21,
+    "latency_ms": 1120,
+    "error": None,
+}
 _EXECUTION_DETAIL = {
     **_EXECUTION,
     "response": "Sales grew by 4 %.",
@@ -37,16 +48,7 @@ _EXECUTION_DETAIL = {
     "latency_ms": 2840,
     "system_prompt": "You are Researcher, research analyst.\n\nFinds and summarizes sources.",
     "steps": [
-        {
-            "kind": "model",
-            "name": "gpt-4o",
-            "input": '[{"role":"user","content":"What changed in the third quarter?"}]',
-            "output": "",
-            "input_tokens": 180,
-            "output_tokens": 21,
-            "latency_ms": 1120,
-            "error": None,
-        },
+        _STEP,
         {
             "kind": "tool",
             "name": "web_search",
@@ -113,5 +115,12 @@ history_documented = extend_schema_view(
         responses={200: ExecutionDetailSerializer},
         errors=[ExecutionNotFound, TenantIsolationViolation],
         example=_EXECUTION_DETAIL,
+    ),
+    steps=operation(
+        "List the steps of an execution",
+        description="In the order of the calls.",
+        responses={200: StepSerializer(many=True)},
+        errors=[ExecutionNotFound, TenantIsolationViolation, InvalidPagination],
+        example=_STEP,
     ),
 )

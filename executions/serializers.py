@@ -90,7 +90,8 @@ class ExecutionDetailSerializer(BaseExecutionSerializer):
     latency_ms = serializers.IntegerField()
     system_prompt = serializers.CharField()
     steps = StepSerializer(
-        many=True, help_text="Empty for runs of the mock model without tool calls."
+        many=True,
+        help_text="The first 100. Empty for runs of the mock model without tool calls.",
     )
 
 

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
+from rest_framework.decorators import action
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from agents.errors import AgentNotFound
@@ -14,14 +17,15 @@ from executions.errors import ExecutionNotFound
 from executions.history import HistoryPagination, with_steps
 from executions.models import Execution
 from executions.serializers import (
-    BaseExecutionSerializer,
     ExecutionDetailSerializer,
     ExecutionSerializer,
     RunSerializer,
+    StepSerializer,
 )
 from executions.services import MODEL_REQUIRED, Run, run_agent
 from map_project.api import request_id
 from map_project.api.errors import ApiError
+from map_project.api.pagination import StrictPagination
 from map_project.tenants.viewsets import TenantViewSet
 
 _NO_TOOLS = "This agent has no tools. The model answered from the prompt alone."
@@ -94,7 +98,7 @@ def _result(run: Run) -> dict[str, Any]:
 class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     """The tenant's executions, the newest first."""
 
-    queryset = with_steps(Execution.objects.all())
+    queryset = Execution.objects.all()
     rows = ExecutionSerializer.rows(Execution.objects.all())
     row_actions = ("list",)
     serializer_class = ExecutionSerializer
@@ -102,5 +106,18 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     resource = "execution"
     not_found = ExecutionNotFound
 
-    def get_serializer_class(self) -> type[BaseExecutionSerializer]:
+    def get_queryset(self) -> QuerySet[Execution, Any]:
+        executions = super().get_queryset()
+        return with_steps(executions) if self.action == "retrieve" else executions
+
+    @action(detail=True, pagination_class=StrictPagination)
+    def steps(self, request: Request, pk: str) -> Response:
+        """List the steps of an execution."""
+        steps: QuerySet[Any] = self.get_object().steps.order_by("position")
+        page = self.get_serializer(self.paginate_queryset(steps), many=True)
+        return self.get_paginated_response(page.data)
+
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
+        if self.action == "steps":
+            return StepSerializer
         return ExecutionDetailSerializer if self.action == "retrieve" else ExecutionSerializer

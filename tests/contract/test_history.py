@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agents.models import Agent
-from executions.models import Execution
+from executions.models import Execution, Step
 from map_project.tenants.models import Tenant
 from tests.api import Api
 from tests.contract.shapes import ids, is_time
@@ -70,6 +70,25 @@ def test_a_run_is_read_back_whole(api: Api, agent: Agent) -> None:
     listed = api.get("history").json
     whole = {"prompt_truncated": False, "response_truncated": False}
     assert listed["items"] == [{name: found.json[name] for name in FIELDS} | whole]
+
+
+def test_steps_are_paginated(api: Api, agent: Agent) -> None:
+    execution = ExecutionFactory.create(agent=agent)
+    steps = [
+        Step(execution=execution, position=position, kind="tool", name=str(position), latency_ms=1)
+        for position in range(130)
+    ]
+    Step.objects.bulk_create(steps[::-1])
+    path = f"history/{execution.pk}"
+    names = [str(position) for position in range(130)]
+    assert [step["name"] for step in api.get(path).json["steps"]] == names[:100]
+    page = api.get(f"{path}/steps?limit=50&offset=90").json
+    assert [step["name"] for step in page["items"]] == names[90:]
+    assert (page["total"], page["has_more"]) == (130, False)
+    first = api.get(f"{path}/steps").json
+    assert (len(first["items"]), first["has_more"]) == (20, True)
+    assert first["items"] == api.get(path).json["steps"][:20]
+    assert api.get(f"{path}/steps?limit=0").error_code == "INVALID_PAGINATION"
 
 
 @pytest.mark.parametrize(

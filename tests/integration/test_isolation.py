@@ -50,6 +50,7 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("GET", "models"): (None, "", 200),
     ("GET", "history"): (None, "", 200),
     ("GET", "history/<str:pk>"): (None, "execution", 200),
+    ("GET", "history/<str:pk>/steps"): (None, "execution", 200),
 }
 RESOURCES = {endpoint: row for endpoint, row in TABLE.items() if row[1]}
 COLLECTIONS = {endpoint: row for endpoint, row in TABLE.items() if not row[1]}
