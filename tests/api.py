@@ -1,4 +1,4 @@
-"""Calling the API in tests: in this process through Django, or over a socket at a live server."""
+"""Clients of the API for tests: in this process, or over a socket to a live server."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ from django.test.client import ClientHandler
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; header names in lower case."""
+    """A response of the API. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -25,7 +25,7 @@ class Answer:
 
     @property
     def error_code(self) -> str:
-        """The error's code, once the envelope is seen to be whole."""
+        """Check that the body is an error and return its code."""
         assert self.headers["content-type"] == "application/json"
         assert set(self.json) == {"error_code", "message", "details"}
         assert isinstance(self.json["message"], str)
@@ -40,21 +40,21 @@ class Answer:
 
     @property
     def fields(self) -> Any:
-        """The sentences of a VALIDATION_ERROR, by field."""
+        """The messages of a VALIDATION_ERROR, by field."""
         assert self.error_code == "VALIDATION_ERROR", self.content
         return self.details["fields"]
 
 
 @cache
 def _handler() -> ClientHandler:
-    """Made once: with the middleware, WhiteNoise looks at every static file."""
+    """Return the handler. It is created once, because WhiteNoise scans all static files."""
     handler = ClientHandler(enforce_csrf_checks=True)
     handler.load_middleware()
     return handler
 
 
 class Api:
-    """Calls in this process: the whole middleware stack and the URLconf, but no socket."""
+    """A client that calls the API in this process, with all middleware but without a socket."""
 
     def __init__(self, key: str | None = None) -> None:
         self.key = key
@@ -68,13 +68,15 @@ class Api:
         raw: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """`body` goes as JSON, `raw` as it is. A path that begins with no slash is under /api/v1."""
-        sent = {"Content-Type": "application/json"} if body is not None or raw is not None else {}
+        """Send `body` as JSON or `raw` as it is. A path without a leading slash is below /api/v1."""
+        defaults = (
+            {"Content-Type": "application/json"} if body is not None or raw is not None else {}
+        )
         if self.key:
-            sent["X-API-KEY"] = self.key
+            defaults["X-API-KEY"] = self.key
         content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         url = path if path.startswith("/") else f"/api/v1/{path}"
-        return self._send(method, url, content, {**sent, **(headers or {})})
+        return self._send(method, url, content, {**defaults, **(headers or {})})
 
     def _send(self, method: str, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
         headers = dict(headers)
@@ -82,8 +84,8 @@ class Api:
         client = Client(raise_request_exception=False)
         client.handler = _handler()
         response = client.generic(method, url, content, content_type, headers=headers)
-        found = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, found, response.getvalue())
+        received = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, received, response.getvalue())
 
     def get(self, path: str, **kwargs: Any) -> Answer:
         return self.call("GET", path, **kwargs)
@@ -105,7 +107,7 @@ class Api:
 
 
 class LiveApi(Api):
-    """The same calls over a socket: a connection each, as strangers make them."""
+    """A client that calls a live server, with a new connection for each call."""
 
     def __init__(self, port: int, key: str | None = None) -> None:
         super().__init__(key)
@@ -116,7 +118,7 @@ class LiveApi(Api):
         try:
             connection.request(method, url, content or None, dict(headers))
             response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, response.read())
+            received = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, received, response.read())
         finally:
             connection.close()

@@ -1,4 +1,4 @@
-"""Many calls at the same moment, from as many threads."""
+"""Concurrent calls, each in its own thread."""
 
 import threading
 import time
@@ -10,19 +10,19 @@ T = TypeVar("T")
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What the calls return, in their order; all begin together."""
+    """Start all calls at the same time and return their results in order."""
     barrier = threading.Barrier(len(calls))
 
-    def one(call: Callable[[], T]) -> T:
+    def wait_and_call(call: Callable[[], T]) -> T:
         barrier.wait()
         return call()
 
     with ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result() for future in [pool.submit(one, call) for call in calls]]
+        return [future.result() for future in [pool.submit(wait_and_call, call) for call in calls]]
 
 
 def timed(call: Callable[[], T]) -> Callable[[], tuple[T, float]]:
-    """The call, made to return its seconds too."""
+    """Return a function that makes the call and returns its result and its seconds."""
 
     def measured() -> tuple[T, float]:
         started = time.monotonic()

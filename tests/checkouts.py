@@ -1,4 +1,4 @@
-"""Checkouts of their own for tests that start and kill the embedded servers."""
+"""Temporary checkouts for tests that start and kill the embedded servers."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ _PARTS = (
 
 @contextmanager
 def empty_checkout() -> Iterator[Path]:
-    """An empty folder which the servers' account reaches: pytest's own are closed to it."""
+    """Create a folder that the servers' account can access, unlike the folders of pytest."""
     with tempfile.TemporaryDirectory(prefix="map-test-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -29,7 +29,7 @@ def empty_checkout() -> Iterator[Path]:
 
 @contextmanager
 def checkout() -> Iterator[Path]:
-    """A copy of what `make run` needs."""
+    """Create a copy of the files that `make run` needs."""
     with empty_checkout() as folder:
         for part in _PARTS:
             source, target = SOURCE / part, folder / part
@@ -41,8 +41,8 @@ def checkout() -> Iterator[Path]:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The tests' environment without the addresses of their own servers."""
-    ours = {
+    """Return the environment without the settings of this test session, with `changes`."""
+    removed = {
         "DATABASE_URL",
         "REDIS_URL",
         "SECRET_KEY",
@@ -52,13 +52,13 @@ def environment(**changes: str) -> dict[str, str]:
         "MAKELEVEL",
         "MFLAGS",
     }
-    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    kept = {name: value for name, value in os.environ.items() if name not in removed}
     return kept | {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1"} | changes
 
 
 @contextmanager
 def process(*command: str | Path, cwd: Path, **changes: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a program in its own group, its two outputs in one; killed at the end if still there."""
+    """Run a program in its own process group, with stderr in stdout. Kill the group at the end."""
     child = subprocess.Popen(
         command,
         cwd=cwd,
@@ -78,7 +78,7 @@ def process(*command: str | Path, cwd: Path, **changes: str) -> Iterator[subproc
 
 
 def manage(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a `manage.py` command of a checkout to its end."""
+    """Run a `manage.py` command in a checkout."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=folder,
@@ -90,7 +90,7 @@ def manage(folder: Path, *arguments: str, **changes: str) -> subprocess.Complete
 
 
 def server_pids(place: Location) -> dict[str, int]:
-    """The processes of the servers, as they tell themselves; none for one that tells nothing."""
+    """Return the process ids in the pid files of the servers that have one."""
     files = {"postgres": "postgres/postmaster.pid", "redis": "redis/redis.pid"}
     texts = {
         name: (place.data_dir / file).read_text()
@@ -101,7 +101,7 @@ def server_pids(place: Location) -> dict[str, int]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process lives; a zombie does not."""
+    """Return whether the process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -109,7 +109,7 @@ def is_running(pid: int) -> bool:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Whether the condition comes to hold in that time."""
+    """Wait until the condition holds. Return whether it does in time."""
     deadline = time.monotonic() + seconds
     while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(0.05)

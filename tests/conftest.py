@@ -1,8 +1,8 @@
 """Fixtures for all tests.
 
-Every test works on tenants of its own and leaves its rows behind, as tenants do in production:
-nothing is rolled back or truncated, so that commits, deferred constraints and other processes are
-the real ones. A test must not expect to be alone in the database.
+Each test creates its own tenants and leaves its rows in the database. Nothing is rolled back or
+truncated, so commits, deferred constraints and other processes behave as in production. A test must
+not depend on the rows of other tests or on their absence.
 """
 
 import signal
@@ -22,26 +22,26 @@ from tests.live import serving
 
 pytest_plugins = ["tests.log_guard"]
 
-# Who is started in a shell's background ignores interrupts, and would hand that on to what the tests
-# start, and interrupt.
+# A process started in the background of a shell ignores SIGINT, and so would its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _database(django_test_environment: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The test database, made anew; open to all tests (pytest-django would wrap each in a
-    transaction, or empty the tables after it).
+    """Create the test database and allow all tests to use it.
+
+    The fixtures of pytest-django would wrap each test in a transaction or truncate the tables.
     """
     with django_db_blocker.unblock():
         databases = setup_databases(verbosity=0, interactive=False)
         yield
-        # Or this process would write them when it ends, into a database that is gone.
+        # Otherwise they are written at the exit of this process, after the database is dropped.
         last_used.flush()
         teardown_databases(databases, verbosity=0)
 
 
 def api_of(tenant: Tenant) -> Api:
-    """Calls with a fresh key of the tenant."""
+    """Return a client with a new key of the tenant."""
     return Api(issue_key(tenant=tenant)[1])
 
 
@@ -69,14 +69,14 @@ def other_api(other_tenant: Tenant) -> Api:
 
 @pytest.fixture(scope="session")
 def live_port() -> Iterator[int]:
-    """A live server, shared by the session: two processes with threads."""
+    """A live server with two workers, shared by the session."""
     with serving() as port:
         yield port
 
 
 @pytest.fixture
 def live_api(live_port: int, api: Api) -> LiveApi:
-    """The tenant's client at the live server."""
+    """The tenant's client for the live server."""
     return LiveApi(live_port, api.key)
 
 

@@ -1,7 +1,7 @@
-"""The tests' own PostgreSQL and Redis, apart from those of `make run`.
+"""PostgreSQL and Redis for the tests, separate from those of `make run`.
 
-A plugin (`-p tests.embedded_servers`), since the addresses must stand in the environment before
-pytest-django reads the settings. Addresses that are there already are used as they are.
+A plugin (`-p tests.embedded_servers`), because the addresses must be in the environment before
+pytest-django reads the settings. Addresses that are already set are used.
 """
 
 import os
@@ -17,7 +17,7 @@ from map_project.embedded.locks import FileLock
 from map_project.embedded.servers import running
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# Sessions that run at the same time in one checkout: each has servers of its own.
+# The number of concurrent test sessions in one checkout. Each has its own servers.
 _SESSIONS = 8
 
 _servers = ExitStack()
@@ -25,34 +25,34 @@ _servers = ExitStack()
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests() -> Iterator[None]:
-    """Start what the environment does not name, before the settings are read."""
+    """Start the servers whose address is not set, before the settings are read."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "map_project.settings"
-    os.environ.setdefault("SECRET_KEY", "the tests' own key, which nothing outside them ever sees")
+    os.environ.setdefault("SECRET_KEY", "a key for the tests only, with more than fifty characters")
     os.environ.setdefault("SECRETS_KEYS", "dGhlIHRlc3RzJyBvd24ga2V5IG9mIDMyIGJ5dGVzIC4=")
     postgres, redis = "DATABASE_URL" not in os.environ, "REDIS_URL" not in os.environ
     if postgres or redis:
         try:
-            own = _free_location()
-            _servers.enter_context(running(own, postgres=postgres, redis=redis, durable=False))
+            place = _free_location()
+            _servers.enter_context(running(place, postgres=postgres, redis=redis, durable=False))
         except EmbeddedServersError as error:
             raise pytest.UsageError(str(error)) from error
-        os.environ.setdefault("DATABASE_URL", own.database_url)
-        os.environ.setdefault("REDIS_URL", own.redis_url)
+        os.environ.setdefault("DATABASE_URL", place.database_url)
+        os.environ.setdefault("REDIS_URL", place.redis_url)
     return (yield)
 
 
 def pytest_unconfigure() -> None:
-    """Stop what was started, the last of all."""
+    """Stop the servers after all other plugins."""
     _servers.close()
 
 
 def _free_location() -> Location:
     for number in range(1, _SESSIONS + 1):
-        own = location(CHECKOUT, f"test-{number}")
-        own.data_dir.parent.mkdir(exist_ok=True)
-        lock = _servers.enter_context(FileLock(own.data_dir.with_suffix(".lock")))
+        place = location(CHECKOUT, f"test-{number}")
+        place.data_dir.parent.mkdir(exist_ok=True)
+        lock = _servers.enter_context(FileLock(place.data_dir.with_suffix(".lock")))
         if lock.acquire(wait=False):
-            return own
+            return place
     raise EmbeddedServersError(
-        f"{_SESSIONS} test sessions run in {CHECKOUT} already: wait for one."
+        f"{_SESSIONS} test sessions already run in {CHECKOUT}: wait until one ends."
     )

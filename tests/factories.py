@@ -1,4 +1,4 @@
-"""Rows for tests. Children take the tenant from the parent, so that no test crosses by mistake."""
+"""Factories of rows. A child takes the tenant of its parent, so tests cannot mix tenants by mistake."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class AgentFactory(DjangoModelFactory[Agent]):
 
     @factory.post_generation
     def with_tools(self: Agent, create: bool, count: int | None, **kwargs: Any) -> None:
-        """`AgentFactory(with_tools=3)`: so many tools of its own tenant."""
+        """Create tools of the agent's tenant: `AgentFactory(with_tools=3)`."""
         for tool in ToolFactory.create_batch(count or 0, tenant=self.tenant):
             AgentTool.objects.create(agent=self, tool=tool)
 

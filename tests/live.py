@@ -1,4 +1,4 @@
-"""A live server for tests: gunicorn with its processes and threads, on the tests' own database."""
+"""A live server for tests: gunicorn with its workers, on the test database."""
 
 import os
 import signal
@@ -18,31 +18,31 @@ from tests.own_postgres import children
 
 
 def database_url() -> str:
-    """The address of the test database: that of the environment, with the name pytest gave it."""
+    """Return the URL of the test database."""
     name = quote(str(settings.DATABASES["default"]["NAME"]))
     return urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """Return a port on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
 
 
 def arbiter(port: int) -> int:
-    """The process of ours that serves there, and watches over its workers."""
+    """Return the id of the main process of the server on this port."""
     for pid in children(os.getpid()):
         # A zombie's environment cannot be read.
         with suppress(OSError):
             if f"PORT={port}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 return pid
-    raise AssertionError("no such server")
+    raise AssertionError(f"no server on port {port}")
 
 
 @contextmanager
 def serving(python: str | Path = sys.executable, **environment: str) -> Iterator[int]:
-    """Serves as production does, until left; gives the port. `environment` changes its settings."""
+    """Run a server as in production and yield its port. `environment` changes its settings."""
     port = free_port()
     process = subprocess.Popen(
         [python, "-m", "map_project.server"],
@@ -65,7 +65,7 @@ def serving(python: str | Path = sys.executable, **environment: str) -> Iterator
 
 
 def wait_until_live(port: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
-    """Returns once /live answers."""
+    """Wait until /live returns 200."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -73,4 +73,4 @@ def wait_until_live(port: int, process: subprocess.Popen[bytes], seconds: float 
                 return
         except OSError:
             time.sleep(0.05)
-    raise AssertionError(f"the server did not come up (exit code {process.poll()})")
+    raise AssertionError(f"the server did not start (exit code {process.poll()})")

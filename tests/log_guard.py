@@ -1,7 +1,7 @@
-"""Whatever the suite logs, its servers' processes included, is searched for what tests sent that no
-log may hold: keys, prompts, query strings, and responses.
+"""Fail the session if a log contains API keys, prompts, query strings or responses of models.
 
-A plugin, loaded by `tests/conftest.py`. It sees what pytest captured: nothing under `pytest -s`.
+A plugin, loaded by `tests/conftest.py`. It searches the output of the tests and their servers that
+pytest captures. With `pytest -s` it finds nothing.
 """
 
 import re
@@ -14,39 +14,39 @@ from django.conf import settings
 
 from tests.api import Answer, Api
 
-# Less is no secret: it may stand in a log for other reasons, as a key's prefix does.
-_LEAST_CHARACTERS = 16
-_LEAST_DIFFERENT = 6
-# Of a long text, this much gives it away.
-_TELLING_CHARACTERS = 40
-_A_KEY = re.compile(r"map_[\w-]{43}")
-# Printed by commands that are asked for it.
-_NO_LOG_LINE = re.compile(r"^map_[\w-]{43}$", re.MULTILINE)
+# A shorter text may be in a log for other reasons, for example the prefix of a key.
+_MIN_CHARACTERS = 16
+_MIN_DISTINCT_CHARACTERS = 6
+# The beginning of a long text is sufficient.
+_SEARCHED_CHARACTERS = 40
+_API_KEY = re.compile(r"map_[\w-]{43}")
+# The output of a command that creates a key.
+_PRINTED_KEY = re.compile(r"^map_[\w-]{43}$", re.MULTILINE)
 
 
 class LogGuard:
-    """What was sent, and what was logged."""
+    """The confidential texts of the tests, and the logs."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, str] = {}
         self.logged: list[tuple[str, str]] = []
         self.note("SECRET_KEY", settings.SECRET_KEY)
-        self.note("the database's password", str(settings.DATABASES["default"]["PASSWORD"]))
+        self.note("the password of the database", str(settings.DATABASES["default"]["PASSWORD"]))
 
     def note(self, kind: str, text: object) -> None:
-        if not isinstance(text, str) or len(text) < _LEAST_CHARACTERS:
+        if not isinstance(text, str) or len(text) < _MIN_CHARACTERS:
             return
-        telling = text[:_TELLING_CHARACTERS]
-        if len(set(telling)) >= _LEAST_DIFFERENT:
-            self.secrets[telling] = kind
+        beginning = text[:_SEARCHED_CHARACTERS]
+        if len(set(beginning)) >= _MIN_DISTINCT_CHARACTERS:
+            self.secrets[beginning] = kind
 
     def leaks(self) -> Iterator[str]:
-        """A sentence for each."""
+        """Yield a message for each leak."""
         for test, text in self.logged:
             for secret, kind in self.secrets.items():
                 if secret in text:
                     yield f"{test}: {kind} in the log: {secret!r}"
-            if _A_KEY.search(_NO_LOG_LINE.sub("", text)):
+            if _API_KEY.search(_PRINTED_KEY.sub("", text)):
                 yield f"{test}: an API key in the log"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -60,24 +60,26 @@ class LogGuard:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        for sentence in self.found:
-            terminalreporter.write_line(f"LEAK {sentence}", red=True)
+        for message in self.found:
+            terminalreporter.write_line(f"LEAK {message}", red=True)
 
     def watch(self, client: type[Api]) -> None:
-        """Note what the tests' clients send, and what they get from the model."""
+        """Note the confidential texts that clients send, and the responses of models."""
         call = client.call
 
         @wraps(call)
-        def noting(api: Api, method: str, path: str, body: Any = None, **others: Any) -> Answer:
+        def noting_call(
+            api: Api, method: str, path: str, body: Any = None, **options: Any
+        ) -> Answer:
             self.note("an API key", api.key)
             self.note("a query string", path.partition("?")[2])
             self.note("a prompt", body.get("prompt") if isinstance(body, dict) else None)
-            answer = call(api, method, path, body, **others)
-            if path.endswith("/run") and answer.status == 200:
-                self.note("a response", answer.json["response"])
-            return answer
+            response = call(api, method, path, body, **options)
+            if path.endswith("/run") and response.status == 200:
+                self.note("a response", response.json["response"])
+            return response
 
-        client.call = noting  # type: ignore[assignment,method-assign]
+        client.call = noting_call  # type: ignore[assignment,method-assign]
 
 
 def pytest_configure(config: pytest.Config) -> None:

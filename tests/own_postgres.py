@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, which it may kill, halt, stop and start again; its data stay."""
+"""A PostgreSQL server for one test, which may kill, suspend, stop and restart it."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.checkouts import SOURCE, empty_checkout, eventually
 
 
 class OwnPostgres:
-    """One server, up or down."""
+    """A server. Its data is kept when it is stopped."""
 
     def __init__(self, place: Location) -> None:
         self.url = place.database_url
@@ -29,20 +29,20 @@ class OwnPostgres:
         return int(self._daemon.pid_file.read_text().split()[0])
 
     def start(self) -> None:
-        """Returns once it answers."""
+        """Start the server and wait until it accepts connections."""
         self._daemon.ensure()
 
     def stop(self, number: signal.Signals) -> None:
-        """As `pg_ctl stop` does: SIGINT is its mode fast, SIGQUIT immediate. Waits for the end."""
+        """Stop the server like `pg_ctl stop` (SIGINT: fast, SIGQUIT: immediate). Wait for its end."""
         os.kill(self.pid, number)
         assert eventually(lambda: not self._daemon.is_running())
 
     @contextmanager
     def halted(self) -> Iterator[None]:
-        """Nobody of it does anything: not the postmaster, not one backend."""
+        """Suspend the postmaster and all backends."""
         pids = [self.pid, *children(self.pid)]
         signal_all(pids, signal.SIGSTOP)
-        # What the postmaster started before its signal came.
+        # Processes that the postmaster started before it received the signal.
         late = [pid for pid in children(pids[0]) if pid not in pids]
         signal_all(late, signal.SIGSTOP)
         try:
@@ -52,12 +52,12 @@ class OwnPostgres:
 
     @contextmanager
     def session(self) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
-        """An operator's session in autocommit."""
+        """Connect to the database in autocommit mode."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             yield connection
 
     def manage(self, *arguments: str) -> str:
-        """What a `manage.py` command on this database prints."""
+        """Run a `manage.py` command on this database and return its output."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=SOURCE,
@@ -71,7 +71,7 @@ class OwnPostgres:
 
 @contextmanager
 def own_postgres() -> Iterator[OwnPostgres]:
-    """A server that is up, with all migrations; gone afterwards with all its data."""
+    """Start a server and apply all migrations. Stop it and delete its data at the end."""
     with empty_checkout() as folder:
         place = location(folder)
         with running(place, redis=False):
@@ -81,19 +81,19 @@ def own_postgres() -> Iterator[OwnPostgres]:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one started and that still are."""
-    found = []
+    """Return the ids of the running child processes."""
+    pids = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
             if entry.name.isdigit():
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[1]) == pid:
-                    found.append(int(entry.name))
-    return found
+                    pids.append(int(entry.name))
+    return pids
 
 
 def signal_all(pids: list[int], number: signal.Signals) -> None:
-    """Signals those that are still there."""
+    """Send a signal to the processes that still run."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)

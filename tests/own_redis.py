@@ -46,8 +46,8 @@ class OwnRedis:
         command = [str(self._program), *listen, "--save", "", "--dir", str(self.folder)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
-        while not self._answers():
-            assert time.monotonic() < deadline, "redis-server does not come up"
+        while not self._is_ready():
+            assert time.monotonic() < deadline, "redis-server does not start"
             time.sleep(0.01)
 
     def signal(self, number: signal.Signals) -> None:
@@ -78,7 +78,7 @@ class OwnRedis:
                 break
         return limiter
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             return bool(self.client.ping())
         except RedisConnectionError:

@@ -170,6 +170,6 @@ def stub_model() -> Iterator[StubModel]:
 @contextmanager
 def silent_port() -> Iterator[str]:
     """Yield a URL at which no server listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{reserved.getsockname()[1]}/v1"

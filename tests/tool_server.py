@@ -1,4 +1,4 @@
-"""An HTTP server in another process for tools to call. Its paths behave well, badly or hostilely."""
+"""An HTTP server in another process for tools to call, with valid, invalid and malicious responses."""
 
 import base64
 import gzip
@@ -17,7 +17,7 @@ TEN_GIGABYTES = 10 * 1024**3
 
 @contextmanager
 def tool_server() -> Iterator[int]:
-    """Run the server on loopback; yields its port."""
+    """Run the server on loopback and yield its port."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", __file__], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -32,14 +32,14 @@ def tool_server() -> Iterator[int]:
 class Handler(BaseHTTPRequestHandler):
     """The first segment of a path selects a method."""
 
-    def answer(self) -> None:
+    def respond(self) -> None:
         url = urlsplit(self.path)
-        self.query = {name: found[0] for name, found in parse_qs(url.query).items()}
-        self.sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        self.content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with suppress(OSError):
             getattr(self, f"at_{url.path.split('/')[1] or 'echo'}")()
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815  http.server's names
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = respond  # noqa: N815  http.server's names
 
     def log_message(self, *_: object) -> None:
         pass
@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
             "method": self.command,
             "path": self.path,
             "headers": {name.lower(): value for name, value in self.headers.items()},
-            "body": self.sent.decode(),
+            "body": self.content.decode(),
         }
         self.reply(json.dumps(request).encode(), Content_Type="application/json")
 
@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(b"at last")
 
     def at_big(self) -> None:
-        """A body as long as the client reads."""
+        """A body that does not end before the client disconnects."""
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(TEN_GIGABYTES))
@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(self.query.get("text", "é").encode() * int(self.query["times"]))
 
     def at_drip(self) -> None:
-        """One byte at a time, each within the timeout of a read."""
+        """One byte at a time, each within the read timeout."""
         self.send_response(200)
         self.send_header("Content-Length", "1000")
         self.end_headers()

@@ -1,4 +1,4 @@
-"""The Chromium that is installed, and a person in front of it."""
+"""The installed Chromium, and visits to the admin."""
 
 import shutil
 import uuid
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# It runs as root in CI, and is not to call home: nobody would answer.
+# Chromium runs as root in CI, where its background requests would get no response.
 _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -25,13 +25,13 @@ PHONE = (390, 844)
 
 
 def executable() -> str | None:
-    """Where it is; None where there is none."""
+    """Return the path of Chromium, or None if it is not installed."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextmanager
 def running() -> Iterator[Browser]:
-    """A headless one, until left."""
+    """Run a headless Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=list(_FLAGS))
         try:
@@ -42,15 +42,15 @@ def running() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A person at the desk, in a browser without a past, from an address of their own."""
+    """A page of the admin in a new browser context, with its own client address."""
 
     page: Page
     base: str
-    # What no page may do: complain in the console, or ask another host.
+    # Errors in the console and requests to other hosts.
     problems: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
-        """From now on, note all that."""
+        """Start to record problems."""
         self.page.on(
             "console",
             lambda message: self.problems.append(message.text) if message.type == "error" else None,
@@ -66,44 +66,44 @@ class Visit:
         )
 
     def open(self, path: str) -> None:
-        """Go there, and wait until it is all there."""
+        """Open a path and wait until the page is loaded."""
         self.page.goto(self.base + path)
         self.page.wait_for_load_state("networkidle")
 
     def sign_in(self, username: str, password: str) -> None:
-        """Fill in the form."""
+        """Open the login form and submit it."""
         self.open("/admin/")
         self.try_password(username, password)
         self.page.wait_for_load_state("networkidle")
 
     def try_password(self, username: str, password: str) -> None:
-        """Fill in the form that is there."""
+        """Submit the login form on the current page."""
         self.page.get_by_label("Username").fill(username)
         self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Log in").click()
 
     @property
     def text(self) -> str:
-        """What can be read."""
+        """The visible text."""
         return self.page.locator("body").inner_text()
 
 
 @contextmanager
 def visit(browser: Browser, port: int, size: tuple[int, int] = DESKTOP) -> Iterator[Visit]:
-    """A visit; what went wrong on it fails at its end."""
+    """Open a page. Fail at the end if it had problems."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
-        # As a proxy in front would tell; an address that fails too often is locked, and no other.
+        # As set by a proxy. Each visit has its own address, because failed logins lock an address.
         extra_http_headers={
             "X-Forwarded-For": f"2001:db8:{uuid.uuid4().hex[:4]}:{uuid.uuid4().hex[:4]}::1"
         },
         color_scheme="light",
     )
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    made = Visit(context.new_page(), f"http://127.0.0.1:{port}")
-    made.watch()
+    opened = Visit(context.new_page(), f"http://127.0.0.1:{port}")
+    opened.watch()
     try:
-        yield made
-        assert made.problems == []
+        yield opened
+        assert opened.problems == []
     finally:
         context.close()

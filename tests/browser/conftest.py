@@ -1,4 +1,4 @@
-"""A desk with history, a live server, an installed Chromium."""
+"""Fixtures: Chromium, a live server, and visits to the admin."""
 
 import os
 import uuid
@@ -23,38 +23,38 @@ Visitor = Callable[..., Visit]
 def browser() -> Iterator[Browser]:
     if chromium.executable() is None:
         pytest.skip(f"none of these is installed: {', '.join(chromium.NAMES)}")
-    # Playwright's loop runs in this thread; the tests' own queries wait for nothing in it.
+    # Playwright's event loop runs in this thread, and Django would reject the tests' queries.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with chromium.running() as running:
         yield running
-        # While its loop runs, Django gives this thread other connections than before and after.
+        # While the event loop runs, Django uses other connections in this thread.
         connections.close_all()
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @pytest.fixture(scope="session")
 def desk_port(browser: Browser) -> Iterator[int]:
-    """A live server that believes one proxy in front of it."""
+    """A live server that trusts one proxy."""
     with serving(TRUSTED_PROXIES="1") as port:
         yield port
 
 
 @pytest.fixture
 def visit(browser: Browser, desk_port: int) -> Iterator[Visitor]:
-    """`visit()` is a stranger, `visit("operator")` somebody of that kind who signed in."""
+    """`visit()` is not signed in, `visit("operator")` is signed in as a user of that group."""
     with ExitStack() as visits:
 
-        def make(kind: str | None = None, size: tuple[int, int] = DESKTOP) -> Visit:
-            made = visits.enter_context(chromium.visit(browser, desk_port, size))
-            if kind:
-                made.sign_in(account(kind), PASSWORD)
-            return made
+        def open_visit(group: str | None = None, size: tuple[int, int] = DESKTOP) -> Visit:
+            opened = visits.enter_context(chromium.visit(browser, desk_port, size))
+            if group:
+                opened.sign_in(account(group), PASSWORD)
+            return opened
 
-        yield make
+        yield open_visit
 
 
-def account(kind: str) -> str:
-    """The name of a new account of the group `kind`."""
-    user = User.objects.create_user(f"{kind}-{uuid.uuid4()}", password=PASSWORD, is_staff=True)
-    user.groups.add(Group.objects.get(name=kind))
+def account(group: str) -> str:
+    """Create a user in the group and return its username."""
+    user = User.objects.create_user(f"{group}-{uuid.uuid4()}", password=PASSWORD, is_staff=True)
+    user.groups.add(Group.objects.get(name=group))
     return str(user.username)

@@ -1,6 +1,6 @@
-"""`make screenshots`: writes docs/*.png anew, from a desk of its own with a month of history.
+"""`make screenshots`: write docs/*.png from an admin with a month of demo history.
 
-Not a test. It starts servers apart from all others, seeds them, serves, and looks.
+Not a test. It starts its own servers, seeds them and takes screenshots of a live server.
 """
 
 import os
@@ -14,12 +14,12 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 DOCS = CHECKOUT / "docs"
 RUNS = 100_000
-NAME, PASSWORD = "operator", "a desk for pictures"
+NAME, PASSWORD = "operator", "a password for screenshots"
 SIZE = (1440, 900)
 
 
 def main() -> None:
-    """All of it."""
+    """Write all screenshots."""
     from tests.browser import chromium
 
     if chromium.executable() is None:
@@ -30,23 +30,25 @@ def main() -> None:
         manage("seed_demo", "--force", "--history", str(RUNS))
         manage("create_operator", NAME, "--password", PASSWORD)
         django_setup()
-        take_pictures()
+        take_screenshots()
 
 
 @contextmanager
 def servers() -> Iterator[dict[str, str]]:
-    """A PostgreSQL and a Redis that nobody else uses; their addresses."""
+    """Start a PostgreSQL and a Redis server, and yield the environment for them."""
     from map_project.embedded import location
     from map_project.embedded.servers import running
 
-    with tempfile.TemporaryDirectory(prefix="map-pictures-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="map-screenshots-", ignore_cleanup_errors=True
+    ) as folder:
         Path(folder).chmod(0o755)
-        own = location(Path(folder))
-        with running(own, durable=False):
-            secret = "a key of fifty characters or more, for pictures alone"
+        place = location(Path(folder))
+        with running(place, durable=False):
+            secret = "a key for screenshots only, with more than fifty characters"
             yield {
-                "DATABASE_URL": own.database_url,
-                "REDIS_URL": own.redis_url,
+                "DATABASE_URL": place.database_url,
+                "REDIS_URL": place.redis_url,
                 "SECRET_KEY": secret,
                 "DJANGO_SETTINGS_MODULE": "map_project.settings",
                 "DJANGO_ALLOW_ASYNC_UNSAFE": "1",
@@ -54,19 +56,19 @@ def servers() -> Iterator[dict[str, str]]:
 
 
 def manage(*arguments: str) -> None:
-    """A `manage.py` command."""
+    """Run a `manage.py` command."""
     subprocess.run([sys.executable, "manage.py", *arguments], cwd=CHECKOUT, check=True)
 
 
 def django_setup() -> None:
-    """The settings are read now, with the addresses in the environment."""
+    """Read the settings. The addresses must be in the environment."""
     import django
 
     django.setup()
 
 
-def take_pictures() -> None:
-    """Of the dashboard, a tenant, an execution; as somebody sees them at noon."""
+def take_screenshots() -> None:
+    """Take screenshots of the dashboard, a tenant and an execution."""
     from executions.models import Execution
     from map_project.tenants.models import Tenant
     from tests.browser import chromium
@@ -92,15 +94,15 @@ def take_pictures() -> None:
         use_quotas()
         for name, path in pages.items():
             desk.open(path)
-            whole = desk.page.evaluate("document.documentElement.scrollHeight")
-            desk.page.set_viewport_size({"width": SIZE[0], "height": heights[name] or whole})
+            full_height = desk.page.evaluate("document.documentElement.scrollHeight")
+            desk.page.set_viewport_size({"width": SIZE[0], "height": heights[name] or full_height})
             desk.page.wait_for_load_state("networkidle")
             desk.page.screenshot(path=DOCS / f"desk-{name}.png")
             print(f"docs/desk-{name}.png")
 
 
 def use_quotas() -> None:
-    """Takes some units, so that there is something in use."""
+    """Take some units, so that the pages show usage."""
     from map_project.desk.quotas import quota
     from map_project.tenants.models import Tenant
     from ratelimit.limiter import default_limiter
@@ -114,9 +116,13 @@ def use_quotas() -> None:
         "Solaris Energy": 33,
         "Lindqvist & Partners": 12,
     }.items():
-        of = quota(Tenant.objects.get(name=name))
+        tenant_quota = quota(Tenant.objects.get(name=name))
         for _ in range(units):
-            limiter.take(of.tenant_id, limit=of.limit, window_seconds=of.window_seconds)
+            limiter.take(
+                tenant_quota.tenant_id,
+                limit=tenant_quota.limit,
+                window_seconds=tenant_quota.window_seconds,
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The desk as people use it: in a browser, against a live server, with the API beside it."""
+"""The admin in a browser, against a live server."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Visitor = Callable[..., Visit]
 
 @pytest.fixture
 def execution(tenant: Tenant) -> Execution:
-    """One that failed, and some that did not."""
+    """A failed execution. The tenant has three successful ones as well."""
     agent = AgentFactory.create(tenant=tenant, name="Researcher")
     ExecutionFactory.create_batch(3, agent=agent)
     return ExecutionFactory.create(
@@ -33,7 +33,7 @@ def execution(tenant: Tenant) -> Execution:
     )
 
 
-def test_the_dashboard_shows_what_was_run(visit: Visitor, execution: Execution) -> None:
+def test_the_dashboard_shows_the_runs(visit: Visitor, execution: Execution) -> None:
     desk = visit("operator")
     for name in ("1 hour", "24 hours", "7 days", "30 days"):
         desk.page.get_by_role("link", name=name, exact=True).click()
@@ -42,13 +42,13 @@ def test_the_dashboard_shows_what_was_run(visit: Visitor, execution: Execution) 
         expect(desk.page.get_by_role("img", name="Failures by error code")).to_be_visible()
     expect(desk.page.get_by_label("Rate limit usage")).to_contain_text("of 100 per 60 s")
     expect(desk.page.get_by_label("Latest runs")).to_contain_text("Researcher")
-    drawn = desk.page.evaluate(
+    chart_types = desk.page.evaluate(
         "[...document.querySelectorAll('canvas')].map(canvas => Chart.getChart(canvas).config.type)"
     )
-    assert drawn == ["bar", "doughnut", "bar", "line"]
+    assert chart_types == ["bar", "doughnut", "bar", "line"]
 
 
-def test_an_execution_is_drawn_whole(visit: Visitor, execution: Execution) -> None:
+def test_the_page_of_an_execution(visit: Visitor, execution: Execution) -> None:
     desk = visit("operator")
     desk.open(f"/admin/executions/execution/?tenant__id__exact={execution.tenant_id}")
     expect(desk.page.locator("#result_list tbody tr")).to_have_count(4)
@@ -103,7 +103,7 @@ def test_a_key_is_issued_used_rotated_and_revoked(
 
 
 def shown_key(desk: Visit) -> str:
-    """The key on the page, which its button copies."""
+    """Return the key on the page. Check that the button copies it."""
     key = desk.page.locator("#new-key").inner_text()
     assert re.fullmatch(r"map_[\w-]{43}", key)
     desk.page.get_by_role("button", name="Copy").click()
@@ -111,7 +111,7 @@ def shown_key(desk: Visit) -> str:
     return key
 
 
-def test_a_quota_is_lowered_and_its_window_reset(
+def test_a_quota_is_lowered_and_its_usage_is_reset(
     visit: Visitor, tenant: Tenant, api: LiveApi, desk_port: int
 ) -> None:
     agent = AgentFactory.create(tenant=tenant)
@@ -130,7 +130,7 @@ def test_a_quota_is_lowered_and_its_window_reset(
     assert live.run(agent.pk).status == 200
 
 
-def test_an_auditor_reads_and_changes_nothing(visit: Visitor, execution: Execution) -> None:
+def test_an_auditor_can_read_but_not_change(visit: Visitor, execution: Execution) -> None:
     desk = visit("auditor")
     tenant = execution.tenant
     desk.open(f"/admin/tenants/tenant/{tenant.pk}/change/")
@@ -144,25 +144,25 @@ def test_an_auditor_reads_and_changes_nothing(visit: Visitor, execution: Executi
         assert desk.page.locator("a[href$='/add/']").count() == 0, kind
 
 
-def test_a_wrong_password_ten_times(visit: Visitor) -> None:
-    stranger, name = visit(), account("operator")
-    stranger.open("/admin/")
+def test_ten_wrong_passwords_lock_the_address(visit: Visitor) -> None:
+    locked, name = visit(), account("operator")
+    locked.open("/admin/")
     for _ in range(10):
-        stranger.try_password(name, "wrong")
-        stranger.page.wait_for_load_state("networkidle")
-    assert "Wait 15 minutes" in stranger.text
-    # The right one comes too late, for who sits there; not for its owner elsewhere.
-    stranger.open("/admin/")
-    stranger.try_password(name, PASSWORD)
-    expect(stranger.page.get_by_text("Wait 15 minutes")).to_be_visible()
-    assert all("429" in problem for problem in stranger.problems)
-    stranger.problems.clear()
-    owner = visit()
-    owner.sign_in(name, PASSWORD)
-    expect(owner.page.get_by_role("heading", name="Dashboard")).to_be_visible()
+        locked.try_password(name, "wrong")
+        locked.page.wait_for_load_state("networkidle")
+    assert "Wait 15 minutes" in locked.text
+    # The right password is rejected from this address and accepted from another one.
+    locked.open("/admin/")
+    locked.try_password(name, PASSWORD)
+    expect(locked.page.get_by_text("Wait 15 minutes")).to_be_visible()
+    assert all("429" in problem for problem in locked.problems)
+    locked.problems.clear()
+    other = visit()
+    other.sign_in(name, PASSWORD)
+    expect(other.page.get_by_role("heading", name="Dashboard")).to_be_visible()
 
 
-def test_everything_fits_a_phone(visit: Visitor, execution: Execution) -> None:
+def test_pages_fit_the_width_of_a_phone(visit: Visitor, execution: Execution) -> None:
     desk = visit("operator", PHONE)
     for path in (
         "/admin/",
@@ -175,7 +175,7 @@ def test_everything_fits_a_phone(visit: Visitor, execution: Execution) -> None:
         assert desk.page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], path
 
 
-def test_anything_is_found_by_its_name(visit: Visitor, execution: Execution) -> None:
+def test_the_search_finds_an_execution_by_its_id(visit: Visitor, execution: Execution) -> None:
     desk = visit("operator")
     desk.page.get_by_role("button", name="Find by name or ID").click()
     field = desk.page.get_by_placeholder("Type to search")
@@ -184,7 +184,7 @@ def test_anything_is_found_by_its_name(visit: Visitor, execution: Execution) -> 
     expect(desk.page.locator("#response")).to_have_text("Prices did.")
 
 
-def test_the_tools_on_offer_are_the_tenants_own(
+def test_the_tool_choices_are_those_of_the_tenant(
     visit: Visitor, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     agent = AgentFactory.create(tenant=tenant, with_tools=1)

@@ -1,4 +1,4 @@
-"""The OpenAPI document as a judge: whether an answer is one that it promises."""
+"""Validation of responses against the committed OpenAPI document."""
 
 import json
 import re
@@ -16,24 +16,24 @@ COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 @cache
 def document() -> dict[str, Any]:
-    """The committed document."""
-    found: dict[str, Any] = json.loads(COMMITTED.read_bytes())
-    return found
+    """Return the committed document."""
+    committed: dict[str, Any] = json.loads(COMMITTED.read_bytes())
+    return committed
 
 
 @cache
 def operations() -> list[tuple[str, "re.Pattern[str]", str]]:
-    """Method, pattern of the path, path as it stands in the document."""
+    """Return the method, the pattern of the path and the path of each operation."""
     return [
         (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), path)
-        for path, found in document()["paths"].items()
-        for method in found
+        for path, methods in document()["paths"].items()
+        for method in methods
     ]
 
 
 @cache
 def schema(reference: str) -> jsonschema_rs.Validator:
-    """The validator of a schema that stands in the document at this JSON pointer."""
+    """Return the validator of the schema at this JSON pointer of the document."""
     root = {"$ref": f"#/document{quote(reference, safe='/~')}", "document": _rebased(document())}
     return jsonschema_rs.Draft202012Validator(root, validate_formats=True)
 
@@ -41,33 +41,37 @@ def schema(reference: str) -> jsonschema_rs.Validator:
 def _rebased(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            name: f"#/document{found[1:]}" if name == "$ref" else _rebased(found)
-            for name, found in value.items()
+            name: f"#/document{item[1:]}" if name == "$ref" else _rebased(item)
+            for name, item in value.items()
         }
     return [_rebased(item) for item in value] if isinstance(value, list) else value
 
 
-def check(method: str, path: str, answer: Answer) -> None:
-    """Fails where the document has the operation and does not promise this answer."""
-    wanted = path.partition("?")[0]
-    found = [
-        name for verb, pattern, name in operations() if verb == method and pattern.fullmatch(wanted)
+def check(method: str, path: str, response: Answer) -> None:
+    """Fail if the document has the operation but not this response."""
+    bare_path = path.partition("?")[0]
+    names = [
+        name
+        for verb, pattern, name in operations()
+        if verb == method and pattern.fullmatch(bare_path)
     ]
-    if not found or answer.status == 405:
+    if not names or response.status == 405:
         return
-    (name,) = found
-    promised = document()["paths"][name][method.lower()]["responses"]
-    is_error = answer.status >= 400 and b"error_code" in answer.content
+    (name,) = names
+    documented = document()["paths"][name][method.lower()]["responses"]
+    is_error = response.status >= 400 and b"error_code" in response.content
     if is_error and "/api/v1/" not in name:
-        return  # of the ground rules, which hold for every address
-    assert str(answer.status) in promised, f"{method} {path}: {answer.status} is not documented"
-    content = promised[str(answer.status)].get("content")
+        return  # a common error, which the document lists for the API only
+    assert str(response.status) in documented, (
+        f"{method} {path}: {response.status} is not documented"
+    )
+    content = documented[str(response.status)].get("content")
     if content is None:
-        assert answer.content == b""
+        assert response.content == b""
         return
-    assert answer.headers["content-type"] == "application/json"
+    assert response.headers["content-type"] == "application/json"
     pointer = "/".join(
         part.replace("~", "~0").replace("/", "~1")
-        for part in (name, method.lower(), "responses", str(answer.status), "content")
+        for part in (name, method.lower(), "responses", str(response.status), "content")
     )
-    schema(f"/paths/{pointer}/application~1json/schema").validate(answer.json)
+    schema(f"/paths/{pointer}/application~1json/schema").validate(response.json)

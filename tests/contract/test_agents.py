@@ -47,7 +47,7 @@ def names(agent_json: Any) -> list[str]:
     return [tool["name"] for tool in agent_json["tools"]]
 
 
-def test_an_agent_is_created_and_read_back(api: Api, tenant: Tenant) -> None:
+def test_an_agent_is_created_and_read(api: Api, tenant: Tenant) -> None:
     (tool,) = tools_of(tenant, "web")
     body = {"name": " Ada ", "role": " r ", "description": " d ", "tool_ids": id_list(tool)}
     created = api.post("agents", body)
@@ -99,7 +99,7 @@ def test_tools_are_ordered_by_the_code_points_of_their_names(api: Api, tenant: T
     assert api.run(created.json["id"]).json["tools_available"] == ordered
 
 
-def test_a_tool_id_sent_twice_is_one(api: Api, tenant: Tenant) -> None:
+def test_a_repeated_tool_id_counts_once(api: Api, tenant: Tenant) -> None:
     (tool,) = tools_of(tenant, "web")
     twice = [str(tool.pk), str(tool.pk).upper(), str(tool.pk)]
     created = api.post("agents", {**AGENT, "tool_ids": twice})
@@ -109,7 +109,7 @@ def test_a_tool_id_sent_twice_is_one(api: Api, tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_tool_ids_left_out_leave_the_tools_alone(api: Api, agent: Agent, method: str) -> None:
+def test_without_tool_ids_the_tools_are_unchanged(api: Api, agent: Agent, method: str) -> None:
     before = api.get(f"agents/{agent.pk}").json
     changed = api.call(method, f"agents/{agent.pk}", AGENT)
     assert changed.status == 200
@@ -120,14 +120,14 @@ def test_tool_ids_left_out_leave_the_tools_alone(api: Api, agent: Agent, method:
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_an_empty_list_clears_the_tools(api: Api, agent: Agent, method: str) -> None:
+def test_an_empty_list_removes_the_tools(api: Api, agent: Agent, method: str) -> None:
     changed = api.call(method, f"agents/{agent.pk}", {**AGENT, "tool_ids": []})
     assert (changed.status, changed.json["tools"]) == (200, [])
     assert api.get(f"agents/{agent.pk}").json["tools"] == []
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_tool_ids_are_all_of_them(api: Api, tenant: Tenant, agent: Agent, method: str) -> None:
+def test_tool_ids_replace_the_tools(api: Api, tenant: Tenant, agent: Agent, method: str) -> None:
     kept = agent.tools.first()
     assert kept
     (new,) = tools_of(tenant, "a new one")
@@ -137,7 +137,7 @@ def test_tool_ids_are_all_of_them(api: Api, tenant: Tenant, agent: Agent, method
     assert api.get(f"agents/{agent.pk}").json == changed.json
 
 
-def test_patching_the_tools_alone_leaves_the_rest(api: Api, agent: Agent) -> None:
+def test_patch_of_the_tools_changes_no_other_field(api: Api, agent: Agent) -> None:
     before = api.get(f"agents/{agent.pk}").json
     changed = api.patch(f"agents/{agent.pk}", {"tool_ids": []}).json
     assert changed == {**before, "tools": [], "updated_at": changed["updated_at"]}
@@ -153,18 +153,18 @@ def test_patch_changes_only_what_is_sent(api: Api, agent: Agent, field: str) -> 
 
 def test_an_empty_patch_changes_nothing(api: Api, agent: Agent) -> None:
     before = api.get(f"agents/{agent.pk}").json
-    answer = api.patch(f"agents/{agent.pk}", {})
-    assert (answer.status, answer.json) == (200, before)
+    response = api.patch(f"agents/{agent.pk}", {})
+    assert (response.status, response.json) == (200, before)
     assert api.get(f"agents/{agent.pk}").json == before
 
 
 @pytest.mark.parametrize("field", AGENT)
-def test_put_wants_every_field_but_tool_ids(api: Api, agent: Agent, field: str) -> None:
-    answer = api.put(f"agents/{agent.pk}", {key: AGENT[key] for key in AGENT if key != field})
-    assert (answer.status, answer.fields) == (400, {field: ["This field is required."]})
+def test_put_requires_every_field_except_tool_ids(api: Api, agent: Agent, field: str) -> None:
+    response = api.put(f"agents/{agent.pk}", {key: AGENT[key] for key in AGENT if key != field})
+    assert (response.status, response.fields) == (400, {field: ["This field is required."]})
 
 
-NO_LISTS: dict[str, tuple[Any, str]] = {
+INVALID_LISTS: dict[str, tuple[Any, str]] = {
     "null": (None, "This field may not be null."),
     "a text": ("0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11", "Expected a list of ids."),
     "an empty text": ("", "Expected a list of ids."),
@@ -173,7 +173,7 @@ NO_LISTS: dict[str, tuple[Any, str]] = {
     "an object": ({"0": "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11"}, "Expected a list of ids."),
 }
 _NOT_AN_ID = "Every item must be a UUID."
-NO_IDS: dict[str, Any] = {
+INVALID_IDS: dict[str, Any] = {
     "null": None,
     "a number": 1,
     "a large number": 2**127,
@@ -194,26 +194,26 @@ NO_IDS: dict[str, Any] = {
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 @pytest.mark.parametrize(
-    ("sent", "sentence"),
+    ("sent", "message"),
     [
-        *NO_LISTS.values(),
-        *(([value], _NOT_AN_ID) for value in NO_IDS.values()),
+        *INVALID_LISTS.values(),
+        *(([value], _NOT_AN_ID) for value in INVALID_IDS.values()),
     ],
-    ids=[*NO_LISTS, *(f"a list of {name}" for name in NO_IDS)],
+    ids=[*INVALID_LISTS, *(f"a list of {name}" for name in INVALID_IDS)],
 )
 def test_tool_ids_are_a_list_of_uuids(
-    api: Api, agent: Agent, method: str, sent: Any, sentence: str
+    api: Api, agent: Agent, method: str, sent: Any, message: str
 ) -> None:
     before = api.get("agents").json
     path = "agents" if method == "POST" else f"agents/{agent.pk}"
-    answer = api.call(method, path, {**AGENT, "tool_ids": sent})
-    assert (answer.status, answer.fields) == (400, {"tool_ids": [sentence]})
+    response = api.call(method, path, {**AGENT, "tool_ids": sent})
+    assert (response.status, response.fields) == (400, {"tool_ids": [message]})
     assert api.get("agents").json == before
 
 
-def test_errors_in_a_list_are_a_flat_list_beside_the_others(api: Api) -> None:
-    answer = api.post("agents", {"name": 1, "tool_ids": [1, "x", None, []], "extra": 1})
-    assert answer.fields == {
+def test_errors_of_list_items_are_a_flat_list(api: Api) -> None:
+    response = api.post("agents", {"name": 1, "tool_ids": [1, "x", None, []], "extra": 1})
+    assert response.fields == {
         "extra": ["Unknown field."],
         "name": ["Not a valid string."],
         "role": ["This field is required."],
@@ -223,22 +223,22 @@ def test_errors_in_a_list_are_a_flat_list_beside_the_others(api: Api) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-@pytest.mark.parametrize("whose", ["foreign", "unknown"])
-def test_a_tool_that_is_not_the_tenants_is_refused(
-    *, api: Api, agent: Agent, other_tenant: Tenant, unknown_id: str, method: str, whose: str
+@pytest.mark.parametrize("kind", ["foreign", "unknown"])
+def test_a_tool_that_the_tenant_does_not_have_is_rejected(
+    *, api: Api, agent: Agent, other_tenant: Tenant, unknown_id: str, method: str, kind: str
 ) -> None:
     foreign = str(ToolFactory.create(tenant=other_tenant).pk)
-    wrong = foreign if whose == "foreign" else unknown_id
+    wrong = foreign if kind == "foreign" else unknown_id
     own = str(agent.tools.all()[0].pk)
     before = api.get("agents").json
     path = "agents" if method == "POST" else f"agents/{agent.pk}"
-    answer = api.call(method, path, {**AGENT, "tool_ids": [own, wrong.upper()]})
-    assert (answer.status, answer.error_code) == (403, "CROSS_TENANT_TOOL")
-    assert answer.details == {"tool_id": wrong}
+    response = api.call(method, path, {**AGENT, "tool_ids": [own, wrong.upper()]})
+    assert (response.status, response.error_code) == (403, "CROSS_TENANT_TOOL")
+    assert response.details == {"tool_id": wrong}
     assert api.get("agents").json == before
 
 
-def test_foreign_and_unknown_tools_are_told_alike(
+def test_foreign_and_unknown_tools_have_the_same_response(
     api: Api, other_tenant: Tenant, unknown_id: str
 ) -> None:
     foreign = str(ToolFactory.create(tenant=other_tenant).pk)
@@ -251,32 +251,32 @@ def test_foreign_and_unknown_tools_are_told_alike(
 
 def test_the_longest_list_of_unknown_tools(api: Api) -> None:
     wrong = [str(uuid.uuid4()) for _ in range(MAX_TOOLS)]
-    answer = api.post("agents", {**AGENT, "tool_ids": wrong})
-    assert (answer.error_code, answer.details) == ("CROSS_TENANT_TOOL", {"tool_id": wrong[0]})
+    response = api.post("agents", {**AGENT, "tool_ids": wrong})
+    assert (response.error_code, response.details) == ("CROSS_TENANT_TOOL", {"tool_id": wrong[0]})
 
 
-def test_a_name_can_be_taken_once(api: Api, tenant: Tenant) -> None:
+def test_names_are_unique(api: Api, tenant: Tenant) -> None:
     taken = AgentFactory.create(tenant=tenant, name="taken")
     other = AgentFactory.create(tenant=tenant, with_tools=1)
     before = api.get(f"agents/{other.pk}").json
-    for answer in (
+    for response in (
         api.post("agents", {**AGENT, "name": " taken "}),
         api.put(f"agents/{other.pk}", {**AGENT, "name": "taken", "tool_ids": []}),
         api.patch(f"agents/{other.pk}", {"name": "taken", "tool_ids": []}),
     ):
-        assert (answer.status, answer.error_code) == (400, "DUPLICATE_AGENT_NAME")
-        assert answer.details == {"name": "taken"}
+        assert (response.status, response.error_code) == (400, "DUPLICATE_AGENT_NAME")
+        assert response.details == {"name": "taken"}
     assert api.get(f"agents/{other.pk}").json == before
     assert Agent.objects.filter(tenant=tenant).count() == 2
     assert api.put(f"agents/{taken.pk}", {**AGENT, "name": "taken"}).status == 200
 
 
-def test_another_tenant_may_take_the_same_name(api: Api, other_api: Api) -> None:
+def test_another_tenant_may_use_the_same_name(api: Api, other_api: Api) -> None:
     assert api.post("agents", AGENT).status == 201
     assert other_api.post("agents", AGENT).status == 201
 
 
-def test_a_deleted_agent_is_gone_and_its_tools_and_executions_stay(api: Api, agent: Agent) -> None:
+def test_deleting_an_agent_keeps_its_tools_and_executions(api: Api, agent: Agent) -> None:
     tools = api.get("tools").json
     execution = api.run(agent.pk).json["execution_id"]
     deleted = api.delete(f"agents/{agent.pk}")
@@ -290,24 +290,24 @@ def test_a_deleted_agent_is_gone_and_its_tools_and_executions_stay(api: Api, age
     assert api.get(f"history/{execution}").json["agent_name"] == agent.name
 
 
-def test_agents_with_one_tool_by_its_exact_name(api: Api, tenant: Tenant) -> None:
+def test_the_filter_by_tool_compares_the_exact_name(api: Api, tenant: Tenant) -> None:
     (web,) = tools_of(tenant, "web")
     (other,) = tools_of(tenant, "Web")
-    users = [
+    expected = [
         api.post("agents", {**AGENT, "name": name, "tool_ids": id_list(web, other)}).json
         for name in "ba"
     ]
     api.post("agents", {**AGENT, "name": "c", "tool_ids": id_list(other)})
-    found = api.get("agents?tool_name=web").json
-    assert found["items"] == users
-    assert found["total"] == 2
+    page = api.get("agents?tool_name=web").json
+    assert page["items"] == expected
+    assert page["total"] == 2
     page = api.get("agents?tool_name=web&limit=1").json
-    assert (page["items"], page["total"], page["has_more"]) == ([users[0]], 2, True)
-    for nothing in ("", "we", "WEB", "web%20", "%25"):
-        empty = api.get(f"agents?tool_name={nothing}")
+    assert (page["items"], page["total"], page["has_more"]) == ([expected[0]], 2, True)
+    for other_name in ("", "we", "WEB", "web%20", "%25"):
+        empty = api.get(f"agents?tool_name={other_name}")
         assert (empty.status, empty.json["items"], empty.json["total"]) == (200, [], 0)
 
 
-def test_a_filter_never_reaches_another_tenant(api: Api, other_tenant: Tenant) -> None:
+def test_the_filter_finds_no_rows_of_another_tenant(api: Api, other_tenant: Tenant) -> None:
     agent = AgentFactory.create(tenant=other_tenant, with_tools=1)
     assert api.get(f"agents?tool_name={agent.tools.all()[0].name}").json["items"] == []

@@ -1,4 +1,4 @@
-"""Who calls: the ways to send a key, and the one answer to every key that is none."""
+"""Authentication: the headers of a key, and the response to a missing or invalid key."""
 
 import secrets
 import time
@@ -23,19 +23,19 @@ ROUTES = [
 ]
 
 
-def is_refused(answer: Answer, error_code: str) -> bool:
-    """401 as it should be, with nothing in it but that."""
-    assert answer.status == 401
-    assert answer.error_code == error_code
-    assert answer.details == {}
-    assert answer.headers["www-authenticate"] == (
+def is_unauthorized(response: Answer, error_code: str) -> bool:
+    """Check that the response is a 401 with this code and no details."""
+    assert response.status == 401
+    assert response.error_code == error_code
+    assert response.details == {}
+    assert response.headers["www-authenticate"] == (
         'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
     )
     return True
 
 
 @pytest.fixture
-def made(tenant: Tenant) -> tuple[ApiKey, str]:
+def issued(tenant: Tenant) -> tuple[ApiKey, str]:
     return issue_key(tenant=tenant)
 
 
@@ -53,9 +53,11 @@ def made(tenant: Tenant) -> tuple[ApiKey, str]:
         {"X-API-KEY": "", "Authorization": "Bearer {key}"},
     ],
 )
-def test_a_key_may_be_sent_so(made: tuple[ApiKey, str], headers: dict[str, str]) -> None:
-    sent = {name: value.format(key=made[1]) for name, value in headers.items()}
-    assert Api().get("tools", headers=sent).status == 200
+def test_a_key_is_accepted_in_these_headers(
+    issued: tuple[ApiKey, str], headers: dict[str, str]
+) -> None:
+    with_key = {name: value.format(key=issued[1]) for name, value in headers.items()}
+    assert Api().get("tools", headers=with_key).status == 200
 
 
 @pytest.mark.parametrize(
@@ -75,15 +77,17 @@ def test_a_key_may_be_sent_so(made: tuple[ApiKey, str], headers: dict[str, str])
     ],
 )
 @pytest.mark.parametrize(("method", "route"), ROUTES)
-def test_no_key_is_told_so(
-    made: tuple[ApiKey, str], method: str, route: str, headers: dict[str, str]
+def test_a_missing_key_is_reported(
+    issued: tuple[ApiKey, str], method: str, route: str, headers: dict[str, str]
 ) -> None:
-    sent = {name: value.format(key=made[1]) for name, value in headers.items()}
-    assert is_refused(Api().call(method, route, headers=sent), "MISSING_API_KEY")
+    with_key = {name: value.format(key=issued[1]) for name, value in headers.items()}
+    assert is_unauthorized(Api().call(method, route, headers=with_key), "MISSING_API_KEY")
 
 
-def test_a_key_in_the_query_is_no_key(made: tuple[ApiKey, str]) -> None:
-    assert is_refused(Api().get(f"tools?api_key={made[1]}&X-API-KEY={made[1]}"), "MISSING_API_KEY")
+def test_a_key_in_the_query_is_ignored(issued: tuple[ApiKey, str]) -> None:
+    assert is_unauthorized(
+        Api().get(f"tools?api_key={issued[1]}&X-API-KEY={issued[1]}"), "MISSING_API_KEY"
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,92 +106,99 @@ def test_a_key_in_the_query_is_no_key(made: tuple[ApiKey, str]) -> None:
     ],
 )
 @pytest.mark.parametrize("form", ["X-API-KEY", "Authorization"])
-def test_an_unknown_key_is_refused(key: str, form: str) -> None:
+def test_an_unknown_key_is_rejected(key: str, form: str) -> None:
     value = key if form == "X-API-KEY" else f"Bearer {key}"
     for method, route in ROUTES:
-        answer = Api().call(method, route, headers={form: value})
-        assert is_refused(answer, "INVALID_API_KEY")
+        response = Api().call(method, route, headers={form: value})
+        assert is_unauthorized(response, "INVALID_API_KEY")
 
 
-def test_parts_and_relatives_of_a_key_are_no_keys(made: tuple[ApiKey, str]) -> None:
-    row, key = made
-    for wrong in (row.prefix, row.key_hash, str(row.pk), key[:-1], f"{key}x", key.swapcase()):
-        assert is_refused(Api(wrong).get("tools"), "INVALID_API_KEY")
+def test_parts_and_variants_of_a_key_are_rejected(issued: tuple[ApiKey, str]) -> None:
+    row, key = issued
+    for variant in (row.prefix, row.key_hash, str(row.pk), key[:-1], f"{key}x", key.swapcase()):
+        assert is_unauthorized(Api(variant).get("tools"), "INVALID_API_KEY")
     assert Api(key).get("tools").status == 200
 
 
-def test_all_that_makes_a_key_invalid_is_told_alike(tenant: Tenant) -> None:
+def test_all_invalid_keys_have_the_same_response(tenant: Tenant) -> None:
     revoked, revoked_key = issue_key(tenant=tenant)
     revoke_key(key=revoked)
     expired, expired_key = issue_key(tenant=tenant)
     expired.expires_at = timezone.now() - timedelta(seconds=1)
     expired.save()
     inactive_key = issue_key(tenant=TenantFactory.create(is_active=False))[1]
-    answers = [
+    responses = [
         Api(key).get("tools", headers={"X-Request-ID": "same"})
         for key in ("unknown", revoked_key, expired_key, inactive_key)
     ]
-    for answer in answers:
-        assert is_refused(answer, "INVALID_API_KEY")
-        assert (answer.content, answer.headers) == (answers[0].content, answers[0].headers)
+    for response in responses:
+        assert is_unauthorized(response, "INVALID_API_KEY")
+        assert (response.content, response.headers) == (responses[0].content, responses[0].headers)
 
 
-def test_a_key_holds_until_it_expires(tenant: Tenant) -> None:
+def test_a_key_is_valid_until_it_expires(tenant: Tenant) -> None:
     row, key = issue_key(tenant=tenant, expires_in=timedelta(seconds=30))
     assert Api(key).get("tools").status == 200
     ApiKey.objects.filter(pk=row.pk).update(expires_at=timezone.now())
     time.sleep(1)
-    assert is_refused(Api(key).get("tools"), "INVALID_API_KEY")
+    assert is_unauthorized(Api(key).get("tools"), "INVALID_API_KEY")
 
 
-def test_the_other_keys_of_a_tenant_hold_on(tenant: Tenant) -> None:
+def test_the_other_keys_of_a_tenant_stay_valid(tenant: Tenant) -> None:
     (first, first_key), (_, second_key) = (issue_key(tenant=tenant) for _ in range(2))
     revoke_key(key=first)
     assert Api(first_key).get("tools").status == 401
     assert Api(second_key).get("tools").status == 200
 
 
-def test_a_new_key_works_at_once_even_where_it_was_refused(tenant: Tenant) -> None:
+def test_a_new_key_is_valid_at_once_even_if_it_was_rejected_before(tenant: Tenant) -> None:
     key = f"map_{secrets.token_urlsafe(32)}"
     assert Api(key).get("tools").status == 401
     store_key(tenant=tenant, key=key)
     assert Api(key).get("tools").status == 200
 
 
-def test_a_revocation_and_a_deactivation_hold_everywhere_within_a_second(live_port: int) -> None:
+def test_revocation_and_deactivation_reach_all_processes_within_a_second(live_port: int) -> None:
     tenant = TenantFactory.create()
     agent = AgentFactory.create(tenant=tenant)
     row, revoked_key = issue_key(tenant=tenant)
-    revoked, kept = LiveApi(live_port, revoked_key), LiveApi(live_port, issue_key(tenant=tenant)[1])
+    revoked, valid = (
+        LiveApi(live_port, revoked_key),
+        LiveApi(live_port, issue_key(tenant=tenant)[1]),
+    )
 
     def statuses(api: LiveApi) -> set[int]:
-        """Of enough calls that every process answers some."""
-        return {answer.status for _ in range(8) for answer in (api.get("tools"), api.run(agent.pk))}
+        """Return the statuses of enough calls to reach every process."""
+        return {
+            response.status for _ in range(8) for response in (api.get("tools"), api.run(agent.pk))
+        }
 
-    assert statuses(revoked) == statuses(kept) == {200}
+    assert statuses(revoked) == statuses(valid) == {200}
     revoke_key(key=row)
     time.sleep(1)
     assert statuses(revoked) == {401}
-    assert statuses(kept) == {200}
+    assert statuses(valid) == {200}
     Tenant.objects.filter(pk=tenant.pk).update(is_active=False)
     time.sleep(1)
-    assert statuses(kept) == {401}
+    assert statuses(valid) == {401}
     Tenant.objects.filter(pk=tenant.pk).update(is_active=True)
     time.sleep(1)
-    assert statuses(kept) == {200}
+    assert statuses(valid) == {200}
 
 
-def test_the_key_is_asked_before_anything_but_the_size_of_the_body() -> None:
+def test_the_key_is_checked_before_all_except_the_size_of_the_body() -> None:
     for api, code in ((Api(), "MISSING_API_KEY"), (Api("wrong"), "INVALID_API_KEY")):
-        assert is_refused(api.post("tools", raw=b"{"), code)
-        assert is_refused(api.get("tools?limit=%ff"), code)
-        assert is_refused(api.call("PATCH", "history"), code)
-        assert is_refused(api.post("tools", raw=b"a", headers={"Content-Type": "text/plain"}), code)
+        assert is_unauthorized(api.post("tools", raw=b"{"), code)
+        assert is_unauthorized(api.get("tools?limit=%ff"), code)
+        assert is_unauthorized(api.call("PATCH", "history"), code)
+        assert is_unauthorized(
+            api.post("tools", raw=b"a", headers={"Content-Type": "text/plain"}), code
+        )
         assert api.post("tools", raw=b" " * (2**20 + 1)).status == 413
 
 
-def test_last_use_is_noted(made: tuple[ApiKey, str]) -> None:
-    row, key = made
+def test_the_last_use_is_recorded(issued: tuple[ApiKey, str]) -> None:
+    row, key = issued
     before = timezone.now()
     assert row.last_used_at is None
     Api(key).get("tools")

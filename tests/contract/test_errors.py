@@ -1,4 +1,4 @@
-"""The envelope, for everything that can be refused before a view looks at it."""
+"""Errors that are detected before a view runs, and their JSON body."""
 
 import re
 from collections.abc import Iterator
@@ -30,21 +30,21 @@ ALLOWED = {
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "X"]
 
 
-def methods(listed: str) -> set[str]:
-    return set(listed.split(", "))
+def methods(text: str) -> set[str]:
+    return set(text.split(", "))
 
 
 @pytest.mark.parametrize("path", ALLOWED)
-def test_a_wrong_method_is_405_with_the_right_ones(rows: Rows, path: str) -> None:
+def test_a_wrong_method_is_405_with_the_allowed_ones(rows: Rows, path: str) -> None:
     for method in [verb for verb in METHODS if verb not in methods(ALLOWED[path])]:
-        answer = rows.api.call(method, path)
-        assert answer.status == 405, method
-        assert methods(answer.headers["allow"]) == methods(ALLOWED[path])
+        response = rows.api.call(method, path)
+        assert response.status == 405, method
+        assert methods(response.headers["allow"]) == methods(ALLOWED[path])
         if method != "HEAD":
-            assert (answer.error_code, answer.details) == ("METHOD_NOT_ALLOWED", {})
+            assert (response.error_code, response.details) == ("METHOD_NOT_ALLOWED", {})
 
 
-UNKNOWN = [
+UNKNOWN_PATHS = [
     "/api",
     "/api/v1",
     "/api/v1/",
@@ -81,17 +81,17 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize("path", UNKNOWN)
-def test_an_unknown_address_is_404_for_every_method(rows: Rows, path: str) -> None:
+@pytest.mark.parametrize("path", UNKNOWN_PATHS)
+def test_an_unknown_path_is_404_for_every_method(rows: Rows, path: str) -> None:
     for method in METHODS:
         for api in (rows.api, Api()):
-            answer = api.call(method, path, headers={"Cookie": "sessionid=x"})
-            assert answer.status == 404, method
+            response = api.call(method, path, headers={"Cookie": "sessionid=x"})
+            assert response.status == 404, method
             if method != "HEAD":
-                assert (answer.error_code, answer.details) == ("NOT_FOUND", {})
+                assert (response.error_code, response.details) == ("NOT_FOUND", {})
 
 
-NO_IDS = {
+INVALID_IDS = {
     "a word": "no-id",
     "a number": "1",
     "no hyphens": "0197a3c05b7e7c1a9f603a2f4f0f7a11",
@@ -102,7 +102,7 @@ NO_IDS = {
     "a blank before": "%200197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11",
     "a line break after": "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11%0A",
     "NUL": "%00",
-    "no UTF-8": "%FF",
+    "not UTF-8": "%FF",
     "a surrogate": "%ED%A0%80",
     "other digits": "%D9%A0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a1",
     "very long": "x" * 5000,
@@ -112,30 +112,28 @@ NO_IDS = {
 RESOURCES = [("tools", "tool"), ("agents", "agent"), ("history", "execution")]
 
 
-@pytest.mark.parametrize("text", NO_IDS.values(), ids=NO_IDS)
+@pytest.mark.parametrize("text", INVALID_IDS.values(), ids=INVALID_IDS)
 @pytest.mark.parametrize(("route", "resource"), RESOURCES)
-def test_a_malformed_id_is_404_of_that_resource(
-    rows: Rows, route: str, resource: str, text: str
-) -> None:
-    answer = rows.api.get(f"{route}/{text}")
-    assert (answer.status, answer.error_code) == (404, f"{resource.upper()}_NOT_FOUND")
-    assert list(answer.details) == [f"{resource}_id"]
-    assert isinstance(answer.details[f"{resource}_id"], str)
+def test_a_malformed_id_is_404(rows: Rows, route: str, resource: str, text: str) -> None:
+    response = rows.api.get(f"{route}/{text}")
+    assert (response.status, response.error_code) == (404, f"{resource.upper()}_NOT_FOUND")
+    assert list(response.details) == [f"{resource}_id"]
+    assert isinstance(response.details[f"{resource}_id"], str)
     if route == "agents":
         assert rows.api.run(text).error_code == "AGENT_NOT_FOUND"
 
 
-def test_an_id_may_be_in_capitals(rows: Rows) -> None:
+def test_an_id_may_be_in_upper_case(rows: Rows) -> None:
     assert rows.api.get(f"tools/{str(rows.tool.pk).upper()}").status == 200
 
 
-NO_JSON = {
+INVALID_JSON = {
     "empty": b"",
     "a blank": b" ",
     "NUL": b"\0",
     "half an object": b'{"name": "web"',
     "two objects": b"{}{}",
-    "rubbish after": b"{} x",
+    "text after it": b"{} x",
     "a comma at the end": b'{"name": "web",}',
     "single quotes": b"{'name': 'web'}",
     "no quotes": b"{name: 1}",
@@ -164,17 +162,21 @@ NO_JSON = {
 }
 
 
-@pytest.mark.parametrize("raw", NO_JSON.values(), ids=NO_JSON)
-def test_what_is_no_json_is_malformed(rows: Rows, raw: bytes) -> None:
+@pytest.mark.parametrize("raw", INVALID_JSON.values(), ids=INVALID_JSON)
+def test_invalid_json_is_malformed(rows: Rows, raw: bytes) -> None:
     before = rows.snapshot()
     for write in WRITES:
-        answer = rows.send(write, raw=raw)
-        assert (answer.status, answer.error_code, answer.details) == (400, "MALFORMED_JSON", {})
-        assert len(answer.json["message"]) < 200
+        response = rows.send(write, raw=raw)
+        assert (response.status, response.error_code, response.details) == (
+            400,
+            "MALFORMED_JSON",
+            {},
+        )
+        assert len(response.json["message"]) < 200
     assert rows.snapshot() == before
 
 
-NO_OBJECTS = [
+NOT_OBJECTS = [
     b"[]",
     b'[{"name": "web"}]',
     b'"text"',
@@ -187,22 +189,22 @@ NO_OBJECTS = [
 ]
 
 
-@pytest.mark.parametrize("raw", NO_OBJECTS)
-def test_json_that_is_no_object_is_invalid_without_a_field(rows: Rows, raw: bytes) -> None:
+@pytest.mark.parametrize("raw", NOT_OBJECTS)
+def test_json_that_is_not_an_object_is_invalid_without_fields(rows: Rows, raw: bytes) -> None:
     before = rows.snapshot()
     for write in WRITES:
-        answer = rows.send(write, raw=raw)
-        assert (answer.status, answer.fields) == (400, {})
-        assert answer.details == {"fields": {}}
+        response = rows.send(write, raw=raw)
+        assert (response.status, response.fields) == (400, {})
+        assert response.details == {"fields": {}}
     assert rows.snapshot() == before
 
 
 @pytest.mark.parametrize("write", WRITES, ids=str)
 def test_a_missing_body_is_malformed(rows: Rows, write: Write) -> None:
-    answer = rows.send(write)
-    assert (answer.status, answer.error_code) == (400, "MALFORMED_JSON")
-    json_only = {"Content-Type": "text/plain"}
-    assert rows.send(write, raw=b"", headers=json_only).status in (400, 415)
+    response = rows.send(write)
+    assert (response.status, response.error_code) == (400, "MALFORMED_JSON")
+    headers = {"Content-Type": "text/plain"}
+    assert rows.send(write, raw=b"", headers=headers).status in (400, 415)
 
 
 @pytest.mark.parametrize(
@@ -227,9 +229,9 @@ def test_a_missing_body_is_malformed(rows: Rows, write: Write) -> None:
 def test_another_media_type_is_415(rows: Rows, content_type: str) -> None:
     before = rows.snapshot()
     for write in WRITES:
-        answer = rows.send(write, write.body, headers={"Content-Type": content_type})
-        assert (answer.status, answer.error_code) == (415, "UNSUPPORTED_MEDIA_TYPE")
-        assert answer.details == {}
+        response = rows.send(write, write.body, headers={"Content-Type": content_type})
+        assert (response.status, response.error_code) == (415, "UNSUPPORTED_MEDIA_TYPE")
+        assert response.details == {}
     assert rows.snapshot() == before
 
 
@@ -243,7 +245,7 @@ def test_another_media_type_is_415(rows: Rows, content_type: str) -> None:
         "application/json;",
     ],
 )
-def test_json_is_json_with_any_parameters(rows: Rows, content_type: str) -> None:
+def test_parameters_of_the_media_type_are_ignored(rows: Rows, content_type: str) -> None:
     write = WRITES[1]
     assert rows.send(write, write.body, headers={"Content-Type": content_type}).status == 200
 
@@ -260,11 +262,11 @@ def test_accept_is_ignored(rows: Rows, accept: str) -> None:
         ("PUT", "tools"),
     ):
         plain = rows.api.call(method, path, headers={"X-Request-ID": "same"})
-        answer = rows.api.call(method, path, headers={"X-Request-ID": "same", **headers})
-        assert (answer.status, answer.content) == (plain.status, plain.content)
+        response = rows.api.call(method, path, headers={"X-Request-ID": "same", **headers})
+        assert (response.status, response.content) == (plain.status, plain.content)
     for path in ("/health", "/live", "/ready", "/schema"):
-        answer = rows.api.get(path, headers=headers)
-        assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+        response = rows.api.get(path, headers=headers)
+        assert (response.status, response.headers["content-type"]) == (200, "application/json")
     assert rows.api.get("tools?format=html").status == 200
     assert rows.api.get("/docs?format=json", headers=headers).status == 200
 
@@ -273,11 +275,11 @@ MIB = 1024 * 1024
 
 
 def body_of(size: int) -> bytes:
-    """A tool whose JSON has this many bytes, blanks at its end."""
+    """Return the JSON of a tool, padded with blanks to this size."""
     return b'{"name": "web", "description": "d"}'.ljust(size)
 
 
-def test_a_body_of_1_mib_is_taken_and_one_more_byte_is_not(api: Api) -> None:
+def test_the_maximum_size_of_a_body_is_1_mib(api: Api) -> None:
     over = api.post("tools", raw=body_of(MIB + 1))
     assert (over.status, over.error_code) == (413, "REQUEST_TOO_LARGE")
     assert over.details == {"max_bytes": MIB}
@@ -288,10 +290,10 @@ def test_a_body_of_1_mib_is_taken_and_one_more_byte_is_not(api: Api) -> None:
 @pytest.mark.parametrize(
     "path", ["tools", f"tools/{ID}", f"agents/{ID}/run", "/health", "/docs", "/nowhere", "/admin/"]
 )
-def test_a_large_body_is_413_whoever_asks_and_wherever(method: str, path: str) -> None:
-    answer = Api().call(method, path, raw=b"x" * (MIB + 1))
-    assert answer.status == 413
-    assert b"x" * 100 not in answer.content
+def test_a_large_body_is_413_on_every_path_and_without_a_key(method: str, path: str) -> None:
+    response = Api().call(method, path, raw=b"x" * (MIB + 1))
+    assert response.status == 413
+    assert b"x" * 100 not in response.content
 
 
 @pytest.mark.parametrize(
@@ -307,38 +309,38 @@ def test_a_large_body_is_413_whoever_asks_and_wherever(method: str, path: str) -
         "\u00e9.org",
     ],
 )
-def test_a_host_that_is_not_ours_is_refused(rows: Rows, host: str) -> None:
+def test_an_unknown_host_is_rejected(rows: Rows, host: str) -> None:
     for path in ("tools", "/health", "/live", "/docs", "/nowhere", "/static/x", "/admin/"):
-        answer = rows.api.get(path, headers={"Host": host})
-        assert answer.status == 400
-        assert answer.json["error_code"] == "BAD_REQUEST"
-        assert answer.details == {}
-        assert host not in answer.content.decode()
+        response = rows.api.get(path, headers={"Host": host})
+        assert response.status == 400
+        assert response.json["error_code"] == "BAD_REQUEST"
+        assert response.details == {}
+        assert host not in response.content.decode()
 
 
 @pytest.mark.parametrize(
     "host", ["localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000", "LOCALHOST"]
 )
-def test_our_hosts_are_taken(rows: Rows, host: str) -> None:
+def test_the_allowed_hosts_are_accepted(rows: Rows, host: str) -> None:
     assert rows.api.get("tools", headers={"Host": host}).status == 200
 
 
-def test_a_forwarded_host_is_not_believed(rows: Rows) -> None:
+def test_a_forwarded_host_is_ignored(rows: Rows) -> None:
     assert rows.api.get("tools", headers={"X-Forwarded-Host": "example.org"}).status == 200
 
 
-PROBES = ["tools", "tools/x", "/nowhere", "/live", "/docs", "/admin/", "/"]
+PATHS = ["tools", "tools/x", "/nowhere", "/live", "/docs", "/admin/", "/"]
 
 
-@pytest.mark.parametrize("offered", ["a", "A-z_0.9", "-", ".", "x" * 128, "00-4bf92f-01"])
-def test_a_well_formed_request_id_is_echoed(rows: Rows, offered: str) -> None:
-    for path in PROBES:
-        answer = rows.api.get(path, headers={"X-Request-ID": offered})
-        assert answer.headers["x-request-id"] == offered
+@pytest.mark.parametrize("request_id", ["a", "A-z_0.9", "-", ".", "x" * 128, "00-4bf92f-01"])
+def test_a_well_formed_request_id_is_echoed(rows: Rows, request_id: str) -> None:
+    for path in PATHS:
+        response = rows.api.get(path, headers={"X-Request-ID": request_id})
+        assert response.headers["x-request-id"] == request_id
 
 
 @pytest.mark.parametrize(
-    "offered",
+    "request_id",
     [
         "",
         "x" * 129,
@@ -354,16 +356,16 @@ def test_a_well_formed_request_id_is_echoed(rows: Rows, offered: str) -> None:
         "a\n",
     ],
 )
-def test_another_request_id_is_replaced(rows: Rows, offered: str) -> None:
-    made = {
-        rows.api.get(path, headers={"X-Request-ID": offered}).headers["x-request-id"]
-        for path in PROBES
+def test_an_invalid_request_id_is_replaced(rows: Rows, request_id: str) -> None:
+    generated = {
+        rows.api.get(path, headers={"X-Request-ID": request_id}).headers["x-request-id"]
+        for path in PATHS
     }
-    assert len(made) == len(PROBES)
-    assert all(re.fullmatch("[0-9a-f]{32}", text) for text in made)
+    assert len(generated) == len(PATHS)
+    assert all(re.fullmatch("[0-9a-f]{32}", text) for text in generated)
 
 
-def test_an_internal_error_tells_its_request_id_and_nothing_else(
+def test_an_internal_error_contains_only_its_request_id(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from map_project.tenants.viewsets import TenantViewSet
@@ -372,15 +374,15 @@ def test_an_internal_error_tells_its_request_id_and_nothing_else(
         raise RuntimeError("SELECT secret FROM /etc/passwd")
 
     monkeypatch.setattr(TenantViewSet, "initial", fail)
-    answer = rows.api.get("tools", headers={"X-Request-ID": "trace-me"})
-    assert (answer.status, answer.error_code) == (500, "INTERNAL_ERROR")
-    assert answer.details == {"request_id": "trace-me"}
-    assert b"secret" not in answer.content
+    response = rows.api.get("tools", headers={"X-Request-ID": "trace-me"})
+    assert (response.status, response.error_code) == (500, "INTERNAL_ERROR")
+    assert response.details == {"request_id": "trace-me"}
+    assert b"secret" not in response.content
     assert "SELECT secret" in caplog.text
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_an_error_outside_the_views_is_told_and_logged_alike(
+def test_an_error_outside_the_views_has_the_same_response_and_is_logged(
     rows: Rows,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -395,9 +397,9 @@ def test_an_error_outside_the_views_is_told_and_logged_alike(
     settings.DEBUG = debug
     monkeypatch.setattr(RateLimitMiddleware, "process_view", fail)
     monkeypatch.setattr("tests.api._handler", _fresh_handler)
-    answer = rows.api.get("tools", headers={"X-Request-ID": "trace-me"})
-    assert (answer.status, answer.error_code) == (500, "INTERNAL_ERROR")
-    assert answer.details == {"request_id": "trace-me"}
+    response = rows.api.get("tools", headers={"X-Request-ID": "trace-me"})
+    assert (response.status, response.error_code) == (500, "INTERNAL_ERROR")
+    assert response.details == {"request_id": "trace-me"}
     assert "a secret" in caplog.text
 
 
@@ -407,7 +409,7 @@ def _fresh_handler() -> Any:
     return ClientHandler(enforce_csrf_checks=True)
 
 
-def test_a_line_break_in_a_path_makes_no_line_in_the_log(
+def test_a_line_break_in_a_path_adds_no_line_to_the_log(
     rows: Rows, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rows.api.get("/nowhere%0A2026-01-01%20INFO%20forged%0d%1b")
@@ -423,7 +425,7 @@ def debug_port() -> Iterator[int]:
 
 
 class TestWithDebugOn:
-    """DEBUG makes Django's own pages; the API's callers must not see any."""
+    """With DEBUG the API still returns JSON instead of the error pages of Django."""
 
     @pytest.fixture
     def live(self, debug_port: int, rows: Rows) -> LiveApi:
@@ -448,17 +450,17 @@ class TestWithDebugOn:
         ],
     )
     def test_errors_are_json(self, live: LiveApi, method: str, path: str, status: int) -> None:
-        answer = live.call(method, path)
-        assert (answer.status, bool(answer.error_code)) == (status, True)
+        response = live.call(method, path)
+        assert (response.status, bool(response.error_code)) == (status, True)
         for word in (b"Traceback", b"<html", b"DEBUG", b"settings", b"SELECT"):
-            assert word not in answer.content
+            assert word not in response.content
 
     def test_401_host_and_413_are_json(self, live: LiveApi, debug_port: int) -> None:
         assert LiveApi(debug_port).get("tools").error_code == "MISSING_API_KEY"
         assert live.get("tools", headers={"Host": "example.org"}).error_code == "BAD_REQUEST"
         assert live.post("tools", raw=b" " * (MIB + 1)).error_code == "REQUEST_TOO_LARGE"
 
-    def test_what_works_works(self, live: LiveApi, rows: Rows) -> None:
-        assert live.post("tools", {**TOOL, "name": "made with DEBUG"}).status == 201
+    def test_successful_calls(self, live: LiveApi, rows: Rows) -> None:
+        assert live.post("tools", {**TOOL, "name": "created with DEBUG"}).status == 201
         assert live.run(rows.agent.pk).status == 200
         assert live.get("/docs").status == 200

@@ -23,8 +23,8 @@ FIELDS = [
     "created_at",
 ]
 
-# What is told of one execution beside these.
-MORE_OF_ONE = [
+# The additional fields of a single execution.
+DETAIL_FIELDS = [
     "stop_reason",
     "error_code",
     "provider",
@@ -42,12 +42,12 @@ def agent(tenant: Tenant) -> Agent:
     return AgentFactory.create(tenant=tenant)
 
 
-def test_a_run_is_read_back_whole(api: Api, agent: Agent) -> None:
+def test_a_run_is_stored_with_all_fields(api: Api, agent: Agent) -> None:
     run = api.run(agent.pk, prompt=" p\n", model="gpt-4").json
-    found = api.get(f"history/{run['execution_id']}")
-    assert found.status == 200
-    assert list(found.json) == [*FIELDS, *MORE_OF_ONE]
-    assert found.json | {"latency_ms": 0} == {
+    response = api.get(f"history/{run['execution_id']}")
+    assert response.status == 200
+    assert list(response.json) == [*FIELDS, *DETAIL_FIELDS]
+    assert response.json | {"latency_ms": 0} == {
         "id": run["execution_id"],
         "agent_id": str(agent.pk),
         "agent_name": agent.name,
@@ -66,10 +66,10 @@ def test_a_run_is_read_back_whole(api: Api, agent: Agent) -> None:
         "system_prompt": f"You are {agent.name}, analyst.\n\nLooks into things.",
         "steps": [],
     }
-    assert is_time(found.json["created_at"])
+    assert is_time(response.json["created_at"])
     listed = api.get("history").json
-    whole = {"prompt_truncated": False, "response_truncated": False}
-    assert listed["items"] == [{name: found.json[name] for name in FIELDS} | whole]
+    not_truncated = {"prompt_truncated": False, "response_truncated": False}
+    assert listed["items"] == [{name: response.json[name] for name in FIELDS} | not_truncated]
 
 
 def test_steps_are_paginated(api: Api, agent: Agent) -> None:
@@ -110,8 +110,8 @@ def test_a_list_has_the_first_16_kib_of_a_text(
     assert (item["prompt"], item["response"]) == (listed, listed)
     is_truncated = listed != text
     assert (item["prompt_truncated"], item["response_truncated"]) == (is_truncated, is_truncated)
-    found = api.get(f"history/{execution.pk}").json
-    assert (found["prompt"], found["response"]) == (text, text)
+    detail = api.get(f"history/{execution.pk}").json
+    assert (detail["prompt"], detail["response"]) == (text, text)
 
 
 def test_the_newest_comes_first(api: Api, agent: Agent) -> None:
@@ -120,28 +120,26 @@ def test_the_newest_comes_first(api: Api, agent: Agent) -> None:
     assert ids(api.get("history?limit=2&offset=1").json) == [runs[2], runs[1]]
 
 
-def test_of_one_moment_the_highest_id_comes_first(api: Api, agent: Agent) -> None:
-    moment = datetime.now(UTC)
-    same = ExecutionFactory.create_batch(5, agent=agent, created_at=moment)
-    older = ExecutionFactory.create(agent=agent, created_at=moment - timedelta(seconds=1))
+def test_executions_of_the_same_time_are_ordered_by_descending_id(api: Api, agent: Agent) -> None:
+    now = datetime.now(UTC)
+    same = ExecutionFactory.create_batch(5, agent=agent, created_at=now)
+    older = ExecutionFactory.create(agent=agent, created_at=now - timedelta(seconds=1))
     expected = sorted((str(row.pk) for row in same), reverse=True)
     assert ids(api.get("history").json) == [*expected, str(older.pk)]
 
 
-def test_of_one_moment_the_lowest_id_of_tools_and_agents_comes_first(
-    api: Api, tenant: Tenant
-) -> None:
-    moment = datetime.now(UTC)
-    agents = AgentFactory.create_batch(4, tenant=tenant, created_at=moment, with_tools=1)
+def test_tools_and_agents_of_the_same_time_are_ordered_by_id(api: Api, tenant: Tenant) -> None:
+    now = datetime.now(UTC)
+    agents = AgentFactory.create_batch(4, tenant=tenant, created_at=now, with_tools=1)
     tools = [agent.tools.get() for agent in agents]
     for tool in tools:
-        tool.created_at = moment
+        tool.created_at = now
         tool.save()
     for route, rows in (("agents", agents), ("tools", tools)):
         assert ids(api.get(route).json) == sorted(str(row.pk) for row in rows)
 
 
-def test_it_keeps_what_was_when_the_agent_changes_and_goes(api: Api, agent: Agent) -> None:
+def test_changing_or_deleting_an_agent_keeps_its_history(api: Api, agent: Agent) -> None:
     run = api.run(agent.pk).json["execution_id"]
     before = api.get(f"history/{run}").json
     api.put(f"agents/{agent.pk}", {**AGENT, "name": "renamed"})
@@ -155,27 +153,27 @@ def test_it_keeps_what_was_when_the_agent_changes_and_goes(api: Api, agent: Agen
     ]
 
 
-def test_another_agent_of_the_same_name_gets_none_of_it(api: Api, agent: Agent) -> None:
+def test_a_new_agent_of_the_same_name_does_not_inherit_the_history(api: Api, agent: Agent) -> None:
     run = api.run(agent.pk).json["execution_id"]
     api.delete(f"agents/{agent.pk}")
-    twin = api.post("agents", {**AGENT, "name": agent.name}).json["id"]
-    assert twin != str(agent.pk)
+    new_id = api.post("agents", {**AGENT, "name": agent.name}).json["id"]
+    assert new_id != str(agent.pk)
     assert api.get(f"history/{run}").json["agent_id"] == str(agent.pk)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_it_is_append_only(api: Api, agent: Agent, method: str) -> None:
+def test_the_history_is_read_only(api: Api, agent: Agent, method: str) -> None:
     run = api.run(agent.pk).json["execution_id"]
     before = api.get(f"history/{run}").json
     for path in (f"history/{run}", "history"):
-        answer = api.call(method, path, {"prompt": "other"})
-        assert (answer.status, answer.error_code) == (405, "METHOD_NOT_ALLOWED")
-        assert answer.headers["allow"] == "GET, HEAD"
+        response = api.call(method, path, {"prompt": "other"})
+        assert (response.status, response.error_code) == (405, "METHOD_NOT_ALLOWED")
+        assert response.headers["allow"] == "GET, HEAD"
     assert api.get(f"history/{run}").json == before
     assert Execution.objects.filter(tenant=agent.tenant).count() == 1
 
 
-def test_each_tenant_sees_its_own(
+def test_each_tenant_sees_its_own_executions(
     api: Api, other_api: Api, agent: Agent, other_tenant: Tenant
 ) -> None:
     other_api.run(AgentFactory.create(tenant=other_tenant).pk)

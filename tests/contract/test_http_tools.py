@@ -18,59 +18,59 @@ from tools.models import Tool
 
 SECRET = "correct-horse/battery staple"
 URL = "https://api.example.com/v1/weather/{city}"
-# The names are in an order that no database would sort them into.
+# The order of the properties is neither alphabetical nor that of jsonb.
 PARAMETERS = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "at": {"type": "string"}, "days": {}},
     "required": ["city"],
 }
 HTTP = {"method": "GET", "url": URL, "headers": {"X-Secret": "{{secret.token}}"}}
-CALLED = {
+HTTP_TOOL = {
     **TOOL,
     "kind": "http",
     "parameters": PARAMETERS,
     "http": HTTP,
     "secrets": {"token": SECRET},
 }
-ANY = {"type": "object", "properties": {}}
+ANY_OBJECT = {"type": "object", "properties": {}}
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with tool_server() as found:
-        yield found
+    with tool_server() as server_port:
+        yield server_port
 
 
 @pytest.fixture
-def reached(port: int, settings: LazySettings) -> str:
-    """The address of a server that tools may reach."""
+def server_url(port: int, settings: LazySettings) -> str:
+    """The URL of a server that tools may call."""
     settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
     return f"http://127.0.0.1:{port}"
 
 
 def with_http(**changes: Any) -> dict[str, Any]:
-    return {**CALLED, "http": {**HTTP, **changes}}
+    return {**HTTP_TOOL, "http": {**HTTP, **changes}}
 
 
-def made(api: Api, body: Any = CALLED) -> dict[str, Any]:
-    answer = api.post("tools", body)
-    assert answer.status == 201, answer.content
-    found: dict[str, Any] = answer.json
-    return found
+def create(api: Api, body: Any = HTTP_TOOL) -> dict[str, Any]:
+    response = api.post("tools", body)
+    assert response.status == 201, response.content
+    tool: dict[str, Any] = response.json
+    return tool
 
 
-def test_a_tool_is_declared_unless_it_is_told_otherwise(api: Api) -> None:
-    tool = made(api, TOOL)
+def test_the_default_kind_is_declared(api: Api) -> None:
+    tool = create(api, TOOL)
     assert {name: tool[name] for name in ("kind", "parameters", "http", "secret_names")} == {
         "kind": "declared",
-        "parameters": ANY,
+        "parameters": ANY_OBJECT,
         "http": None,
         "secret_names": [],
     }
 
 
-def test_an_http_tool_is_created_and_read_back_whole(api: Api) -> None:
-    tool = made(api)
+def test_an_http_tool_is_created_and_read(api: Api) -> None:
+    tool = create(api)
     assert tool["http"] == {**HTTP, "arguments_in": "query", "timeout_seconds": 10}
     assert list(tool["http"]) == ["method", "url", "arguments_in", "headers", "timeout_seconds"]
     assert tool["parameters"] == PARAMETERS
@@ -81,19 +81,21 @@ def test_an_http_tool_is_created_and_read_back_whole(api: Api) -> None:
 
 
 def test_a_declared_tool_may_have_parameters(api: Api) -> None:
-    assert made(api, {**TOOL, "parameters": PARAMETERS})["parameters"] == PARAMETERS
+    assert create(api, {**TOOL, "parameters": PARAMETERS})["parameters"] == PARAMETERS
 
 
 @pytest.mark.parametrize(
     ("method", "place"),
     [("GET", "query"), ("DELETE", "query"), ("POST", "body"), ("PUT", "body"), ("PATCH", "body")],
 )
-def test_where_arguments_go_depends_on_the_method(api: Api, method: str, place: str) -> None:
-    assert made(api, with_http(method=method))["http"]["arguments_in"] == place
+def test_the_default_place_of_arguments_depends_on_the_method(
+    api: Api, method: str, place: str
+) -> None:
+    assert create(api, with_http(method=method))["http"]["arguments_in"] == place
 
 
-def test_put_leaves_alone_what_it_leaves_out(api: Api) -> None:
-    before = made(api)
+def test_put_keeps_the_optional_fields(api: Api) -> None:
+    before = create(api)
     changed = api.put(f"tools/{before['id']}", {"name": "new", "description": "newer"})
     assert changed.status == 200
     updated = {"name": "new", "description": "newer", "updated_at": changed.json["updated_at"]}
@@ -101,9 +103,13 @@ def test_put_leaves_alone_what_it_leaves_out(api: Api) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_what_is_sent_is_replaced_as_a_whole(api: Api, method: str) -> None:
-    path = f"tools/{made(api)['id']}"
-    sent = {**TOOL, "http": {"method": "POST", "url": "http://example.com/"}, "parameters": ANY}
+def test_objects_are_replaced_as_a_whole(api: Api, method: str) -> None:
+    path = f"tools/{create(api)['id']}"
+    sent = {
+        **TOOL,
+        "http": {"method": "POST", "url": "http://example.com/"},
+        "parameters": ANY_OBJECT,
+    }
     changed = api.call(method, path, sent)
     assert changed.json["http"] == {
         "method": "POST",
@@ -112,12 +118,12 @@ def test_what_is_sent_is_replaced_as_a_whole(api: Api, method: str) -> None:
         "headers": {},
         "timeout_seconds": 10,
     }
-    assert changed.json["parameters"] == ANY
+    assert changed.json["parameters"] == ANY_OBJECT
     assert changed.json["secret_names"] == ["token"]
 
 
 def test_secrets_are_set_and_removed_one_by_one(api: Api) -> None:
-    path = f"tools/{made(api, {**CALLED, 'secrets': {'token': SECRET, 'Z': 'z', 'a': 'a'}})['id']}"
+    path = f"tools/{create(api, {**HTTP_TOOL, 'secrets': {'token': SECRET, 'Z': 'z', 'a': 'a'}})['id']}"
     assert api.get(path).json["secret_names"] == ["Z", "a", "token"]
     names = api.patch(path, {"secrets": {"a": None, "b": "b", "none": None}}).json["secret_names"]
     assert names == ["Z", "b", "token"]
@@ -126,43 +132,41 @@ def test_secrets_are_set_and_removed_one_by_one(api: Api) -> None:
 
 
 def test_a_secret_in_use_cannot_be_removed(api: Api) -> None:
-    path = f"tools/{made(api)['id']}"
-    answer = api.patch(path, {"secrets": {"token": None}})
-    assert answer.fields == {"http": ["The secret token does not exist: set it in `secrets`."]}
+    path = f"tools/{create(api)['id']}"
+    response = api.patch(path, {"secrets": {"token": None}})
+    assert response.fields == {"http": ["The secret token does not exist: set it in `secrets`."]}
     assert api.get(path).json["secret_names"] == ["token"]
-    answer = api.patch(path, {"secrets": {"token": None}, "http": {**HTTP, "headers": {}}})
-    assert answer.json["secret_names"] == []
+    response = api.patch(path, {"secrets": {"token": None}, "http": {**HTTP, "headers": {}}})
+    assert response.json["secret_names"] == []
 
 
-def test_a_tool_that_is_only_declared_again_forgets_how_it_was_called(
-    api: Api, tenant: Tenant
-) -> None:
-    path = f"tools/{made(api)['id']}"
+def test_the_kind_declared_deletes_the_configuration(api: Api, tenant: Tenant) -> None:
+    path = f"tools/{create(api)['id']}"
     changed = api.patch(path, {"kind": "declared"}).json
     assert (changed["kind"], changed["http"], changed["secret_names"]) == ("declared", None, [])
     assert changed["parameters"] == PARAMETERS
     assert Tool.objects.get(tenant=tenant).secrets_token == ""
-    answer = api.patch(path, {"kind": "http"})
-    assert answer.fields == {"http": ["A tool of the kind http needs it."]}
+    response = api.patch(path, {"kind": "http"})
+    assert response.fields == {"http": ["A tool of the kind http needs it."]}
 
 
-def test_a_secret_is_in_no_answer(api: Api) -> None:
-    path = f"tools/{made(api)['id']}"
-    for answer in (
-        api.post("tools", CALLED),
+def test_no_response_contains_a_secret(api: Api) -> None:
+    path = f"tools/{create(api)['id']}"
+    for response in (
+        api.post("tools", HTTP_TOOL),
         api.get(path),
         api.get("tools"),
         api.patch(path, {"secrets": {"token": SECRET}}),
-        api.put(path, CALLED),
+        api.put(path, HTTP_TOOL),
         api.patch(path, {"secrets": {"token": SECRET, "none": 7}}),
         api.patch(path, {"secrets": {"token": f"{SECRET}\n"}}),
     ):
-        assert SECRET.encode() not in answer.content
-        assert b"battery" not in answer.content
+        assert SECRET.encode() not in response.content
+        assert b"battery" not in response.content
 
 
 @pytest.mark.parametrize(
-    ("changes", "field", "words"),
+    ("changes", "field", "text"),
     [
         ({"kind": "ftp"}, "kind", "declared, http"),
         ({"kind": None}, "kind", "null"),
@@ -232,86 +236,88 @@ def test_a_secret_is_in_no_answer(api: Api) -> None:
         ({"secret_names": ["a"]}, "secret_names", "Unknown field"),
     ],
 )
-def test_what_is_wrong_is_told_in_a_sentence(
-    api: Api, tenant: Tenant, changes: dict[str, Any], field: str, words: str
+def test_an_invalid_field_is_reported(
+    api: Api, tenant: Tenant, changes: dict[str, Any], field: str, text: str
 ) -> None:
-    answer = api.post("tools", {**CALLED, **changes})
-    assert answer.status == 400
-    assert words in " ".join(answer.fields[field]), answer.fields
+    response = api.post("tools", {**HTTP_TOOL, **changes})
+    assert response.status == 400
+    assert text in " ".join(response.fields[field]), response.fields
     assert not Tool.objects.filter(tenant=tenant).exists()
-    path = f"tools/{made(api)['id']}"
+    path = f"tools/{create(api)['id']}"
     before = api.get(path).json
     if changes != {"kind": "declared"}:
         assert api.patch(path, changes).status == 400
         assert api.get(path).json == before
 
 
-def test_all_that_is_wrong_is_told_at_once(api: Api) -> None:
+def test_all_invalid_fields_are_reported(api: Api) -> None:
     body = {"name": "", "kind": "x", "parameters": [], "http": {"method": "X"}, "secrets": 1}
-    answer = api.post("tools", body)
-    assert set(answer.fields) == {"name", "description", "kind", "parameters", "http", "secrets"}
-    assert len(answer.fields["http"]) == 2
+    response = api.post("tools", body)
+    assert set(response.fields) == {"name", "description", "kind", "parameters", "http", "secrets"}
+    assert len(response.fields["http"]) == 2
 
 
-def test_what_is_left_out_is_not_told_as_something_else(api: Api) -> None:
-    answer = api.post("tools", {**CALLED, "http": {}})
-    assert answer.fields == {
+def test_only_the_missing_keys_are_reported(api: Api) -> None:
+    response = api.post("tools", {**HTTP_TOOL, "http": {}})
+    assert response.fields == {
         "http": ["method: This field is required.", "url: This field is required."]
     }
 
 
-def test_secrets_of_a_declared_tool_are_refused(api: Api) -> None:
-    answer = api.post("tools", {**TOOL, "secrets": {"a": "b"}})
-    assert list(answer.fields) == ["secrets"]
+def test_secrets_of_a_declared_tool_are_rejected(api: Api) -> None:
+    response = api.post("tools", {**TOOL, "secrets": {"a": "b"}})
+    assert list(response.fields) == ["secrets"]
 
 
-def test_a_server_without_keys_says_so_where_secrets_are_sent(
-    api: Api, settings: LazySettings
-) -> None:
+def test_a_server_without_encryption_keys_rejects_secrets(api: Api, settings: LazySettings) -> None:
     settings.SECRETS_KEYS = []
-    answer = api.post("tools", CALLED)
-    assert "SECRETS_KEYS" in answer.fields["secrets"][0]
+    response = api.post("tools", HTTP_TOOL)
+    assert "SECRETS_KEYS" in response.fields["secrets"][0]
     assert (
-        api.post("tools", {**CALLED, "secrets": {}, "http": {**HTTP, "headers": {}}}).status == 201
+        api.post("tools", {**HTTP_TOOL, "secrets": {}, "http": {**HTTP, "headers": {}}}).status
+        == 201
     )
 
 
-def test_a_secret_that_no_key_opens_can_be_set_again(api: Api, tenant: Tenant) -> None:
-    path = f"tools/{made(api, {**CALLED, 'secrets': {'token': SECRET, 'other': 'x'}})['id']}"
+def test_a_secret_that_cannot_be_decrypted_can_be_set_again(api: Api, tenant: Tenant) -> None:
+    path = f"tools/{create(api, {**HTTP_TOOL, 'secrets': {'token': SECRET, 'other': 'x'}})['id']}"
     Tool.objects.filter(tenant=tenant).update(secrets_token="gAAAAAB-lost")
-    answer = api.patch(path, {"secrets": {"token": SECRET}})
-    assert answer.fields == {
+    response = api.patch(path, {"secrets": {"token": SECRET}})
+    assert response.fields == {
         "secrets": ["other can no longer be decrypted. Set or remove it as well."]
     }
     both = api.patch(path, {"secrets": {"token": SECRET, "other": None}})
     assert both.json["secret_names"] == ["token"]
 
 
-def test_a_name_can_be_taken_once_whatever_the_kind(api: Api) -> None:
-    made(api, TOOL)
-    assert api.post("tools", CALLED).error_code == "DUPLICATE_TOOL_NAME"
-    other = made(api, {**CALLED, "name": "other"})
-    answer = api.patch(f"tools/{other['id']}", {"name": TOOL["name"], "secrets": {"b": "c"}})
-    assert (answer.error_code, answer.details) == ("DUPLICATE_TOOL_NAME", {"name": TOOL["name"]})
+def test_names_are_unique_across_kinds(api: Api) -> None:
+    create(api, TOOL)
+    assert api.post("tools", HTTP_TOOL).error_code == "DUPLICATE_TOOL_NAME"
+    other = create(api, {**HTTP_TOOL, "name": "other"})
+    response = api.patch(f"tools/{other['id']}", {"name": TOOL["name"], "secrets": {"b": "c"}})
+    assert (response.error_code, response.details) == (
+        "DUPLICATE_TOOL_NAME",
+        {"name": TOOL["name"]},
+    )
 
 
-class TestCalledAlone:
+class TestTestCall:
     """`POST /tools/{id}/test`"""
 
-    def called(self, api: Api, http: dict[str, Any], arguments: Any = None) -> Answer:
-        tool = made(api, {**CALLED, "parameters": ANY, "http": http})
+    def call_tool(self, api: Api, http: dict[str, Any], arguments: Any = None) -> Answer:
+        tool = create(api, {**HTTP_TOOL, "parameters": ANY_OBJECT, "http": http})
         return api.post(f"tools/{tool['id']}/test", {"arguments": arguments or {}})
 
-    def test_it_shows_what_the_model_would_see(self, api: Api, reached: str) -> None:
-        http = {"method": "POST", "url": f"{reached}/echo", "headers": {"X": "{{secret.token}}"}}
-        answer = self.called(api, http, {"city": "Köln"})
-        assert answer.status == 200
-        assert list(answer.json) == ["ok", "error", "result", "latency_ms"]
-        assert (answer.json["ok"], answer.json["error"]) == (True, None)
-        told = json.loads(answer.json["result"])
-        assert (told["method"], json.loads(told["body"])) == ("POST", {"city": "Köln"})
-        assert told["headers"]["x"] == "[secret]"
-        assert isinstance(answer.json["latency_ms"], int)
+    def test_the_result_is_the_text_for_the_model(self, api: Api, server_url: str) -> None:
+        http = {"method": "POST", "url": f"{server_url}/echo", "headers": {"X": "{{secret.token}}"}}
+        response = self.call_tool(api, http, {"city": "Köln"})
+        assert response.status == 200
+        assert list(response.json) == ["ok", "error", "result", "latency_ms"]
+        assert (response.json["ok"], response.json["error"]) == (True, None)
+        request = json.loads(response.json["result"])
+        assert (request["method"], json.loads(request["body"])) == ("POST", {"city": "Köln"})
+        assert request["headers"]["x"] == "[secret]"
+        assert isinstance(response.json["latency_ms"], int)
 
     @pytest.mark.parametrize(
         ("path", "error"),
@@ -321,31 +327,31 @@ class TestCalledAlone:
             ("/slow?seconds=9", "timeout"),
         ],
     )
-    def test_a_failure_is_a_result_as_well(
-        self, api: Api, reached: str, path: str, error: str
+    def test_a_failed_call_is_200_with_an_error(
+        self, api: Api, server_url: str, path: str, error: str
     ) -> None:
-        http = {"method": "GET", "url": f"{reached}{path}", "timeout_seconds": 1}
-        answer = self.called(api, http)
-        assert (answer.status, answer.json["ok"], answer.json["error"]) == (200, False, error)
+        http = {"method": "GET", "url": f"{server_url}{path}", "timeout_seconds": 1}
+        response = self.call_tool(api, http)
+        assert (response.status, response.json["ok"], response.json["error"]) == (200, False, error)
 
     def test_arguments_are_checked(self, api: Api) -> None:
-        path = f"tools/{made(api)['id']}/test"
+        path = f"tools/{create(api)['id']}/test"
         bodies: list[Any] = [{}, {"arguments": {}}, {"arguments": {"city": 5}}]
         for body in bodies:
-            answer = api.post(path, body)
-            assert (answer.status, answer.json["error"]) == (200, "bad_arguments")
-            assert "city" in answer.json["result"]
+            response = api.post(path, body)
+            assert (response.status, response.json["error"]) == (200, "bad_arguments")
+            assert "city" in response.json["result"]
 
-    def test_the_network_of_the_server_is_out_of_reach(self, api: Api, port: int) -> None:
+    def test_loopback_is_refused(self, api: Api, port: int) -> None:
         for url in (f"http://127.0.0.1:{port}/", f"http://localhost:{port}/"):
-            answer = self.called(Api(api_of(TenantFactory.create()).key), {**HTTP, "url": url})
-            assert answer.json["error"] == "refused"
+            response = self.call_tool(Api(api_of(TenantFactory.create()).key), {**HTTP, "url": url})
+            assert response.json["error"] == "refused"
 
     def test_a_declared_tool_cannot_be_called(self, api: Api) -> None:
-        tool = made(api, TOOL)
-        answer = api.post(f"tools/{tool['id']}/test", {"arguments": {}})
-        assert (answer.status, answer.error_code) == (400, "TOOL_NOT_CALLABLE")
-        assert answer.details == {"tool_id": tool["id"], "kind": "declared"}
+        tool = create(api, TOOL)
+        response = api.post(f"tools/{tool['id']}/test", {"arguments": {}})
+        assert (response.status, response.error_code) == (400, "TOOL_NOT_CALLABLE")
+        assert response.details == {"tool_id": tool["id"], "kind": "declared"}
 
     @pytest.mark.parametrize(
         ("body", "field"),
@@ -357,24 +363,24 @@ class TestCalledAlone:
         ],
     )
     def test_a_wrong_body(self, api: Api, body: Any, field: str) -> None:
-        answer = api.post(f"tools/{made(api)['id']}/test", body)
-        assert list(answer.fields) == [field]
+        response = api.post(f"tools/{create(api)['id']}/test", body)
+        assert list(response.fields) == [field]
 
     @pytest.mark.parametrize("raw", [b"", b"{", b"[]"])
-    def test_a_body_that_is_no_object(self, api: Api, raw: bytes) -> None:
-        assert api.post(f"tools/{made(api)['id']}/test", raw=raw).status == 400
+    def test_a_body_that_is_not_an_object(self, api: Api, raw: bytes) -> None:
+        assert api.post(f"tools/{create(api)['id']}/test", raw=raw).status == 400
 
-    def test_other_methods_are_none(self, api: Api) -> None:
-        path = f"tools/{made(api)['id']}/test"
+    def test_other_methods_are_not_allowed(self, api: Api) -> None:
+        path = f"tools/{create(api)['id']}/test"
         for method in ("GET", "PUT", "PATCH", "DELETE"):
-            answer = api.call(method, path, {} if method[0] == "P" else None)
-            assert (answer.status, answer.headers["allow"]) == (405, "POST")
-            assert "x-ratelimit-limit" not in answer.headers
+            response = api.call(method, path, {} if method[0] == "P" else None)
+            assert (response.status, response.headers["allow"]) == (405, "POST")
+            assert "x-ratelimit-limit" not in response.headers
 
-    def test_every_call_takes_a_unit_and_says_so(self, unknown_id: str) -> None:
+    def test_every_call_takes_a_unit_and_has_the_headers(self, unknown_id: str) -> None:
         tenant = TenantFactory.create(rate_limit_requests=6)
         api = api_of(tenant)
-        tool = made(api)
+        tool = create(api)
         declared = ToolFactory.create(tenant=tenant)
         foreign = ToolFactory.create()
         calls: list[tuple[object, Any, int]] = [
@@ -388,14 +394,14 @@ class TestCalledAlone:
             ("no-id", {}, 429),
         ]
         for count, (pk, body, status) in enumerate(calls, 1):
-            answer = api.post(f"tools/{pk}/test", body)
-            assert answer.status == status
-            assert answer.headers["x-ratelimit-limit"] == "6"
-            assert answer.headers["x-ratelimit-remaining"] == str(max(6 - count, 0))
-        assert answer.error_code == "RATE_LIMIT_EXCEEDED"
-        assert int(answer.headers["retry-after"]) >= 1
+            response = api.post(f"tools/{pk}/test", body)
+            assert response.status == status
+            assert response.headers["x-ratelimit-limit"] == "6"
+            assert response.headers["x-ratelimit-remaining"] == str(max(6 - count, 0))
+        assert response.error_code == "RATE_LIMIT_EXCEEDED"
+        assert int(response.headers["retry-after"]) >= 1
 
-    def test_the_tool_is_told_of_before_the_body(self, api: Api, unknown_id: str) -> None:
-        declared = made(api, TOOL)
+    def test_errors_of_the_tool_precede_errors_of_the_body(self, api: Api, unknown_id: str) -> None:
+        declared = create(api, TOOL)
         assert api.post(f"tools/{unknown_id}/test", {"x": 1}).error_code == "TOOL_NOT_FOUND"
         assert api.post(f"tools/{declared['id']}/test", raw=b"{").error_code == "TOOL_NOT_CALLABLE"

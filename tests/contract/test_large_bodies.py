@@ -19,8 +19,8 @@ AGENT = {"name": "n", "role": "r", "description": "d"}
 
 @pytest.mark.parametrize("path", ["tools", "agents"])
 def test_the_first_unknown_fields_are_reported(api: Api, path: str) -> None:
-    answer = api.post(path, MANY | AGENT)
-    unknown = [name for name, texts in answer.fields.items() if texts == ["Unknown field."]]
+    response = api.post(path, MANY | AGENT)
+    unknown = [name for name, texts in response.fields.items() if texts == ["Unknown field."]]
     assert len(unknown) == MAX_UNKNOWN_NAMES
 
 
@@ -38,9 +38,9 @@ def test_the_first_unknown_fields_are_reported(api: Api, path: str) -> None:
 def test_a_field_with_many_errors_reports_the_first_ones(
     api: Api, path: str, field: str, body: dict[str, Any]
 ) -> None:
-    answer = api.post(path, body)
-    assert list(answer.fields) == [field]
-    assert 1 <= len(answer.fields[field]) <= MAX_UNKNOWN_NAMES + 5
+    response = api.post(path, body)
+    assert list(response.fields) == [field]
+    assert 1 <= len(response.fields[field]) <= MAX_UNKNOWN_NAMES + 5
 
 
 def test_an_agent_has_at_most_128_tools(api: Api, tenant: Tenant) -> None:
@@ -48,5 +48,5 @@ def test_an_agent_has_at_most_128_tools(api: Api, tenant: Tenant) -> None:
     created = api.post("agents", {**AGENT, "tool_ids": tools})
     assert (created.status, len(created.json["tools"])) == (201, MAX_TOOLS)
     too_many = {"tool_ids": [*tools, str(uuid.uuid4())]}
-    answer = api.patch(f"agents/{created.json['id']}", too_many)
-    assert answer.fields == {"tool_ids": ["Expected at most 128 ids."]}
+    response = api.patch(f"agents/{created.json['id']}", too_many)
+    assert response.fields == {"tool_ids": ["Expected at most 128 ids."]}

@@ -1,4 +1,4 @@
-"""`GET /api/v1/models`, and who may run which model."""
+"""`GET /api/v1/models`, and the models that a tenant may run."""
 
 import time
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ def agent(tenant: Tenant) -> Agent:
 
 @pytest.fixture
 def model() -> Iterator[LanguageModel]:
-    """A model more, for as long as the test lasts."""
-    made = LanguageModel.objects.create(
+    """An additional model, deleted after the test."""
+    row = LanguageModel.objects.create(
         name="local-llama",
         provider="mock",
         base_url="http://secret-host.internal:8080/v1",
@@ -33,18 +33,18 @@ def model() -> Iterator[LanguageModel]:
         input_price_per_million=Decimal("2.50"),
         output_price_per_million=Decimal(10),
     )
-    yield made
-    LanguageModel.objects.filter(name=made.name).delete()
+    yield row
+    LanguageModel.objects.filter(name=row.name).delete()
 
 
 def names(api: Api) -> list[str]:
     return [item["name"] for item in api.get("models").json["items"]]
 
 
-def test_the_seeded_ones_are_listed_in_the_contracts_order(api: Api) -> None:
-    answer = api.get("models")
-    assert answer.status == 200
-    assert answer.json == {
+def test_the_seeded_models_are_listed_in_order(api: Api) -> None:
+    response = api.get("models")
+    assert response.status == 200
+    assert response.json == {
         "items": [
             {
                 "name": name,
@@ -61,7 +61,7 @@ def test_the_seeded_ones_are_listed_in_the_contracts_order(api: Api) -> None:
     }
 
 
-def test_it_is_paginated_like_every_list(api: Api) -> None:
+def test_the_list_is_paginated(api: Api) -> None:
     page = api.get("models?limit=2&offset=1").json
     assert [item["name"] for item in page["items"]] == SEEDED[1:3]
     assert (page["total"], page["has_more"]) == (5, True)
@@ -69,19 +69,19 @@ def test_it_is_paginated_like_every_list(api: Api) -> None:
     assert api.get("models?limit=0").error_code == "INVALID_PAGINATION"
 
 
-def test_a_model_tells_its_prices_and_nothing_of_its_address(
+def test_prices_are_shown_and_addresses_are_not(
     api: Api, agent: Agent, model: LanguageModel
 ) -> None:
-    answer = api.get("models")
-    assert answer.json["items"][-1] == {
+    response = api.get("models")
+    assert response.json["items"][-1] == {
         "name": "local-llama",
         "provider": "mock",
         "input_price_per_million": "2.5",
         "output_price_per_million": "10",
     }
-    refused = api.run(agent.pk, model="none")
-    assert refused.details["allowed_models"] == [*SEEDED, "local-llama"]
-    for text in (answer.content.decode(), refused.content.decode()):
+    rejected = api.run(agent.pk, model="none")
+    assert rejected.details["allowed_models"] == [*SEEDED, "local-llama"]
+    for text in (response.content.decode(), rejected.content.decode()):
         assert "secret-host" not in text
         assert "token-of" not in text
 
@@ -93,25 +93,27 @@ def test_an_inactive_model_is_neither_listed_nor_run(
     model.is_active = False
     model.save()
     assert names(api) == SEEDED
-    answer = api.run(agent.pk, model=model.name)
-    assert (answer.status, answer.error_code) == (400, "INVALID_MODEL")
-    assert answer.details == {"provided_model": "local-llama", "allowed_models": SEEDED}
+    response = api.run(agent.pk, model=model.name)
+    assert (response.status, response.error_code) == (400, "INVALID_MODEL")
+    assert response.details == {"provided_model": "local-llama", "allowed_models": SEEDED}
 
 
-def test_a_model_of_an_unknown_provider_is_left_out(api: Api, model: LanguageModel) -> None:
+def test_a_model_of_an_unknown_provider_is_not_listed(api: Api, model: LanguageModel) -> None:
     LanguageModel.objects.filter(pk=model.pk).update(provider="of-the-next-release")
     language_models.forget()
     assert names(api) == SEEDED
 
 
-def test_an_edit_elsewhere_holds_within_two_seconds(api: Api, model: LanguageModel) -> None:
+def test_a_change_by_another_process_is_seen_within_two_seconds(
+    api: Api, model: LanguageModel
+) -> None:
     assert names(api) == [*SEEDED, "local-llama"]
-    # No signal tells this process, as none tells another.
+    # `update()` sends no signal, like a change by another process.
     LanguageModel.objects.filter(pk=model.pk).update(name="local-qwen")
     try:
         deadline = time.monotonic() + 2
-        while (found := names(api)) != [*SEEDED, "local-qwen"]:
-            assert time.monotonic() < deadline, found
+        while (listed := names(api)) != [*SEEDED, "local-qwen"]:
+            assert time.monotonic() < deadline, listed
             time.sleep(0.05)
     finally:
         LanguageModel.objects.filter(pk=model.pk).update(name="local-llama")
@@ -119,27 +121,27 @@ def test_an_edit_elsewhere_holds_within_two_seconds(api: Api, model: LanguageMod
 
 
 class TestAllowList:
-    def allowing(self, allowed: Any) -> tuple[Api, Agent]:
+    def tenant_with(self, allowed: Any) -> tuple[Api, Agent]:
         tenant = TenantFactory.create(allowed_models=allowed)
         return api_of(tenant), AgentFactory.create(tenant=tenant)
 
-    def test_only_what_it_names_is_offered_in_the_models_own_order(self) -> None:
-        api, agent = self.allowing(["claude-3-opus", "gpt-4", "unknown"])
+    def test_only_the_allowed_models_are_listed_in_order(self) -> None:
+        api, agent = self.tenant_with(["claude-3-opus", "gpt-4", "unknown"])
         assert names(api) == ["gpt-4", "claude-3-opus"]
         assert api.run(agent.pk, model="gpt-4").status == 200
-        answer: Answer = api.run(agent.pk, model="gpt-4o")
-        assert (answer.status, answer.error_code) == (400, "INVALID_MODEL")
-        assert answer.details == {
+        response: Answer = api.run(agent.pk, model="gpt-4o")
+        assert (response.status, response.error_code) == (400, "INVALID_MODEL")
+        assert response.details == {
             "provided_model": "gpt-4o",
             "allowed_models": ["gpt-4", "claude-3-opus"],
         }
 
-    def test_an_empty_one_allows_none(self) -> None:
-        api, agent = self.allowing([])
+    def test_an_empty_list_allows_no_model(self) -> None:
+        api, agent = self.tenant_with([])
         assert names(api) == []
         assert api.run(agent.pk).details["allowed_models"] == []
 
-    def test_none_allows_all(self) -> None:
-        api, agent = self.allowing(None)
+    def test_null_allows_all_models(self) -> None:
+        api, agent = self.tenant_with(None)
         assert names(api) == SEEDED
         assert api.run(agent.pk, model="claude-3-sonnet").status == 200

@@ -1,4 +1,4 @@
-"""The committed OpenAPI document: it is what the code says, it is whole, and the server keeps to it."""
+"""The committed OpenAPI document: it matches the code, is complete, and the server conforms to it."""
 
 import json
 import re
@@ -31,12 +31,12 @@ from tools.models import Tool
 
 OPERATIONS = {
     f"{method.upper()} {path}": operation
-    for path, found in document()["paths"].items()
-    for method, operation in found.items()
+    for path, methods in document()["paths"].items()
+    for method, operation in methods.items()
 }
 API = {name: operation for name, operation in OPERATIONS.items() if "/api/v1/" in name}
-# Documented with each operation of the API, whatever it does.
-ALWAYS = {"400", "401", "413", "500", "503"}
+# The error statuses of every operation of the API.
+COMMON_STATUSES = {"400", "401", "413", "500", "503"}
 CODES = {
     "VALIDATION_ERROR",
     "MALFORMED_JSON",
@@ -68,12 +68,12 @@ CODES = {
 
 
 def json_of(container: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = container["content"]["application/json"]
-    return found
+    content: dict[str, Any] = container["content"]["application/json"]
+    return content
 
 
 def codes_of(operation: dict[str, Any]) -> set[str]:
-    """The error codes of an operation's examples."""
+    """Return the error codes in the examples of an operation."""
     return {
         example["value"]["error_code"]
         for status, response in operation["responses"].items()
@@ -89,11 +89,11 @@ def is_valid(schema: dict[str, Any], value: Any) -> bool:
     return True
 
 
-def test_it_is_what_the_code_says() -> None:
-    assert document() == generated(), "make schema"
+def test_it_matches_the_code() -> None:
+    assert document() == generated(), "run make schema"
 
 
-def test_it_is_valid_and_says_what_it_describes() -> None:
+def test_it_is_valid_and_has_a_title_and_a_description() -> None:
     validate_schema(document())
     info = document()["info"]
     assert document()["openapi"] == "3.1.0"
@@ -107,7 +107,7 @@ def test_it_has_every_route_of_the_api_and_the_service() -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_has_a_summary_of_its_own(name: str) -> None:
+def test_every_operation_has_a_unique_summary(name: str) -> None:
     summary = OPERATIONS[name]["summary"]
     assert re.fullmatch("[A-Z][^.]{5,60}", summary)
     assert [other["summary"] for other in OPERATIONS.values()].count(summary) == 1
@@ -117,15 +117,15 @@ def test_every_operation_has_a_summary_of_its_own(name: str) -> None:
 
 
 def bodies_of(name: str) -> list[dict[str, Any]]:
-    """Of a request and its answers; of a failing check there is nothing to show."""
+    """Return the request and response bodies. Failed health checks have no examples."""
     operation = OPERATIONS[name]
-    answers = operation["responses"] if name in API else {"200": operation["responses"]["200"]}
+    responses = operation["responses"] if name in API else {"200": operation["responses"]["200"]}
     bodies = [operation["requestBody"]] if "requestBody" in operation else []
-    return bodies + [answer for answer in answers.values() if "content" in answer]
+    return bodies + [response for response in responses.values() if "content" in response]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_body_has_an_example_which_is_valid(name: str) -> None:
+def test_every_body_has_valid_examples(name: str) -> None:
     for body in bodies_of(name):
         assert list(body["content"]) == ["application/json"]
         examples = [example["value"] for example in json_of(body)["examples"].values()]
@@ -134,11 +134,11 @@ def test_every_body_has_an_example_which_is_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", API)
-def test_every_operation_of_the_api_has_its_errors_and_needs_a_key(name: str) -> None:
+def test_every_operation_of_the_api_has_its_errors_and_requires_a_key(name: str) -> None:
     operation = API[name]
     assert operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
     responses = operation["responses"].keys()
-    assert responses >= ALWAYS
+    assert responses >= COMMON_STATUSES
     codes = codes_of(operation)
     assert codes <= CODES
     assert codes >= {"MISSING_API_KEY", "INVALID_API_KEY", "BAD_REQUEST", "REQUEST_TOO_LARGE"}
@@ -150,21 +150,21 @@ def test_every_operation_of_the_api_has_its_errors_and_needs_a_key(name: str) ->
     assert ("RATE_LIMIT_EXCEEDED" in codes) == ("429" in responses) == limited
 
 
-def test_every_error_code_of_the_contract_is_in_it() -> None:
+def test_it_contains_every_error_code() -> None:
     assert set(document()["components"]["schemas"]["ErrorCodeEnum"]["enum"]) == CODES
-    shown = set().union(*map(codes_of, API.values()))
-    assert shown == CODES - {"NOT_FOUND", "METHOD_NOT_ALLOWED"}
+    in_examples = set().union(*map(codes_of, API.values()))
+    assert in_examples == CODES - {"NOT_FOUND", "METHOD_NOT_ALLOWED"}
 
 
-def test_bodies_take_no_other_fields() -> None:
+def test_bodies_allow_no_other_fields() -> None:
     for operation in API.values():
         if "requestBody" in operation:
             name = json_of(operation["requestBody"])["schema"]["$ref"].rsplit("/", 1)[1]
             assert document()["components"]["schemas"][name]["additionalProperties"] is False
 
 
-def test_the_runs_headers_are_on_each_answer_that_has_them() -> None:
-    limited = [found for name, found in API.items() if name.endswith(("/run", "/test"))]
+def test_rate_limit_headers_are_documented() -> None:
+    limited = [operation for name, operation in API.items() if name.endswith(("/run", "/test"))]
     assert len(limited) == 2
     for operation in limited:
         for status in ("200", "400", "403", "404", "415", "429"):
@@ -178,7 +178,7 @@ def test_the_runs_headers_are_on_each_answer_that_has_them() -> None:
         assert "Retry-After" in operation["responses"]["429"]["headers"]
 
 
-def test_the_committed_file_is_written_as_the_command_writes_it() -> None:
+def test_the_committed_file_contains_no_local_address() -> None:
     text = COMMITTED.read_text()
     assert json.loads(text) == document()
     assert "127.0.0.1" not in text
@@ -196,8 +196,8 @@ schema = schemathesis.openapi.from_dict(document())
 
 
 @pytest.fixture(scope="module")
-def fuzzed() -> Rows:
-    """A tenant with a few of everything, and another's."""
+def fuzz_rows() -> Rows:
+    """Rows of each kind, of the tenant and of another one."""
     rows = Rows()
     for tenant in (rows.tenant, TenantFactory.create()):
         ToolFactory.create_batch(3, tenant=tenant)
@@ -206,13 +206,13 @@ def fuzzed() -> Rows:
     return rows
 
 
-# Hypothesis blames a strategy for it when a thread of the connection pool draws at the same moment.
+# Hypothesis also warns if a thread of the connection pool uses `random` at the same time.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=str)
 @pytest.mark.parametrize("name", API)
-def test_whatever_is_sent_the_answer_is_in_the_document(
-    fuzzed: Rows, live_port: int, name: str, mode: GenerationMode
+def test_responses_to_generated_requests_conform_to_the_document(
+    fuzz_rows: Rows, live_port: int, name: str, mode: GenerationMode
 ) -> None:
     method, path = name.split(" ")
     models: dict[str, Any] = {"tools": Tool, "agents": Agent, "history": Execution}
@@ -236,7 +236,7 @@ def test_whatever_is_sent_the_answer_is_in_the_document(
         is_known = data.draw(st.booleans())
         if known and is_known:
             case.path_parameters["id"] = data.draw(st.sampled_from(known))
-        headers = {"X-API-KEY": fuzzed.api.key}
+        headers = {"X-API-KEY": fuzz_rows.api.key}
         response = case.call(base_url=f"http://127.0.0.1:{live_port}", headers=headers)
         case.validate_response(response, checks=checks)
 

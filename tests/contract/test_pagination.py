@@ -1,4 +1,4 @@
-"""The envelope of every list, and its bounds."""
+"""Pagination of the lists, and its bounds."""
 
 from typing import Any
 from urllib.parse import quote
@@ -25,37 +25,35 @@ def fill(route: str, tenant: Tenant, count: int) -> None:
 
 @pytest.mark.parametrize("route", LISTS)
 def test_an_empty_list(api: Api, route: str) -> None:
-    answer = api.get(route)
-    assert answer.status == 200
-    assert list(answer.json) == FIELDS
-    assert answer.json == {"items": [], "total": 0, "limit": 20, "offset": 0, "has_more": False}
+    response = api.get(route)
+    assert response.status == 200
+    assert list(response.json) == FIELDS
+    assert response.json == {"items": [], "total": 0, "limit": 20, "offset": 0, "has_more": False}
 
 
 @pytest.mark.parametrize("route", LISTS)
-def test_pages_follow_each_other_without_gap_or_repetition(
-    api: Api, tenant: Tenant, route: str
-) -> None:
+def test_pages_have_no_gaps_and_no_duplicates(api: Api, tenant: Tenant, route: str) -> None:
     fill(route, tenant, 23)
-    whole = ids(api.get(f"{route}?limit=100").json)
-    assert len(set(whole)) == 23
+    all_ids = ids(api.get(f"{route}?limit=100").json)
+    assert len(set(all_ids)) == 23
     first = api.get(route).json
-    assert (ids(first), first["has_more"]) == (whole[:20], True)
+    assert (ids(first), first["has_more"]) == (all_ids[:20], True)
     second = api.get(f"{route}?offset=20").json
     assert second == {**second, "total": 23, "limit": 20, "offset": 20, "has_more": False}
-    assert ids(second) == whole[20:]
-    one = api.get(f"{route}?limit=1&offset=22").json
-    assert (ids(one), one["limit"], one["has_more"]) == (whole[22:], 1, False)
-    last_but_one = api.get(f"{route}?limit=1&offset=21").json
-    assert last_but_one["has_more"] is True
+    assert ids(second) == all_ids[20:]
+    last = api.get(f"{route}?limit=1&offset=22").json
+    assert (ids(last), last["limit"], last["has_more"]) == (all_ids[22:], 1, False)
+    next_to_last = api.get(f"{route}?limit=1&offset=21").json
+    assert next_to_last["has_more"] is True
 
 
 @pytest.mark.parametrize("route", LISTS)
 @pytest.mark.parametrize("offset", [23, 24, 2147483647])
-def test_past_the_end_there_is_nothing(api: Api, tenant: Tenant, route: str, offset: int) -> None:
+def test_a_page_past_the_end_is_empty(api: Api, tenant: Tenant, route: str, offset: int) -> None:
     fill(route, tenant, 23)
-    answer = api.get(f"{route}?offset={offset}")
-    assert answer.status == 200
-    assert answer.json == {
+    response = api.get(f"{route}?offset={offset}")
+    assert response.status == 200
+    assert response.json == {
         "items": [],
         "total": 23,
         "limit": 20,
@@ -78,12 +76,18 @@ def test_past_the_end_there_is_nothing(api: Api, tenant: Tenant, route: str, off
         ("LIMIT=0&Offset=x&page=-1", 20, 0),
     ],
 )
-def test_what_is_within_the_bounds_is_taken(api: Api, query: str, limit: int, offset: int) -> None:
-    answer = api.get(f"tools?{query}")
-    assert (answer.status, answer.json["limit"], answer.json["offset"]) == (200, limit, offset)
+def test_numbers_within_the_bounds_are_accepted(
+    api: Api, query: str, limit: int, offset: int
+) -> None:
+    response = api.get(f"tools?{query}")
+    assert (response.status, response.json["limit"], response.json["offset"]) == (
+        200,
+        limit,
+        offset,
+    )
 
 
-NO_NUMBERS = {
+INVALID_NUMBERS = {
     "empty": "",
     "a blank": " ",
     "a blank before": " 5",
@@ -114,12 +118,12 @@ BOUNDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-@pytest.mark.parametrize("text", NO_NUMBERS.values(), ids=NO_NUMBERS)
-def test_what_is_no_whole_number_is_refused(rows: Rows, name: str, text: str) -> None:
+@pytest.mark.parametrize("text", INVALID_NUMBERS.values(), ids=INVALID_NUMBERS)
+def test_an_invalid_number_is_rejected(rows: Rows, name: str, text: str) -> None:
     for route in LISTS:
-        answer = rows.api.get(f"{route}?{name}={quote(text)}")
-        assert (answer.status, answer.error_code) == (400, "INVALID_PAGINATION"), text
-        assert answer.details == {name: {"provided": text, **BOUNDS[name]}}
+        response = rows.api.get(f"{route}?{name}={quote(text)}")
+        assert (response.status, response.error_code) == (400, "INVALID_PAGINATION"), text
+        assert response.details == {name: {"provided": text, **BOUNDS[name]}}
 
 
 @pytest.mark.parametrize(
@@ -140,22 +144,22 @@ def test_what_is_no_whole_number_is_refused(rows: Rows, name: str, text: str) ->
         ("offset", "9" * 5000, "maximum"),
     ],
 )
-def test_what_is_out_of_bounds_names_the_bound_it_broke(
+def test_a_number_out_of_bounds_is_reported_with_its_bound(
     rows: Any, name: str, text: str, bound: str
 ) -> None:
     for route in LISTS:
-        answer = rows.api.get(f"{route}?{name}={text}")
-        assert (answer.status, answer.error_code) == (400, "INVALID_PAGINATION")
-        assert answer.details == {name: {"provided": text, bound: BOUNDS[name][bound]}}
+        response = rows.api.get(f"{route}?{name}={text}")
+        assert (response.status, response.error_code) == (400, "INVALID_PAGINATION")
+        assert response.details == {name: {"provided": text, bound: BOUNDS[name][bound]}}
 
 
-def test_both_are_told_at_once(rows: Rows) -> None:
-    answer = rows.api.get("history?offset=x&limit=0")
-    assert answer.details == {
+def test_errors_of_both_parameters_are_reported(rows: Rows) -> None:
+    response = rows.api.get("history?offset=x&limit=0")
+    assert response.details == {
         "limit": {"provided": "0", "minimum": 1},
         "offset": {"provided": "x", "minimum": 0, "maximum": 2147483647},
     }
 
 
-def test_nothing_is_refused_where_nothing_is_listed(rows: Rows) -> None:
+def test_the_parameters_are_ignored_without_a_list(rows: Rows) -> None:
     assert rows.api.get(f"tools/{rows.tool.pk}?limit=0&offset=x").status == 200

@@ -1,4 +1,4 @@
-"""What a text may be, in every field of every body, and in queries."""
+"""Rules for text in all fields of all bodies, and in queries."""
 
 import json
 from typing import Any
@@ -107,24 +107,22 @@ LENGTHS = {
 def test_texts_are_measured_in_code_points(
     own_rows: Rows, write: Write, field: str, character: str
 ) -> None:
-    longest = LENGTHS[field]
+    max_length = LENGTHS[field]
     before = own_rows.snapshot()
-    over = own_rows.send(write, {**write.body, field: character * (longest + 1)})
-    assert over.fields == {field: [f"Ensure this field has no more than {longest} characters."]}
+    over = own_rows.send(write, {**write.body, field: character * (max_length + 1)})
+    assert over.fields == {field: [f"Ensure this field has no more than {max_length} characters."]}
     assert own_rows.snapshot() == before
-    fits = own_rows.send(write, {**write.body, field: character * longest})
-    assert fits.json[field] == character * longest
+    fits = own_rows.send(write, {**write.body, field: character * max_length})
+    assert fits.json[field] == character * max_length
 
 
 @pytest.mark.parametrize("value", WRONG_TYPES.values(), ids=WRONG_TYPES)
 @pytest.mark.parametrize(("write", "field"), TEXTS, ids=str)
-def test_a_text_is_a_json_string_and_nothing_else(
-    rows: Rows, write: Write, field: str, value: Any
-) -> None:
+def test_a_text_must_be_a_json_string(rows: Rows, write: Write, field: str, value: Any) -> None:
     before = rows.snapshot()
-    answer = rows.send(write, {**write.body, field: value})
-    sentence = "This field may not be null." if value is None else "Not a valid string."
-    assert (answer.status, answer.fields) == (400, {field: [sentence]})
+    response = rows.send(write, {**write.body, field: value})
+    message = "This field may not be null." if value is None else "Not a valid string."
+    assert (response.status, response.fields) == (400, {field: [message]})
     assert rows.snapshot() == before
 
 
@@ -132,19 +130,22 @@ def test_a_text_is_a_json_string_and_nothing_else(
 @pytest.mark.parametrize(
     ("write", "field"), [pair for pair in TEXTS if pair[1] != "model"], ids=str
 )
-def test_what_is_all_blank_is_refused(rows: Rows, write: Write, field: str, text: str) -> None:
+def test_a_blank_text_is_rejected(rows: Rows, write: Write, field: str, text: str) -> None:
     before = rows.snapshot()
-    answer = rows.send(write, {**write.body, field: text})
-    assert (answer.status, answer.fields) == (400, {field: ["This field may not be blank."]})
+    response = rows.send(write, {**write.body, field: text})
+    assert (response.status, response.fields) == (400, {field: ["This field may not be blank."]})
     assert rows.snapshot() == before
 
 
 @pytest.mark.parametrize("text", ["\0", "a\0b", "\0" * 3])
 @pytest.mark.parametrize(("write", "field"), TEXTS, ids=str)
-def test_nul_is_refused(rows: Rows, write: Write, field: str, text: str) -> None:
+def test_nul_is_rejected(rows: Rows, write: Write, field: str, text: str) -> None:
     before = rows.snapshot()
-    answer = rows.send(write, {**write.body, field: text})
-    assert (answer.status, answer.fields) == (400, {field: ["Null characters are not allowed."]})
+    response = rows.send(write, {**write.body, field: text})
+    assert (response.status, response.fields) == (
+        400,
+        {field: ["Null characters are not allowed."]},
+    )
     assert rows.snapshot() == before
 
 
@@ -159,13 +160,13 @@ SURROGATES = {
 
 @pytest.mark.parametrize("text", SURROGATES.values(), ids=SURROGATES)
 @pytest.mark.parametrize(("write", "field"), TEXTS, ids=str)
-def test_an_unpaired_surrogate_is_refused(
+def test_an_unpaired_surrogate_is_rejected(
     rows: Rows, write: Write, field: str, text: bytes
 ) -> None:
     before = rows.snapshot()
     raw = json.dumps({**write.body, field: "HERE"}).encode().replace(b'"HERE"', text)
-    answer = rows.send(write, raw=raw)
-    assert (answer.status, answer.error_code) == (400, "MALFORMED_JSON")
+    response = rows.send(write, raw=raw)
+    assert (response.status, response.error_code) == (400, "MALFORMED_JSON")
     assert rows.snapshot() == before
 
 
@@ -175,20 +176,20 @@ def test_a_pair_of_surrogates_is_one_character(api: Api) -> None:
 
 
 @pytest.mark.parametrize("write", WRITES, ids=str)
-def test_unknown_fields_are_refused_each_by_its_name(rows: Rows, write: Write) -> None:
+def test_each_unknown_field_is_reported(rows: Rows, write: Write) -> None:
     before = rows.snapshot()
     names = ["", "id", "tenant_id", "Name", "name ", "non_field_errors", "fields", "é\0", "tools"]
-    answer = rows.send(write, {**write.body, **dict.fromkeys(names, 1)})
-    assert answer.fields == {name: ["Unknown field."] for name in names}
+    response = rows.send(write, {**write.body, **dict.fromkeys(names, 1)})
+    assert response.fields == {name: ["Unknown field."] for name in names}
     assert rows.snapshot() == before
 
 
 @pytest.mark.parametrize("write", WRITES, ids=str)
-def test_all_that_is_wrong_is_told_at_once(rows: Rows, write: Write) -> None:
+def test_all_invalid_fields_are_reported(rows: Rows, write: Write) -> None:
     before = rows.snapshot()
     wrong: dict[str, Any] = dict.fromkeys(write.text_fields, 7)
-    answer = rows.send(write, {**write.body, **wrong, "x": None, "y": None})
-    assert answer.fields == {
+    response = rows.send(write, {**write.body, **wrong, "x": None, "y": None})
+    assert response.fields == {
         **{name: ["Not a valid string."] for name in write.text_fields},
         **{name: ["Unknown field."] for name in ("x", "y")},
     }
@@ -196,15 +197,15 @@ def test_all_that_is_wrong_is_told_at_once(rows: Rows, write: Write) -> None:
 
 
 @pytest.mark.parametrize("write", [write for write in WRITES if write.method != "PATCH"], ids=str)
-def test_what_is_required_is_missed_by_name(rows: Rows, write: Write) -> None:
+def test_each_missing_field_is_reported(rows: Rows, write: Write) -> None:
     before = rows.snapshot()
-    answer = rows.send(write, {})
-    assert answer.fields == {name: ["This field is required."] for name in write.text_fields}
+    response = rows.send(write, {})
+    assert response.fields == {name: ["This field is required."] for name in write.text_fields}
     assert rows.snapshot() == before
 
 
-BROKEN_QUERIES = {
-    "a byte that is none": "%ff",
+INVALID_QUERIES = {
+    "an invalid byte": "%ff",
     "half a character": "%c3",
     "a surrogate": "%ed%a0%80",
     "overlong": "%c0%80",
@@ -216,37 +217,41 @@ BROKEN_QUERIES = {
 READS = ["tools", "agents", "history", "tools/{tool}", "agents/{agent}"]
 
 
-@pytest.mark.parametrize("value", BROKEN_QUERIES.values(), ids=BROKEN_QUERIES)
+@pytest.mark.parametrize("value", INVALID_QUERIES.values(), ids=INVALID_QUERIES)
 @pytest.mark.parametrize("route", READS)
-def test_a_broken_query_is_refused(rows: Rows, route: str, value: str) -> None:
+def test_an_invalid_query_is_rejected(rows: Rows, route: str, value: str) -> None:
     route = route.format(tool=rows.tool.pk, agent=rows.agent.pk)
     for query in (f"agent_name={value}", f"limit={value}", f"unknown={value}", f"{value}=1", value):
-        answer = rows.api.get(f"{route}?{query}")
-        assert (answer.status, answer.error_code, answer.details) == (400, "BAD_REQUEST", {}), query
+        response = rows.api.get(f"{route}?{query}")
+        assert (response.status, response.error_code, response.details) == (
+            400,
+            "BAD_REQUEST",
+            {},
+        ), query
 
 
 @pytest.mark.parametrize("write", WRITES, ids=str)
-def test_a_broken_query_is_refused_beside_a_body(rows: Rows, write: Write) -> None:
+def test_an_invalid_query_is_rejected_with_a_body(rows: Rows, write: Write) -> None:
     before = rows.snapshot()
-    answer = rows.send(write, write.body, route=f"{write.route}?a=%ff")
-    assert (answer.status, answer.error_code) == (400, "BAD_REQUEST")
+    response = rows.send(write, write.body, route=f"{write.route}?a=%ff")
+    assert (response.status, response.error_code) == (400, "BAD_REQUEST")
     assert rows.snapshot() == before
 
 
-def test_a_query_of_very_many_parameters_is_no_fault_of_ours(api: Api) -> None:
-    answer = api.get(f"tools?{'a&' * 4000}")
-    assert (answer.status, answer.error_code) == (400, "BAD_REQUEST")
+def test_a_query_with_too_many_parameters_is_a_bad_request(api: Api) -> None:
+    response = api.get(f"tools?{'a&' * 4000}")
+    assert (response.status, response.error_code) == (400, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize("name", ["é ü", "a&b=c", "a+b", "100%", "\U0001f600", "日本"])
-def test_filters_find_names_of_any_text(api: Api, tenant: Tenant, name: str) -> None:
+def test_filters_accept_any_text(api: Api, tenant: Tenant, name: str) -> None:
     agent = AgentFactory.create(tenant=tenant, name=name, with_tools=1)
-    found = api.get(f"tools?agent_name={quote_plus(name)}").json
-    assert [tool["id"] for tool in found["items"]] == [str(agent.tools.get().pk)]
+    page = api.get(f"tools?agent_name={quote_plus(name)}").json
+    assert [tool["id"] for tool in page["items"]] == [str(agent.tools.get().pk)]
 
 
-def test_the_model_may_be_any_text_and_is_told_as_sent(rows: Rows) -> None:
+def test_an_unknown_model_may_be_any_text_and_is_returned(rows: Rows) -> None:
     for model in ("", " ", " gpt-4o", "GPT-4O", "gpt-4o\n", "é", "x" * 5000):
-        answer = rows.api.run(rows.agent.pk, model=model)
-        assert (answer.status, answer.error_code) == (400, "INVALID_MODEL")
-        assert answer.details["provided_model"] == model
+        response = rows.api.run(rows.agent.pk, model=model)
+        assert (response.status, response.error_code) == (400, "INVALID_MODEL")
+        assert response.details["provided_model"] == model

@@ -30,7 +30,7 @@ def tool(tenant: Tenant) -> Tool:
     return ToolFactory.create(tenant=tenant)
 
 
-def test_a_tool_is_created_and_read_back(api: Api) -> None:
+def test_a_tool_is_created_and_read(api: Api) -> None:
     created = api.post("tools", {"name": " web ", "description": " as is "})
     assert created.status == 201
     assert list(created.json) == FIELDS
@@ -49,7 +49,7 @@ def test_tools_are_listed_oldest_first(api: Api) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_a_tool_changes_and_keeps_its_age(api: Api, tool: Tool, method: str) -> None:
+def test_a_change_keeps_the_time_of_creation(api: Api, tool: Tool, method: str) -> None:
     before = api.get(f"tools/{tool.pk}").json
     changed = api.call(method, f"tools/{tool.pk}", {"name": "new", "description": "newer"})
     assert changed.status == 200
@@ -74,43 +74,43 @@ def test_patch_changes_only_what_is_sent(api: Api, tool: Tool, field: str) -> No
 
 def test_an_empty_patch_changes_nothing(api: Api, tool: Tool) -> None:
     before = api.get(f"tools/{tool.pk}").json
-    answer = api.patch(f"tools/{tool.pk}", {})
-    assert (answer.status, answer.json) == (200, before)
+    response = api.patch(f"tools/{tool.pk}", {})
+    assert (response.status, response.json) == (200, before)
 
 
 @pytest.mark.parametrize("field", ["name", "description"])
-def test_put_wants_every_field(api: Api, tool: Tool, field: str) -> None:
+def test_put_requires_every_field(api: Api, tool: Tool, field: str) -> None:
     before = api.get(f"tools/{tool.pk}").json
-    answer = api.put(f"tools/{tool.pk}", {key: TOOL[key] for key in TOOL if key != field})
-    assert (answer.status, answer.fields) == (400, {field: ["This field is required."]})
+    response = api.put(f"tools/{tool.pk}", {key: TOOL[key] for key in TOOL if key != field})
+    assert (response.status, response.fields) == (400, {field: ["This field is required."]})
     assert api.get(f"tools/{tool.pk}").json == before
 
 
-def test_a_name_can_be_taken_once(api: Api, tenant: Tenant) -> None:
+def test_names_are_unique(api: Api, tenant: Tenant) -> None:
     taken = ToolFactory.create(tenant=tenant, name="taken")
     other = ToolFactory.create(tenant=tenant)
-    for answer in (
+    for response in (
         api.post("tools", {**TOOL, "name": " taken "}),
         api.put(f"tools/{other.pk}", {**TOOL, "name": "taken"}),
         api.patch(f"tools/{other.pk}", {"name": "taken"}),
     ):
-        assert (answer.status, answer.error_code) == (400, "DUPLICATE_TOOL_NAME")
-        assert answer.details == {"name": "taken"}
+        assert (response.status, response.error_code) == (400, "DUPLICATE_TOOL_NAME")
+        assert response.details == {"name": "taken"}
     assert Tool.objects.filter(tenant=tenant).count() == 2
     assert api.put(f"tools/{taken.pk}", {**TOOL, "name": "taken"}).status == 200
 
 
-def test_another_tenant_may_take_the_same_name(api: Api, other_api: Api) -> None:
+def test_another_tenant_may_use_the_same_name(api: Api, other_api: Api) -> None:
     assert api.post("tools", TOOL).status == 201
     assert other_api.post("tools", TOOL).status == 201
 
 
-def test_a_name_is_free_again_once_its_tool_is_gone(api: Api, tool: Tool) -> None:
+def test_the_name_of_a_deleted_tool_can_be_used_again(api: Api, tool: Tool) -> None:
     assert api.delete(f"tools/{tool.pk}").status == 204
     assert api.post("tools", {**TOOL, "name": tool.name}).status == 201
 
 
-def test_a_deleted_tool_is_gone(api: Api, tool: Tool) -> None:
+def test_a_deleted_tool_is_not_found(api: Api, tool: Tool) -> None:
     deleted = api.delete(f"tools/{tool.pk}")
     assert (deleted.status, deleted.content) == (204, b"")
     for method in ("GET", "PUT", "PATCH", "DELETE"):
@@ -119,44 +119,44 @@ def test_a_deleted_tool_is_gone(api: Api, tool: Tool) -> None:
         assert again.details == {"tool_id": str(tool.pk)}
 
 
-def test_a_tool_in_use_is_not_deleted(api: Api, tenant: Tenant, tool: Tool) -> None:
-    users = [AgentFactory.create(tenant=tenant, name=name) for name in ("b", "a", "B")]
-    for agent in users:
+def test_a_tool_in_use_cannot_be_deleted(api: Api, tenant: Tenant, tool: Tool) -> None:
+    agents = [AgentFactory.create(tenant=tenant, name=name) for name in ("b", "a", "B")]
+    for agent in agents:
         AgentTool.objects.create(agent=agent, tool=tool)
     AgentFactory.create(tenant=tenant, with_tools=1)
-    answer = api.delete(f"tools/{tool.pk}")
-    assert (answer.status, answer.error_code) == (400, "TOOL_IN_USE")
-    by_name = sorted(users, key=lambda agent: agent.name)
-    assert answer.details == {
+    response = api.delete(f"tools/{tool.pk}")
+    assert (response.status, response.error_code) == (400, "TOOL_IN_USE")
+    by_name = sorted(agents, key=lambda agent: agent.name)
+    assert response.details == {
         "dependent_agents": [{"id": str(agent.pk), "name": agent.name} for agent in by_name]
     }
-    assert list(answer.details["dependent_agents"][0]) == ["id", "name"]
+    assert list(response.details["dependent_agents"][0]) == ["id", "name"]
     assert api.get(f"tools/{tool.pk}").status == 200
-    for agent in users:
+    for agent in agents:
         assert api.patch(f"agents/{agent.pk}", {"tool_ids": []}).status == 200
     assert api.delete(f"tools/{tool.pk}").status == 204
 
 
-def test_tools_of_one_agent_by_its_exact_name(api: Api, tenant: Tenant) -> None:
+def test_the_filter_by_agent_compares_the_exact_name(api: Api, tenant: Tenant) -> None:
     ToolFactory.create(tenant=tenant)
     agent = AgentFactory.create(tenant=tenant, name="Ada", with_tools=3)
     AgentFactory.create(tenant=tenant, name="ada", with_tools=1)
-    own = [str(tool.pk) for tool in agent.tools.order_by("created_at", "id")]
-    found = api.get("tools?agent_name=Ada")
-    assert found.status == 200
-    assert ids(found.json) == own
-    assert found.json["total"] == 3
+    expected = [str(tool.pk) for tool in agent.tools.order_by("created_at", "id")]
+    response = api.get("tools?agent_name=Ada")
+    assert response.status == 200
+    assert ids(response.json) == expected
+    assert response.json["total"] == 3
     page = api.get("tools?agent_name=Ada&limit=1&offset=1").json
-    assert (ids(page), page["total"], page["has_more"]) == ([own[1]], 3, True)
+    assert (ids(page), page["total"], page["has_more"]) == ([expected[1]], 3, True)
 
 
 @pytest.mark.parametrize("name", ["", "A", "ad", "Ada%20", "%20Ada", "ADA", "%25", "A_a", "Ad%"])
-def test_no_such_agent_is_an_empty_list(api: Api, tenant: Tenant, name: str) -> None:
+def test_an_unknown_agent_has_an_empty_list(api: Api, tenant: Tenant, name: str) -> None:
     AgentFactory.create(tenant=tenant, name="Ada", with_tools=1)
-    found = api.get(f"tools?agent_name={name}")
-    assert (found.status, found.json["items"], found.json["total"]) == (200, [], 0)
+    response = api.get(f"tools?agent_name={name}")
+    assert (response.status, response.json["items"], response.json["total"]) == (200, [], 0)
 
 
-def test_a_filter_never_reaches_another_tenant(api: Api, other_tenant: Tenant) -> None:
+def test_the_filter_finds_no_rows_of_another_tenant(api: Api, other_tenant: Tenant) -> None:
     AgentFactory.create(tenant=other_tenant, name="Ada", with_tools=1)
     assert api.get("tools?agent_name=Ada").json["items"] == []

@@ -1,4 +1,4 @@
-"""HTTP by hand, for what no client library would send."""
+"""Raw HTTP, for requests that client libraries do not send."""
 
 import socket
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from tests.api import Answer
 
 
 def exchange(port: int, *parts: bytes, end: bool = False, timeout: float = 20) -> Answer:
-    """Sends the parts, one write each, and reads one answer until the server closes.
+    """Send each part with one write, and parse what is received until the server closes.
 
-    `end` closes our side first, as a client does that gives up.
+    With `end` the sending side is closed first, as by a client that gives up.
     """
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         for part in parts:
@@ -20,7 +20,7 @@ def exchange(port: int, *parts: bytes, end: bool = False, timeout: float = 20) -
 
 
 def parse(received: bytes) -> Answer:
-    """One answer, with all that came after its header as its content."""
+    """Parse a response. Its content is everything after the headers."""
     head, _, content = received.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(": ") for line in lines)
@@ -36,7 +36,7 @@ def request(
     body: bytes = b"",
     host: bytes = b"localhost",
 ) -> bytes:
-    """A request that asks the server to close; a body goes with its length."""
+    """Return a request with `Connection: close`, and a Content-Length if it has a body."""
     target = target.encode() if isinstance(target, str) else target
     lines = [b"%s %s HTTP/1.1" % (method.encode(), target), b"Host: " + host, b"Connection: close"]
     if key:
@@ -47,5 +47,5 @@ def request(
 
 
 def chunked(*chunks: bytes) -> bytes:
-    """A body in chunks, with its last one."""
+    """Return a chunked body, including the last chunk."""
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))

@@ -1,4 +1,4 @@
-"""The operations that take a body, as a table, so that a rule of bodies is tested on every one."""
+"""The operations with a body, for tests of rules that apply to all bodies."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ RUN = {"prompt": "What is new?", "model": "gpt-4o"}
 
 @dataclass(frozen=True)
 class Write:
-    """One operation; `route` may hold `{tool}` and `{agent}`, `body` is one that it takes."""
+    """An operation. `route` may contain `{tool}` and `{agent}`. `body` is valid."""
 
     method: str
     route: str
@@ -45,7 +45,7 @@ TEXTS = [(write, name) for write in WRITES for name in write.text_fields]
 
 
 class Rows:
-    """A tenant that may run often, with a tool and an agent to write to."""
+    """A tenant with a large quota, and its tool and agent."""
 
     def __init__(self) -> None:
         self.tenant: Tenant = TenantFactory.create(rate_limit_requests=1_000_000)
@@ -56,12 +56,12 @@ class Rows:
     def send(
         self, write: Write, body: Any = None, *, route: str | None = None, **kwargs: Any
     ) -> Answer:
-        """`route` instead of the operation's own."""
+        """Send a request of the operation. `route` replaces its route."""
         route = (route or write.route).format(tool=self.tool.pk, agent=self.agent.pk)
         return self.api.call(write.method, route, body, **kwargs)
 
     def snapshot(self) -> Any:
-        """Everything the tenant has, to see that nothing was stored."""
+        """Return all rows of the tenant, to check that nothing was stored."""
         return [
             list(model.objects.filter(tenant=self.tenant).order_by("pk").values_list())
             for model in (Tool, Agent, Execution)

@@ -1,5 +1,6 @@
-"""The loop with a scripted model: for all responses, the run ends within its limits, and every requested call
-gets exactly one result.
+"""The loop with a scripted model.
+
+For all responses, the run ends within its limits and each requested call has exactly one result.
 """
 
 import json
@@ -210,10 +211,10 @@ def test_calls_over_the_limit_per_response_are_not_made() -> None:
 @given(st.sets(st.text(min_size=1, max_size=100), max_size=30))
 def test_aliases_fit_every_provider_and_never_collide(names: set[str]) -> None:
     names = {name for name in names if name.isprintable()}
-    found = aliases(names)
-    assert found.keys() == names
-    assert len(set(found.values())) == len(names)
-    for name, alias in found.items():
+    alias_by_name = aliases(names)
+    assert alias_by_name.keys() == names
+    assert len(set(alias_by_name.values())) == len(names)
+    for name, alias in alias_by_name.items():
         assert 1 <= len(alias) <= 64
         assert alias.isascii()
         assert alias.replace("-", "_").replace("_", "a").isalnum()

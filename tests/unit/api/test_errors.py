@@ -1,4 +1,4 @@
-"""What becomes of an exception, and of an error that somebody else wrote."""
+"""The JSON body of exceptions, and of error responses of other code."""
 
 import json
 from typing import Any
@@ -53,19 +53,19 @@ TABLE: list[tuple[Exception, int, str]] = [
 @pytest.mark.parametrize(
     ("error", "status", "error_code"), TABLE, ids=[repr(row[0]) for row in TABLE]
 )
-def test_every_exception_has_its_answer(
+def test_exceptions_are_converted(
     error: Exception, status: int, error_code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = as_api_error(error)
-    assert (found.status_code, found.error_code) == (status, error_code)
-    assert "secret" not in json.dumps(found.body())
+    converted = as_api_error(error)
+    assert (converted.status_code, converted.error_code) == (status, error_code)
+    assert "secret" not in json.dumps(converted.body())
     assert bool(caplog.records) == (status >= 500)
-    assert ("Retry-After" in found.headers) == (status == 503)
-    raised_in_a_handler(error, status, error_code)
+    assert ("Retry-After" in converted.headers) == (status == 503)
+    check_handler500(error, status, error_code)
 
 
-def raised_in_a_handler(error: Exception, status: int, error_code: str) -> None:
-    """Django calls its hook while the exception is being handled."""
+def check_handler500(error: Exception, status: int, error_code: str) -> None:
+    """Check the handler as Django calls it: while the exception is handled."""
     try:
         raise error
     except Exception:
@@ -74,7 +74,7 @@ def raised_in_a_handler(error: Exception, status: int, error_code: str) -> None:
     assert json.loads(response.content)["error_code"] == error_code
 
 
-def test_without_an_exception_the_hook_answers_500() -> None:
+def test_the_handlers_without_a_known_exception() -> None:
     assert errors.handler500(HttpRequest()).status_code == 500
     assert errors.handler400(HttpRequest(), ValueError()).status_code == 400
     assert errors.handler404(HttpRequest(), ValueError()).status_code == 404
@@ -90,11 +90,9 @@ def test_without_an_exception_the_hook_answers_500() -> None:
         (["One."], {}),
     ],
 )
-def test_nested_details_are_flat_lists_of_sentences(
-    detail: Any, fields: dict[str, list[str]]
-) -> None:
-    found = as_api_error(exceptions.ValidationError(detail))
-    assert found.details == {"fields": fields}
+def test_nested_details_are_flattened(detail: Any, fields: dict[str, list[str]]) -> None:
+    converted = as_api_error(exceptions.ValidationError(detail))
+    assert converted.details == {"fields": fields}
 
 
 @pytest.mark.parametrize(
@@ -109,15 +107,13 @@ def test_nested_details_are_flat_lists_of_sentences(
         (502, "INTERNAL_ERROR"),
     ],
 )
-def test_an_error_of_somebody_else_keeps_its_status_and_headers(
-    status: int, error_code: str
-) -> None:
+def test_an_error_of_other_code_keeps_its_status_and_headers(status: int, error_code: str) -> None:
     page = HttpResponse("<h1>Traceback</h1>", status=status, headers={"Allow": "GET", "X-Y": "z"})
     page["Content-Length"] = "18"
-    answer = enveloped(page)
-    assert json.loads(answer.content)["error_code"] == error_code
-    assert b"Traceback" not in answer.content
-    assert answer["Content-Type"] == "application/json"
-    assert (answer["Allow"], answer["X-Y"]) == ("GET", "z")
-    assert "Content-Length" not in answer
-    assert answer.status_code == (500 if status == 502 else status)
+    response = enveloped(page)
+    assert json.loads(response.content)["error_code"] == error_code
+    assert b"Traceback" not in response.content
+    assert response["Content-Type"] == "application/json"
+    assert (response["Allow"], response["X-Y"]) == ("GET", "z")
+    assert "Content-Length" not in response
+    assert response.status_code == (500 if status == 502 else status)

@@ -5,7 +5,7 @@ from map_project.api.errors import as_api_error
 from tests.factories import TenantFactory
 
 
-def test_a_database_that_became_a_standby_is_unavailable_and_no_fault_of_ours() -> None:
+def test_a_read_only_database_is_unavailable() -> None:
     with pytest.raises(DatabaseError) as caught, transaction.atomic():  # noqa: PT012
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION READ ONLY")

@@ -1,4 +1,4 @@
-"""The environment: what is taken, and that every bad value stops the start with one sentence."""
+"""Settings from the environment: valid values, and the errors of invalid values."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from map_project.environment import stored_secret
 from map_project.tenants.models import MAX_REQUESTS, MAX_WINDOW_SECONDS
 
 ROOT = Path(__file__).parents[3]
-SOUND = {
+VALID = {
     "DATABASE_URL": "postgresql://user:pass@db.example:5433/map",
     "REDIS_URL": "redis://:pass@redis.example:6380/1",
     "SECRET_KEY": "x" * 50,
@@ -35,15 +35,15 @@ NAMES = {
     "WEB_CONCURRENCY",
     "WEB_CONNECTIONS",
     "DATABASE_POOL_SIZE",
-    *SOUND,
+    *VALID,
 }
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, Any]:
-    """The settings as this environment makes them."""
+    """Return the settings for this environment."""
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
-    for name, value in {**SOUND, **environment}.items():
+    for name, value in {**VALID, **environment}.items():
         monkeypatch.setenv(name, value)
     return runpy.run_path(str(ROOT / "map_project" / "settings.py"))
 
@@ -58,7 +58,7 @@ NUMBERS = {
     "WEB_CONNECTIONS": (4_000, 10, 20_000),
     "DATABASE_POOL_SIZE": (10, 1, 100),
 }
-NO_NUMBERS = [
+INVALID_NUMBERS = [
     "x",
     "1.5",
     "-1",
@@ -74,24 +74,22 @@ NO_NUMBERS = [
 ]
 
 
-def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = read(monkeypatch)
+def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
     for name, (default, _, _) in NUMBERS.items():
-        assert default is None or found[name] == default
-    assert found["DEBUG"] is False
-    assert found["DEVELOPMENT"] is False
-    assert found["ALLOWED_HOSTS"] == ["localhost", "127.0.0.1", "[::1]"]
-    assert found["HOST"] == "127.0.0.1"
+        assert default is None or settings[name] == default
+    assert settings["DEBUG"] is False
+    assert settings["DEVELOPMENT"] is False
+    assert settings["ALLOWED_HOSTS"] == ["localhost", "127.0.0.1", "[::1]"]
+    assert settings["HOST"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_numbers_are_taken_to_their_bounds_and_not_beyond(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_numbers_must_be_within_their_bounds(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     _, minimum, maximum = NUMBERS[name]
     for value in (minimum, maximum):
         assert read(monkeypatch, **{name: f" {value} "})[name] == value
-    for text in (*NO_NUMBERS, str(minimum - 1), str(maximum + 1)):
+    for text in (*INVALID_NUMBERS, str(minimum - 1), str(maximum + 1)):
         with pytest.raises(ImproperlyConfigured) as caught:
             read(monkeypatch, **{name: text})
         assert str(caught.value) == (
@@ -100,7 +98,7 @@ def test_numbers_are_taken_to_their_bounds_and_not_beyond(
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, "DEBUG", "ALLOWED_HOSTS", "HOST"])
-def test_an_empty_value_is_none_at_all(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_empty_value_is_the_default(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     default = read(monkeypatch)[name]
     for empty in ("", "  "):
         assert read(monkeypatch, **{name: empty})[name] == default
@@ -113,14 +111,12 @@ def test_an_empty_value_is_none_at_all(monkeypatch: pytest.MonkeyPatch, name: st
         *((text, False) for text in ("0", "False", "NO", "off")),
     ],
 )
-def test_debug_is_said_in_these_words(
-    monkeypatch: pytest.MonkeyPatch, text: str, value: bool
-) -> None:
-    found = read(monkeypatch, DEBUG=text)
-    assert (found["DEBUG"], found["DEVELOPMENT"]) == (value, value)
+def test_the_values_of_debug(monkeypatch: pytest.MonkeyPatch, text: str, value: bool) -> None:
+    settings = read(monkeypatch, DEBUG=text)
+    assert (settings["DEBUG"], settings["DEVELOPMENT"]) == (value, value)
 
 
-BAD = [
+INVALID = [
     ("DEBUG", "maybe"),
     ("DEBUG", "2"),
     ("DEBUG", "truee"),
@@ -161,21 +157,21 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text"), BAD)
-def test_a_bad_value_is_refused_in_one_sentence_that_names_it(
+@pytest.mark.parametrize(("name", "text"), INVALID)
+def test_the_error_of_an_invalid_value_is_a_sentence_with_its_name(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
         read(monkeypatch, **{name: text})
-    sentence = str(caught.value)
-    assert sentence.startswith(f"{name} ")
-    assert sentence.endswith(".")
-    assert "\n" not in sentence
+    message = str(caught.value)
+    assert message.startswith(f"{name} ")
+    assert message.endswith(".")
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
 @pytest.mark.parametrize("rest", ["host:port/x/y", "host/x/y?a=b", "[host/x"])
-def test_no_refusal_repeats_a_password(
+def test_no_error_contains_a_password(
     monkeypatch: pytest.MonkeyPatch, name: str, rest: str
 ) -> None:
     scheme = {"DATABASE_URL": "postgresql", "REDIS_URL": "redis"}[name]
@@ -209,14 +205,14 @@ def test_no_refusal_repeats_a_password(
         ),
     ],
 )
-def test_a_database_url_is_read_as_libpq_reads_it(
+def test_a_database_url_is_parsed_as_by_libpq(
     monkeypatch: pytest.MonkeyPatch, url: str, expected: dict[str, str]
 ) -> None:
     database = read(monkeypatch, DATABASE_URL=url)["DATABASES"]["default"]
     assert {name: database[name] for name in expected} == expected
 
 
-def test_tls_of_the_database_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_of_the_database_can_be_required(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgresql://h/map?sslmode=verify-full&sslrootcert=%2Fca.pem"
     options = read(monkeypatch, DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
     assert (options["sslmode"], options["sslrootcert"]) == ("verify-full", "/ca.pem")
@@ -226,7 +222,7 @@ def test_tls_of_the_database_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -
     "url",
     ["redis://h", "redis://h/", "redis://h:1/15", "rediss://:p@h/0", "unix:///run/redis.sock?db=1"],
 )
-def test_these_redis_urls_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_valid_redis_urls(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     assert read(monkeypatch, REDIS_URL=url)["CACHES"]["default"]["LOCATION"] == url
 
 
@@ -238,16 +234,16 @@ def test_these_redis_urls_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -
         ("[::1],192.0.2.1,api-1,a_b", ["[::1]", "192.0.2.1", "api-1", "a_b"]),
     ],
 )
-def test_these_hosts_are_ours(monkeypatch: pytest.MonkeyPatch, text: str, hosts: list[str]) -> None:
+def test_valid_allowed_hosts(monkeypatch: pytest.MonkeyPatch, text: str, hosts: list[str]) -> None:
     assert read(monkeypatch, ALLOWED_HOSTS=text)["ALLOWED_HOSTS"] == hosts
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1", "localhost", "api-1.example", "fe80::1"])
-def test_these_can_be_listened_on(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_valid_hosts(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     assert read(monkeypatch, HOST=host)["HOST"] == host
 
 
-def test_without_the_embedded_servers_the_addresses_must_be_set(
+def test_without_the_embedded_servers_the_addresses_are_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("map_project.embedded.installed", lambda: False)
@@ -256,36 +252,36 @@ def test_without_the_embedded_servers_the_addresses_must_be_set(
             read(monkeypatch, **{name: ""})
 
 
-def test_with_the_embedded_servers_nothing_must_be_set(
+def test_with_the_embedded_servers_nothing_is_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = read(monkeypatch, DATABASE_URL="", REDIS_URL="", SECRET_KEY="")
-    assert found["DEVELOPMENT"] is True
-    assert len(found["SECRET_KEY"]) >= 50
-    assert found["DATABASE_URL"].startswith("postgresql://")
-    assert found["REDIS_URL"].startswith("unix://")
+    settings = read(monkeypatch, DATABASE_URL="", REDIS_URL="", SECRET_KEY="")
+    assert settings["DEVELOPMENT"] is True
+    assert len(settings["SECRET_KEY"]) >= 50
+    assert settings["DATABASE_URL"].startswith("postgresql://")
+    assert settings["REDIS_URL"].startswith("unix://")
 
 
-def test_processes_that_start_together_keep_one_secret(tmp_path: Path) -> None:
+def test_concurrent_starts_store_one_secret(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "secret_key"
     with ThreadPoolExecutor(16) as pool:
-        found = set(pool.map(lambda _: stored_secret("SECRET_KEY", path), range(64)))
-    assert len(found) == 1
-    assert len(found.pop()) >= 50
+        secrets = set(pool.map(lambda _: stored_secret("SECRET_KEY", path), range(64)))
+    assert len(secrets) == 1
+    assert len(secrets.pop()) >= 50
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(path.parent) == ["secret_key"]  # noqa: PTH208  nothing but it
+    assert os.listdir(path.parent) == ["secret_key"]  # noqa: PTH208  only this file
 
 
 def test_no_other_file_reads_the_environment() -> None:
-    """gunicorn_conf, manage.py and wsgi.py say which settings module it is, as Django has it."""
+    """Other files only set DJANGO_SETTINGS_MODULE, as Django's templates do."""
     reading = re.compile(r"os\.environ(?!\.setdefault\(\"DJANGO_SETTINGS_MODULE\")|os\.getenv")
     sources = [
         path
         for package in ("map_project", "tools", "agents", "executions", "ratelimit")
         for path in (ROOT / package).rglob("*.py")
     ]
-    found = {str(path.relative_to(ROOT)) for path in sources if reading.search(path.read_text())}
-    assert found == {"map_project/environment.py"}
+    readers = {str(path.relative_to(ROOT)) for path in sources if reading.search(path.read_text())}
+    assert readers == {"map_project/environment.py"}
 
 
 @pytest.mark.parametrize(
@@ -297,16 +293,16 @@ def test_no_other_file_reads_the_environment() -> None:
     ],
     ids=" ".join,
 )
-def test_in_a_terminal_it_is_one_line_and_a_code(command: list[str]) -> None:
-    found = subprocess.run(
+def test_a_program_exits_with_one_line_and_a_code(command: list[str]) -> None:
+    completed = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
         env={**os.environ, "RATE_LIMIT_REQUESTS": "many"},
         capture_output=True,
         text=True,
     )
-    assert found.returncode != 0
-    assert found.stderr.strip().splitlines()[-1] == (
+    assert completed.returncode != 0
+    assert completed.stderr.strip().splitlines()[-1] == (
         "RATE_LIMIT_REQUESTS must be a whole number from 1 to 1000000, not 'many'."
     )
-    assert "Traceback" not in found.stderr
+    assert "Traceback" not in completed.stderr

@@ -8,7 +8,7 @@ from django.test import Client
 
 
 def signed_in(role: str) -> Client:
-    """A client signed in as a new user with this role: a group, or `superuser`."""
+    """Return a client signed in as a new user with this role: a group, or `superuser`."""
     user = User.objects.create_user(
         f"{role}-{uuid.uuid4()}", is_staff=True, is_superuser=role == "superuser"
     )

@@ -35,14 +35,12 @@ def change(client: Client, row: Agent | Tool, **sent: Any) -> Any:
 @pytest.fixture(params=["tool", "agent"])
 def row(request: pytest.FixtureRequest, tenant: Tenant) -> Agent | Tool:
     factory: Any = ToolFactory if request.param == "tool" else AgentFactory
-    made: Agent | Tool = factory.create(tenant=tenant)
-    made.refresh_from_db()
-    return made
+    created: Agent | Tool = factory.create(tenant=tenant)
+    created.refresh_from_db()
+    return created
 
 
-def test_a_change_bumps_updated_at_and_no_change_does_not(
-    operator: Client, row: Agent | Tool
-) -> None:
+def test_only_a_change_sets_updated_at(operator: Client, row: Agent | Tool) -> None:
     before = row.updated_at
     assert change(operator, row).status_code == 302
     row.refresh_from_db()
@@ -68,14 +66,14 @@ def test_texts_are_kept_byte_for_byte(operator: Client, row: Agent | Tool) -> No
     assert change(operator, row, description=" \r\n ").status_code == 200
 
 
-def test_an_agent_gets_the_tools_of_its_own_tenant_alone(
+def test_an_agent_can_only_have_tools_of_its_tenant(
     operator: Client, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     agent = AgentFactory.create(tenant=tenant, with_tools=1)
     own, foreign = ToolFactory.create(tenant=tenant), ToolFactory.create(tenant=other_tenant)
     before = agent.version
-    answer = change(operator, agent, selected_tools=[str(own.pk), str(foreign.pk)])
-    assert b"not one of the available choices" in answer.content
+    response = change(operator, agent, selected_tools=[str(own.pk), str(foreign.pk)])
+    assert b"not one of the available choices" in response.content
     assert foreign not in agent.tools.all()
     assert change(operator, agent, selected_tools=[str(own.pk)]).status_code == 302
     assert list(agent.tools.all()) == [own]
@@ -83,28 +81,28 @@ def test_an_agent_gets_the_tools_of_its_own_tenant_alone(
     assert agent.version != before
 
 
-def test_an_agent_is_made_and_then_given_tools(operator: Client, tenant: Tenant) -> None:
+def test_creating_an_agent_redirects_to_its_page(operator: Client, tenant: Tenant) -> None:
     name = str(uuid.uuid4())
     sent = {"tenant": str(tenant.pk), "name": name, "role": "r", "description": "d"}
     sent |= {"max_steps": "8", "max_tool_calls": "100", "_save": "1"}
-    answer = operator.post(reverse("admin:agents_agent_add"), sent)
+    response = operator.post(reverse("admin:agents_agent_add"), sent)
     agent = Agent.objects.get(tenant=tenant, name=name)
-    assert answer["location"] == reverse("admin:agents_agent_change", args=[agent.pk])
+    assert response["location"] == reverse("admin:agents_agent_change", args=[agent.pk])
 
 
-def test_the_choices_of_a_form_are_one_tenants(
+def test_the_tool_choices_are_those_of_the_tenant(
     operator: Client, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     own = ToolFactory.create(tenant=tenant)
     ToolFactory.create(tenant=other_tenant)
-    asked = {
+    parameters = {
         "app_label": "agents",
         "model_name": "agent",
         "field_name": "tools",
         "tenant": str(tenant.pk),
     }
-    found = operator.get("/admin/autocomplete/", asked).json()["results"]
-    assert [choice["id"] for choice in found] == [str(own.pk)]
+    choices = operator.get("/admin/autocomplete/", parameters).json()["results"]
+    assert [choice["id"] for choice in choices] == [str(own.pk)]
 
 
 def test_an_agent_has_at_most_128_tools(operator: Client, tenant: Tenant) -> None:
@@ -117,14 +115,14 @@ def test_an_agent_has_at_most_128_tools(operator: Client, tenant: Tenant) -> Non
     assert agent.tools.count() == 128
 
 
-def test_a_tool_in_use_is_not_deleted(operator: Client, tenant: Tenant) -> None:
+def test_a_tool_in_use_cannot_be_deleted(operator: Client, tenant: Tenant) -> None:
     tool = AgentFactory.create(tenant=tenant, with_tools=1).tools.get()
     path = reverse("admin:tools_tool_delete", args=[tool.pk])
     assert operator.post(path, {"post": "yes"}).status_code == 200
     assert Tool.objects.filter(pk=tool.pk).exists()
 
 
-def test_how_an_agents_runs_go_is_read_and_changed(
+def test_the_run_settings_of_an_agent_are_shown_and_changed(
     operator: Client, auditor: Client, tenant: Tenant
 ) -> None:
     agent = AgentFactory.create(tenant=tenant, settings={"temperature": 0.5}, with_tools=1)
@@ -137,8 +135,8 @@ def test_how_an_agents_runs_go_is_read_and_changed(
     path = reverse("admin:agents_agent_change", args=[agent.pk])
     for client in (operator, auditor):
         content = unescape(client.get(path).content.decode())
-        assert all(re.search(rf"\b{told}\b", content) for told in ("gpt-4", "0.5", "400"))
-    # What is empty is left to the model again.
+        assert all(re.search(rf"\b{value}\b", content) for value in ("gpt-4", "0.5", "400"))
+    # An empty field removes the setting.
     assert change(operator, agent, max_steps="3", max_output_tokens="0400").status_code == 302
     agent.refresh_from_db()
     assert (agent.model, agent.settings) == (None, {"max_output_tokens": 400})
@@ -154,7 +152,7 @@ def test_a_new_agent_may_have_settings(operator: Client, tenant: Tenant) -> None
 
 
 @pytest.mark.parametrize(
-    ("field", "wrong"),
+    ("field", "invalid"),
     [
         ("temperature", "2.1"),
         ("temperature", "-1"),
@@ -169,21 +167,19 @@ def test_a_new_agent_may_have_settings(operator: Client, tenant: Tenant) -> None
         ("model", "gpt-4o"),
     ],
 )
-def test_what_the_api_refuses_of_an_agent_is_refused(
-    operator: Client, field: str, wrong: str
+def test_an_agent_that_the_api_rejects_is_rejected(
+    operator: Client, field: str, invalid: str
 ) -> None:
     tenant = TenantFactory.create(allowed_models=["gpt-4"])
     agent = AgentFactory.create(tenant=tenant, model="gpt-4", settings={"temperature": 1})
     before = Agent.objects.filter(pk=agent.pk).values().get()
-    answer = change(operator, agent, **{"model": "gpt-4", "temperature": "1", field: wrong})
-    assert answer.status_code == 200
-    assert [*answer.context["adminform"].form.errors] == [field]
+    response = change(operator, agent, **{"model": "gpt-4", "temperature": "1", field: invalid})
+    assert response.status_code == 200
+    assert [*response.context["adminform"].form.errors] == [field]
     assert Agent.objects.filter(pk=agent.pk).values().get() == before
 
 
-def test_an_agent_whose_model_is_gone_can_be_changed_otherwise(
-    operator: Client, tenant: Tenant
-) -> None:
+def test_an_agent_whose_model_is_removed_can_be_changed(operator: Client, tenant: Tenant) -> None:
     agent = AgentFactory.create(tenant=tenant, model="no longer there")
     sent = {"model": agent.model, "description": "Another."}
     assert change(operator, agent, **sent).status_code == 302
@@ -199,8 +195,8 @@ SCHEMA = {
 
 
 @pytest.fixture
-def called(tenant: Tenant) -> Tool:
-    """A tool that is called, with a secret."""
+def http_tool(tenant: Tenant) -> Tool:
+    """An HTTP tool with a secret."""
     return saved_tool(
         tenant_id=tenant.pk,
         name=str(uuid.uuid4()),
@@ -216,31 +212,31 @@ def called(tenant: Tenant) -> Tool:
     )
 
 
-def test_how_a_tool_is_called_is_read_and_its_secrets_are_not(
-    operator: Client, auditor: Client, called: Tool
+def test_the_configuration_of_a_tool_is_shown_without_secrets(
+    operator: Client, auditor: Client, http_tool: Tool
 ) -> None:
-    path = reverse("admin:tools_tool_change", args=[called.pk])
+    path = reverse("admin:tools_tool_change", args=[http_tool.pk])
     for client in (operator, auditor):
         content = unescape(client.get(path).content.decode())
         assert '"zulu": {\n      "type": "string"' in content
         assert '"url": "https://api.example.com/{zulu}"' in content
         assert "Bearer {{secret.token}}" in content
         assert "the-value-of-a-secret" not in content
-        assert called.secrets_token not in content
+        assert http_tool.secrets_token not in content
 
 
-def test_a_tools_parameters_are_changed_in_their_order(operator: Client, called: Tool) -> None:
+def test_the_order_of_a_tools_parameters_is_kept(operator: Client, http_tool: Tool) -> None:
     reordered = {**SCHEMA, "properties": dict(reversed(SCHEMA["properties"].items()))}  # type: ignore[attr-defined]
-    assert change(operator, called, parameters=json.dumps(reordered)).status_code == 302
-    before, token = called.updated_at, called.secrets_token
-    called.refresh_from_db()
-    assert json.dumps(called.parameters) == json.dumps(reordered)
-    assert called.updated_at > before
-    assert (called.secrets_token, called.http["timeout_seconds"]) == (token, 10)  # type: ignore[index]
+    assert change(operator, http_tool, parameters=json.dumps(reordered)).status_code == 302
+    before, token = http_tool.updated_at, http_tool.secrets_token
+    http_tool.refresh_from_db()
+    assert json.dumps(http_tool.parameters) == json.dumps(reordered)
+    assert http_tool.updated_at > before
+    assert (http_tool.secrets_token, http_tool.http["timeout_seconds"]) == (token, 10)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "word"),
+    ("invalid", "word"),
     [
         ("", "JSON"),
         ("{", "JSON"),
@@ -252,25 +248,25 @@ def test_a_tools_parameters_are_changed_in_their_order(operator: Client, called:
         ('{"type": "object", "properties": {}}', "zulu"),
     ],
 )
-def test_what_the_api_refuses_of_a_tool_is_refused(
-    operator: Client, called: Tool, wrong: str, word: str
+def test_a_tool_that_the_api_rejects_is_rejected(
+    operator: Client, http_tool: Tool, invalid: str, word: str
 ) -> None:
-    before = Tool.objects.filter(pk=called.pk).values().get()
-    answer = change(operator, called, parameters=wrong)
-    assert answer.status_code == 200
-    assert word in str(answer.context["adminform"].form.errors)
-    assert Tool.objects.filter(pk=called.pk).values().get() == before
+    before = Tool.objects.filter(pk=http_tool.pk).values().get()
+    response = change(operator, http_tool, parameters=invalid)
+    assert response.status_code == 200
+    assert word in str(response.context["adminform"].form.errors)
+    assert Tool.objects.filter(pk=http_tool.pk).values().get() == before
 
 
-def test_where_a_secret_goes_is_not_the_desks_to_say(operator: Client, called: Tool) -> None:
-    before = Tool.objects.filter(pk=called.pk).values().get()
-    elsewhere = {"method": "GET", "url": "https://elsewhere.example/"}
-    sent = {"config": json.dumps(elsewhere), "http": json.dumps(elsewhere), "kind": "declared"}
-    assert change(operator, called, **sent).status_code == 302
-    assert Tool.objects.filter(pk=called.pk).values().get() == before
+def test_the_configuration_of_a_tool_cannot_be_changed(operator: Client, http_tool: Tool) -> None:
+    before = Tool.objects.filter(pk=http_tool.pk).values().get()
+    other = {"method": "GET", "url": "https://elsewhere.example/"}
+    sent = {"config": json.dumps(other), "http": json.dumps(other), "kind": "declared"}
+    assert change(operator, http_tool, **sent).status_code == 302
+    assert Tool.objects.filter(pk=http_tool.pk).values().get() == before
 
 
-def test_a_quota_out_of_range_is_told(operator: Client, tenant: Tenant) -> None:
+def test_a_quota_out_of_range_is_rejected(operator: Client, tenant: Tenant) -> None:
     path = reverse("admin:tenants_tenant_change", args=[tenant.pk])
     sent = {"name": tenant.name, "is_active": "on", "rate_limit_requests": "0"}
     assert operator.post(path, sent).status_code == 200
@@ -280,7 +276,7 @@ def test_a_quota_out_of_range_is_told(operator: Client, tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "word"),
+    ("invalid", "word"),
     [
         ('["gpt-4", "gpt-9"]', "&#x27;gpt-9&#x27;"),
         ('["gpt-4", "gpt-4"]', "distinct"),
@@ -289,14 +285,14 @@ def test_a_quota_out_of_range_is_told(operator: Client, tenant: Tenant) -> None:
         ('"gpt-4"', "distinct"),
     ],
 )
-def test_models_that_are_none_are_told(
-    operator: Client, tenant: Tenant, wrong: str, word: str
+def test_invalid_allowed_models_are_rejected(
+    operator: Client, tenant: Tenant, invalid: str, word: str
 ) -> None:
     path = reverse("admin:tenants_tenant_change", args=[tenant.pk])
     sent = {"name": tenant.name, "is_active": "on"}
-    answer = operator.post(path, {**sent, "allowed_models": wrong})
-    assert answer.status_code == 200
-    assert word in str(answer.context["adminform"].form.errors["allowed_models"])
+    response = operator.post(path, {**sent, "allowed_models": invalid})
+    assert response.status_code == 200
+    assert word in str(response.context["adminform"].form.errors["allowed_models"])
     Tenant.objects.filter(pk=tenant.pk).update(allowed_models=["gone"])
     assert operator.post(path, {**sent, "allowed_models": '["gone"]'}).status_code == 302
     assert operator.post(path, {**sent, "allowed_models": '["gpt-4"]'}).status_code == 302
@@ -304,17 +300,19 @@ def test_models_that_are_none_are_told(
     assert tenant.allowed_models == ["gpt-4"]
 
 
-@pytest.mark.parametrize("wrong", ["ключ", "a\nb", "a\x7fb", "x" * 4_097])
-def test_a_credential_that_no_header_can_hold_is_told(operator: Client, wrong: str) -> None:
+@pytest.mark.parametrize("invalid", ["ключ", "a\nb", "a\x7fb", "x" * 4_097])
+def test_a_credential_that_is_invalid_in_a_header_is_rejected(
+    operator: Client, invalid: str
+) -> None:
     sent = {"name": str(uuid.uuid4()), "provider": "mock", "timeout_seconds": "60"}
-    sent |= {"max_retries": "2", "credential": wrong}
-    answer = operator.post(reverse("admin:agents_languagemodel_add"), sent)
-    assert [*answer.context["adminform"].form.errors] == ["credential"]
-    assert wrong not in answer.content.decode()
+    sent |= {"max_retries": "2", "credential": invalid}
+    response = operator.post(reverse("admin:agents_languagemodel_add"), sent)
+    assert [*response.context["adminform"].form.errors] == ["credential"]
+    assert invalid not in response.content.decode()
 
 
 @pytest.mark.parametrize(
-    ("url", "taken"),
+    ("url", "valid"),
     [
         ("http://ollama:11434/v1", True),
         ("http://my_vllm/v1", True),
@@ -331,19 +329,17 @@ def test_a_credential_that_no_header_can_hold_is_told(operator: Client, wrong: s
         ("ollama:11434", False),
     ],
 )
-def test_a_models_address_is_any_of_the_operators_network(
-    operator: Client, url: str, taken: bool
-) -> None:
+def test_the_base_url_of_a_model(operator: Client, url: str, valid: bool) -> None:
     sent = {"name": str(uuid.uuid4()), "provider": "mock", "timeout_seconds": "60"}
     sent |= {"max_retries": "2", "base_url": url}
-    answer = operator.post(reverse("admin:agents_languagemodel_add"), sent)
-    assert (answer.status_code == 302) is taken
-    if not taken:
-        assert [*answer.context["adminform"].form.errors] == ["base_url"]
+    response = operator.post(reverse("admin:agents_languagemodel_add"), sent)
+    assert (response.status_code == 302) is valid
+    if not valid:
+        assert [*response.context["adminform"].form.errors] == ["base_url"]
     LanguageModel.objects.filter(name=sent["name"]).delete()
 
 
-def test_a_models_credential_is_written_and_never_read(operator: Client, auditor: Client) -> None:
+def test_the_credential_of_a_model_is_never_shown(operator: Client, auditor: Client) -> None:
     name, credential = str(uuid.uuid4()), "sk-the-credential-of-a-model"
     sent = {"name": name, "provider": "mock", "timeout_seconds": "60", "max_retries": "2"}
     operator.post(reverse("admin:agents_languagemodel_add"), {**sent, "credential": credential})

@@ -20,19 +20,19 @@ from tests.factories import AgentFactory, ExecutionFactory
 PATH = "/admin/executions/execution/"
 
 
-def listed(client: Client, **parameters: Any) -> Any:
-    """The page's change list."""
-    answer = client.get(PATH, parameters)
-    assert answer.status_code == 200
-    return answer.context["cl"]
+def change_list(client: Client, **parameters: Any) -> Any:
+    """Return the change list of the page."""
+    response = client.get(PATH, parameters)
+    assert response.status_code == 200
+    return response.context["cl"]
 
 
 @pytest.fixture
 def runs(tenant: Tenant) -> list[Execution]:
-    """120 of one tenant, some at the same moment, the newest first."""
+    """120 executions of one tenant, some at the same time, newest first."""
     agent = AgentFactory.create(tenant=tenant)
     now = timezone.now()
-    made = [
+    executions = [
         Execution(
             tenant=tenant,
             agent_id=agent.pk,
@@ -43,13 +43,13 @@ def runs(tenant: Tenant) -> list[Execution]:
         )
         for n in range(120)
     ]
-    for n, run in enumerate(made):
+    for n, run in enumerate(executions):
         run.created_at = now - timedelta(minutes=n // 7)
-    Execution.objects.bulk_create(made)
+    Execution.objects.bulk_create(executions)
     return list(Execution.objects.filter(tenant=tenant))
 
 
-def test_pages_follow_each_other_without_gap_or_repetition(
+def test_pages_have_no_gaps_and_no_duplicates(
     operator: Client, tenant: Tenant, runs: list[Execution]
 ) -> None:
     seen, url = [], f"{PATH}?tenant__id__exact={tenant.pk}"
@@ -60,12 +60,12 @@ def test_pages_follow_each_other_without_gap_or_repetition(
     assert seen == [run.pk for run in runs]
 
 
-def test_a_page_counts_nothing(operator: Client, tenant: Tenant, runs: list[Execution]) -> None:
+def test_a_page_needs_no_count(operator: Client, tenant: Tenant, runs: list[Execution]) -> None:
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        listed(operator, tenant__id__exact=tenant.pk)
-        listed(operator)
+        change_list(operator, tenant__id__exact=tenant.pk)
+        change_list(operator)
     statements = [query["sql"] for query in queries if "executions_execution" in query["sql"]]
     assert len(statements) == 2
     assert all("COUNT" not in sql and "LIMIT 51" in sql for sql in statements)
@@ -73,7 +73,7 @@ def test_a_page_counts_nothing(operator: Client, tenant: Tenant, runs: list[Exec
 
 
 @pytest.mark.parametrize(
-    "place",
+    "position",
     [
         "",
         "nonsense",
@@ -82,10 +82,10 @@ def test_a_page_counts_nothing(operator: Client, tenant: Tenant, runs: list[Exec
         "9999-99-99T00:00:00_" + str(uuid.uuid4()),
     ],
 )
-def test_a_place_that_is_none_is_the_first_page(
-    operator: Client, tenant: Tenant, runs: list[Execution], place: str
+def test_an_invalid_position_is_the_first_page(
+    operator: Client, tenant: Tenant, runs: list[Execution], position: str
 ) -> None:
-    page = listed(operator, tenant__id__exact=tenant.pk, before=place)
+    page = change_list(operator, tenant__id__exact=tenant.pk, before=position)
     assert page.result_list[0].pk == runs[0].pk
 
 
@@ -95,33 +95,33 @@ def test_filters(operator: Client, tenant: Tenant) -> None:
     old = ExecutionFactory.create(agent=agent, created_at=timezone.now() - timedelta(days=20))
     other = ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant))
 
-    def found(**parameters: Any) -> set[uuid.UUID]:
-        page = listed(operator, tenant__id__exact=tenant.pk, **parameters)
+    def filtered(**parameters: Any) -> set[uuid.UUID]:
+        page = change_list(operator, tenant__id__exact=tenant.pk, **parameters)
         return {run.pk for run in page.result_list}
 
-    assert found() == {failed.pk, other.pk}
-    assert found(period="30d") == {failed.pk, other.pk, old.pk}
-    assert found(period="all", agent="Researcher") == {failed.pk, old.pk}
-    assert found(agent=str(agent.pk)) == {failed.pk}
-    assert found(agent="researcher") == set()
-    assert found(model="gpt-4") == {failed.pk}
+    assert filtered() == {failed.pk, other.pk}
+    assert filtered(period="30d") == {failed.pk, other.pk, old.pk}
+    assert filtered(period="all", agent="Researcher") == {failed.pk, old.pk}
+    assert filtered(agent=str(agent.pk)) == {failed.pk}
+    assert filtered(agent="researcher") == set()
+    assert filtered(model="gpt-4") == {failed.pk}
     day = f"{old.created_at:%Y-%m-%d}"
-    assert found(created_at_from=day, created_at_to=day) == {old.pk}
-    assert found(created_at_to="nonsense") == {failed.pk, other.pk}
+    assert filtered(created_at_from=day, created_at_to=day) == {old.pk}
+    assert filtered(created_at_to="nonsense") == {failed.pk, other.pk}
 
 
-def test_search_reads_one_tenant_and_a_stretch_of_time(
+def test_a_search_needs_a_tenant_and_a_time_range(
     operator: Client, tenant: Tenant, runs: list[Execution]
 ) -> None:
-    wanted = {"q": "NUMBER 17."}
-    assert len(listed(operator, tenant__id__exact=tenant.pk, **wanted).result_list) == 1
-    assert not listed(operator, **wanted).result_list
+    search = {"q": "NUMBER 17."}
+    assert len(change_list(operator, tenant__id__exact=tenant.pk, **search).result_list) == 1
+    assert not change_list(operator, **search).result_list
     for unbounded in ({"period": "all"}, {"created_at_to": "2030-01-01"}):
-        page = listed(operator, tenant__id__exact=tenant.pk, **unbounded, **wanted)
+        page = change_list(operator, tenant__id__exact=tenant.pk, **unbounded, **search)
         assert not page.result_list
 
 
-def test_what_takes_too_long_is_said(
+def test_a_timeout_is_reported(
     operator: Client, tenant: Tenant, runs: list[Execution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(_: object, __: object, executions: QuerySet[Execution]) -> QuerySet[Execution]:
@@ -132,13 +132,13 @@ def test_what_takes_too_long_is_said(
     monkeypatch.setattr(AgentFilter, "queryset", slow)
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 50")
-        answer = operator.get(PATH)
+        response = operator.get(PATH)
         cursor.execute("RESET statement_timeout")
-    assert answer.status_code == 200
-    assert b"Too many runs to search" in answer.content
+    assert response.status_code == 200
+    assert b"Too many runs to search" in response.content
 
 
-def test_an_execution_is_shown_as_it_is(operator: Client, tenant: Tenant) -> None:
+def test_the_page_of_an_execution_escapes_markup(operator: Client, tenant: Tenant) -> None:
     run = ExecutionFactory.create(
         agent=AgentFactory.create(tenant=tenant),
         prompt="<script>alert(1)</script>\n  two",

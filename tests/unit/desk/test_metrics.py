@@ -1,4 +1,4 @@
-"""The dashboard's numbers, against what was written."""
+"""The numbers of the dashboard, compared with the executions."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,13 +12,13 @@ from map_project.desk.metrics import DAY, RANGES
 from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ExecutionFactory
 
-# A time of its own, at which no other test has runs.
+# A time at which other tests have no runs.
 NOW = datetime(2031, 5, 17, 13, 44, 5, tzinfo=UTC)
 
 
 @pytest.fixture
 def month(tenant: Tenant) -> list[Execution]:
-    """Runs of the month up to NOW, one every 5 hours; each seventh failed."""
+    """Runs of the month up to NOW, one every 5 hours. Every seventh failed."""
     Execution.objects.filter(created_at__gt=NOW - timedelta(days=60)).delete()
     forget_days()
     agent = AgentFactory.create(tenant=tenant)
@@ -35,28 +35,30 @@ def month(tenant: Tenant) -> list[Execution]:
 
 
 @pytest.mark.parametrize("name", RANGES)
-@pytest.mark.parametrize("again", [1, 2])
-def test_counts(month: list[Execution], tenant: Tenant, name: str, again: int) -> None:
-    wanted = RANGES[name]
-    runs = [run for run in month if run.created_at >= wanted.begin(NOW)]
+@pytest.mark.parametrize("repetitions", [1, 2])
+def test_counts(month: list[Execution], tenant: Tenant, name: str, repetitions: int) -> None:
+    time_range = RANGES[name]
+    runs = [run for run in month if run.created_at >= time_range.begin(NOW)]
     failed = [run for run in runs if run.status == "failed"]
-    for _ in range(again):
-        found = metrics.counts(wanted, NOW)
-        assert found.complete
-        assert found.total == len(runs)
-        assert found.by_status.get("failed", 0) == len(failed)
-        assert dict(found.failures()) == ({"MODEL_TIMEOUT": len(failed)} if failed else {})
-        assert {pk: sum(ways.values()) for pk, ways in found.busiest(9)} == {tenant.pk: len(runs)}
-        times = set(wanted.times(NOW))
-        assert {time for time, _ in found.by_bucket} <= times
+    for _ in range(repetitions):
+        counts = metrics.counts(time_range, NOW)
+        assert counts.complete
+        assert counts.total == len(runs)
+        assert counts.by_status.get("failed", 0) == len(failed)
+        assert dict(counts.failures()) == ({"MODEL_TIMEOUT": len(failed)} if failed else {})
+        assert {pk: sum(statuses.values()) for pk, statuses in counts.busiest(9)} == {
+            tenant.pk: len(runs)
+        }
+        times = set(time_range.times(NOW))
+        assert {time for time, _ in counts.by_bucket} <= times
 
 
 def test_a_range_ends_in_the_bucket_of_now() -> None:
-    for wanted in RANGES.values():
-        times = wanted.times(NOW)
-        assert len(times) == wanted.buckets
-        assert times[-1] <= NOW < times[-1] + wanted.width
-        assert times[0] == wanted.begin(NOW)
+    for time_range in RANGES.values():
+        times = time_range.times(NOW)
+        assert len(times) == time_range.buckets
+        assert times[-1] <= NOW < times[-1] + time_range.width
+        assert times[0] == time_range.begin(NOW)
 
 
 def test_counts_of_one_tenant(month: list[Execution], other_tenant: Tenant) -> None:
@@ -64,19 +66,19 @@ def test_counts_of_one_tenant(month: list[Execution], other_tenant: Tenant) -> N
     assert metrics.counts(DAY, NOW, tenant_id=other_tenant.pk).total == 0
 
 
-def test_a_day_that_is_over_is_counted_once(month: list[Execution]) -> None:
-    wanted = RANGES["30d"]
-    before = metrics.counts(wanted, NOW).total
-    gone = month[-20]
-    gone.delete()
-    assert metrics.counts(wanted, NOW).total == before
+def test_a_past_day_is_counted_once(month: list[Execution]) -> None:
+    time_range = RANGES["30d"]
+    before = metrics.counts(time_range, NOW).total
+    deleted = month[-20]
+    deleted.delete()
+    assert metrics.counts(time_range, NOW).total == before
     month[1].delete()
-    assert metrics.counts(wanted, NOW).total == before - 1
+    assert metrics.counts(time_range, NOW).total == before - 1
     forget_days()
-    assert metrics.counts(wanted, NOW).total == before - 2
+    assert metrics.counts(time_range, NOW).total == before - 2
 
 
-def test_what_exceeds_the_budget_is_left_for_later(month: list[Execution]) -> None:
+def test_counting_stops_at_its_budget(month: list[Execution]) -> None:
     first, until = (NOW - timedelta(days=20)).date(), first_open_day(NOW)
     assert not count_days(first, until, budget_seconds=-1)
     assert count_days(first, until)
@@ -98,7 +100,7 @@ def test_latencies(month: list[Execution]) -> None:
     assert len(series) == 5
 
 
-def test_statuses_come_from_the_rows(operator: Client, tenant: Tenant) -> None:
+def test_unknown_statuses_are_shown(operator: Client, tenant: Tenant) -> None:
     run = ExecutionFactory.create(
         agent=AgentFactory.create(tenant=tenant), status="surprised", error_code="NEW_CODE"
     )
@@ -109,5 +111,5 @@ def test_statuses_come_from_the_rows(operator: Client, tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "1y", "<script>"])
-def test_a_range_that_is_none_is_a_day(operator: Client, name: str) -> None:
+def test_an_unknown_range_is_a_day(operator: Client, name: str) -> None:
     assert operator.get("/admin/", {"range": name}).context["range"] is DAY

@@ -1,4 +1,4 @@
-"""Who may do what: operators govern, auditors read, nobody edits the log."""
+"""Permissions: operators manage, auditors read, nobody edits the log."""
 
 from typing import Any
 
@@ -33,13 +33,13 @@ def page(kind: str, verb: str, *args: object) -> str:
 
 
 @pytest.mark.parametrize("kind", READ_BY_ALL)
-def test_both_kinds_read(operator: Client, auditor: Client, kind: str) -> None:
+def test_operators_and_auditors_can_read(operator: Client, auditor: Client, kind: str) -> None:
     for client in (operator, auditor):
         assert client.get(page(kind, "changelist")).status_code == 200
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_auditor_changes_nothing(auditor: Client, rows: dict[str, Any], kind: str) -> None:
+def test_an_auditor_cannot_change_rows(auditor: Client, rows: dict[str, Any], kind: str) -> None:
     row = rows[kind]
     before = type(row).objects.filter(pk=row.pk).values().get()
     assert auditor.get(page(kind, "change", row.pk)).status_code == 200
@@ -52,7 +52,7 @@ def test_an_auditor_changes_nothing(auditor: Client, rows: dict[str, Any], kind:
     assert type(row).objects.filter(pk=row.pk).values().get() == before
 
 
-def test_an_auditor_issues_rotates_revokes_and_resets_nothing(
+def test_an_auditor_cannot_issue_rotate_revoke_or_reset(
     auditor: Client, rows: dict[str, Any]
 ) -> None:
     tenant, key = rows["tenants_tenant"], rows["tenants_apikey"]
@@ -68,13 +68,13 @@ def test_an_auditor_issues_rotates_revokes_and_resets_nothing(
     assert (key.revoked_at, tenant.api_keys.count()) == (None, 1)
 
 
-def test_operators_do_not_manage_staff(operator: Client, auditor: Client) -> None:
+def test_operators_cannot_manage_staff(operator: Client, auditor: Client) -> None:
     assert operator.get(page("auth_user", "changelist")).status_code == 403
     assert auditor.get(page("auth_user", "changelist")).status_code == 200
     assert auditor.get(page("auth_user", "add")).status_code == 403
 
 
-def test_nobody_edits_the_log_or_deletes_staff(superuser: Client, operator: Client) -> None:
+def test_nobody_can_edit_the_log_or_delete_staff(superuser: Client, operator: Client) -> None:
     operator.post(page("tenants_tenant", "add"), {"name": "logged", "is_active": "on"})
     entry = LogEntry.objects.latest("pk")
     assert superuser.get(page("admin_logentry", "changelist")).status_code == 200
@@ -131,13 +131,13 @@ def test_permissions_have_the_names_that_django_gives_them() -> None:
         assert permission.name == f"Can {action} {model._meta.verbose_name_raw}"
 
 
-def test_a_hash_of_a_password_is_shown_to_nobody(auditor: Client) -> None:
+def test_the_hash_of_a_password_is_not_shown(auditor: Client) -> None:
     user = User.objects.create_user("hashed", password="something-long-enough")
     content = auditor.get(page("auth_user", "change", user.pk)).content.decode()
     assert user.password.rpartition("$")[2] not in content
 
 
-def test_whoever_has_no_group_sees_nothing() -> None:
+def test_a_user_without_a_group_sees_nothing() -> None:
     client = Client()
     client.force_login(User.objects.create_user("nobody", is_staff=True))
     index = client.get(reverse("admin:index"))

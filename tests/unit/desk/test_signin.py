@@ -1,4 +1,4 @@
-"""Signing in: whose attempt it is, and when it is one too many."""
+"""Sign-in: the address of the client, and the lock after too many failures."""
 
 import ipaddress
 import uuid
@@ -45,8 +45,8 @@ def test_the_clients_address(
     assert client_address(request) == expected
 
 
-def address() -> str:
-    """An address that nobody failed from."""
+def new_address() -> str:
+    """Return an address without failed attempts."""
     parts = uuid.uuid4().hex
     return f"2001:db8:{parts[:4]}:{parts[4:8]}::1"
 
@@ -56,42 +56,42 @@ def attempt(remote: str, username: str, password: str) -> int:
     return Client().post(LOGIN, sent, REMOTE_ADDR=remote).status_code
 
 
-def test_ten_failures_lock_an_address_and_no_other() -> None:
+def test_ten_failures_lock_only_that_address() -> None:
     name = f"locked-{uuid.uuid4()}"
     User.objects.create_user(name, password="right", is_staff=True)
-    here, elsewhere = address(), address()
-    assert [attempt(here, name, "wrong") for _ in range(9)] == [200] * 9
-    assert attempt(here, "another name", "wrong") == 429
-    assert attempt(here, name, "right") == 429
-    assert attempt(elsewhere, name, "right") == 302
+    locked, other = new_address(), new_address()
+    assert [attempt(locked, name, "wrong") for _ in range(9)] == [200] * 9
+    assert attempt(locked, "another name", "wrong") == 429
+    assert attempt(locked, name, "right") == 429
+    assert attempt(other, name, "right") == 302
 
 
-def test_a_success_forgets_the_failures() -> None:
-    name, here = f"forgetful-{uuid.uuid4()}", address()
+def test_a_success_resets_the_failures() -> None:
+    name, address = f"success-{uuid.uuid4()}", new_address()
     User.objects.create_user(name, password="right", is_staff=True)
     for _ in range(3):
-        assert [attempt(here, name, "wrong") for _ in range(5)] == [200] * 5
-        assert attempt(here, name, "right") == 302
+        assert [attempt(address, name, "wrong") for _ in range(5)] == [200] * 5
+        assert attempt(address, name, "right") == 302
 
 
-def test_the_page_of_a_locked_address_is_ours() -> None:
-    here = address()
+def test_the_response_to_a_locked_address() -> None:
+    address = new_address()
     for _ in range(10):
-        attempt(here, "nobody", "wrong")
-    answer = Client().post(LOGIN, {"username": "a", "password": "b"}, REMOTE_ADDR=here)
-    assert (answer.status_code, answer["Retry-After"]) == (429, "900")
-    assert b"Wait 15 minutes" in answer.content
+        attempt(address, "nobody", "wrong")
+    response = Client().post(LOGIN, {"username": "a", "password": "b"}, REMOTE_ADDR=address)
+    assert (response.status_code, response["Retry-After"]) == (429, "900")
+    assert b"Wait 15 minutes" in response.content
 
 
-def test_an_operator_lets_an_address_try_again(operator: Client) -> None:
-    here = address()
+def test_an_operator_can_unlock_an_address(operator: Client) -> None:
+    address = new_address()
     for _ in range(10):
-        attempt(here, "nobody", "wrong")
+        attempt(address, "nobody", "wrong")
     failures = operator.get(
         reverse("admin:axes_accessattempt_changelist"),
-        {"q": str(ipaddress.ip_address(here[:-1] + "0"))},
+        {"q": str(ipaddress.ip_address(address[:-1] + "0"))},
     )
     pk = failures.context["cl"].result_list[0].pk
     path = reverse("admin:axes_accessattempt_delete", args=[pk])
     assert operator.post(path, {"post": "yes"}).status_code == 302
-    assert attempt(here, "nobody", "wrong") == 200
+    assert attempt(address, "nobody", "wrong") == 200

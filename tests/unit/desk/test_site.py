@@ -1,4 +1,4 @@
-"""What holds for every page of the desk."""
+"""Rules for all pages of the admin."""
 
 import os
 import subprocess
@@ -20,45 +20,45 @@ from tests.live import database_url
     "path", ["/admin/", "/admin/login/", "/admin/tenants/tenant/", "/admin/jsi18n/"]
 )
 def test_a_page_loads_from_its_own_origin_only(operator: Client, path: str) -> None:
-    answer = operator.get(path, follow=True)
-    policy = answer["Content-Security-Policy"]
+    response = operator.get(path, follow=True)
+    policy = response["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
-    assert b"http://" not in answer.content.replace(b"http://www.w3.org/", b"")
-    assert b"https://" not in answer.content
+    assert b"http://" not in response.content.replace(b"http://www.w3.org/", b"")
+    assert b"https://" not in response.content
 
 
-def test_the_desk_opens_without_redis(
+def test_pages_are_served_without_redis(
     operator: Client, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant))
 
-    def lost(*_: object) -> None:
+    def raise_unavailable(*_: object) -> None:
         raise LimiterUnavailable("gone")
 
-    monkeypatch.setattr(Limiter, "peek", lost)
+    monkeypatch.setattr(Limiter, "peek", raise_unavailable)
     for path in ("/admin/", f"/admin/tenants/tenant/{tenant.pk}/change/", "/admin/tenants/tenant/"):
-        answer = operator.get(path)
-        assert answer.status_code == 200
-        assert b"Redis is unavailable" in answer.content
+        response = operator.get(path)
+        assert response.status_code == 200
+        assert b"Redis is unavailable" in response.content
 
 
-def test_without_a_database_there_is_a_page_for_people(
+def test_without_a_database_an_error_page_is_served(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(*_: object) -> None:
+    def raise_database_error(*_: object) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(dashboard, "latest_runs", lost)
-    answer = operator.get("/admin/")
-    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
-    assert b"The database is unavailable" in answer.content
+    monkeypatch.setattr(dashboard, "latest_runs", raise_database_error)
+    response = operator.get("/admin/")
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
+    assert b"The database is unavailable" in response.content
 
 
-def test_cookies_are_the_desks_alone(operator: Client) -> None:
-    answer = Client().get("/admin/login/")
-    assert answer.cookies["map_csrf"]["path"] == "/admin"
+def test_cookies_are_limited_to_the_admin(operator: Client) -> None:
+    response = Client().get("/admin/login/")
+    assert response.cookies["map_csrf"]["path"] == "/admin"
     assert operator.cookies[settings.SESSION_COOKIE_NAME].value
 
 
@@ -72,10 +72,10 @@ def test_the_api_sets_no_cookies(path: str, cookie: str) -> None:
     assert "Cookie" not in response.get("Vary", "")
 
 
-def in_a_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`manage.py`, as production would have it."""
+def run_manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py` with the environment of a production server."""
     base = {"SECRET_KEY": "0123456789" * 5 + "abcdef", "DATABASE_URL": database_url()}
-    # libpq's own variable: some keep the password there.
+    # The password may be in this variable of libpq.
     base["PGPASSWORD"] = os.environ.get("PGPASSWORD", "")
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
@@ -87,16 +87,18 @@ def in_a_process(*arguments: str, **environment: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.slow
-def test_a_deployment_with_https_has_nothing_to_complain_of() -> None:
+def test_a_deployment_with_https_passes_the_checks() -> None:
     secure = {"HTTPS": "1", "ALLOWED_HOSTS": "desk.example.com"}
-    # The tests' own, since other tests have left secrets under it.
+    # Other tests have stored secrets that are encrypted with this key.
     secure["SECRETS_KEYS"] = ",".join(settings.SECRETS_KEYS)
     secure["CSRF_TRUSTED_ORIGINS"] = "https://desk.example.com"
-    found = in_a_process("check", "--deploy", "--fail-level", "WARNING", **secure)
-    assert found.returncode == 0, found.stderr
-    found = in_a_process("check", "--deploy", "--fail-level", "WARNING", ALLOWED_HOSTS="a.example")
-    assert found.returncode == 1
-    assert "security.W008" in found.stderr
+    completed = run_manage("check", "--deploy", "--fail-level", "WARNING", **secure)
+    assert completed.returncode == 0, completed.stderr
+    completed = run_manage(
+        "check", "--deploy", "--fail-level", "WARNING", ALLOWED_HOSTS="a.example"
+    )
+    assert completed.returncode == 1
+    assert "security.W008" in completed.stderr
 
 
 @pytest.mark.slow
@@ -104,11 +106,11 @@ def test_a_deployment_with_https_has_nothing_to_complain_of() -> None:
     ("name", "value"),
     [("CSRF_TRUSTED_ORIGINS", "desk.example.com"), ("TRUSTED_PROXIES", "all"), ("HTTPS", "maybe")],
 )
-def test_a_bad_value_stops_the_start_with_its_name(name: str, value: str) -> None:
-    found = in_a_process("check", **{name: value})
-    assert found.returncode == 1
-    assert found.stderr.startswith(name)
-    assert found.stderr.count("\n") == 1
+def test_an_invalid_value_is_an_error_with_its_name(name: str, value: str) -> None:
+    completed = run_manage("check", **{name: value})
+    assert completed.returncode == 1
+    assert completed.stderr.startswith(name)
+    assert completed.stderr.count("\n") == 1
 
 
 def test_probes_are_not_redirected(settings: LazySettings) -> None:

@@ -1,4 +1,4 @@
-"""The account the servers run under."""
+"""The account of the embedded servers."""
 
 import os
 import pwd
@@ -11,7 +11,7 @@ from map_project.embedded.accounts import Account, account_for
 from map_project.embedded.errors import EmbeddedServersError
 from tests.checkouts import empty_checkout
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can choose")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can select an account")
 
 
 @pytest.fixture
@@ -20,25 +20,25 @@ def folder() -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root never runs them itself")
-def test_ourselves(folder: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root does not run the servers")
+def test_the_account_of_this_process(folder: Path) -> None:
     assert account_for(folder / ".map" / "dev") == Account(os.geteuid(), os.getegid())
 
 
 @as_root
-def test_root_takes_an_account_made_for_it(folder: Path) -> None:
+def test_root_uses_a_system_account(folder: Path) -> None:
     assert account_for(folder / ".map" / "dev").name in ("postgres", "nobody")
 
 
 @as_root
-def test_root_takes_the_owner_of_the_checkout(folder: Path) -> None:
+def test_root_uses_the_owner_of_the_checkout(folder: Path) -> None:
     os.chown(folder, 4321, 4321)
 
     assert account_for(folder / ".map" / "dev") == Account(4321, 4321)
 
 
 @as_root
-def test_root_takes_the_owner_of_the_data_above_all(folder: Path) -> None:
+def test_root_prefers_the_owner_of_the_data(folder: Path) -> None:
     data_dir = folder / ".map" / "dev"
     data_dir.mkdir(parents=True)
     os.chown(folder, 4321, 4321)
@@ -48,7 +48,7 @@ def test_root_takes_the_owner_of_the_data_above_all(folder: Path) -> None:
 
 
 @as_root
-def test_root_without_any_such_account_is_refused(
+def test_root_without_such_an_account_is_an_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def getpwnam(name: str) -> pwd.struct_passwd:
@@ -60,19 +60,21 @@ def test_root_without_any_such_account_is_refused(
         account_for(folder / ".map" / "dev")
 
 
-def test_data_of_somebody_else_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_of_another_account_are_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4321)
 
     with pytest.raises(EmbeddedServersError, match="belongs to the account"):
         account_for(folder)
 
 
-def test_an_account_without_a_name_is_called_by_its_number() -> None:
+def test_an_account_without_a_name_has_its_id_as_name() -> None:
     assert Account(4321, 4321).name == "4321"
 
 
 @as_root
-def test_a_closed_folder_on_the_way_is_told(folder: Path) -> None:
+def test_an_inaccessible_parent_folder_is_reported(folder: Path) -> None:
     inner = folder / "closed" / "inner"
     inner.mkdir(parents=True)
     inner.parent.chmod(0o700)

@@ -1,4 +1,4 @@
-"""Lock files, between the open descriptions of one process and between processes."""
+"""Lock files, within one process and between processes."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.locks import FileLock
 
 
-def test_exclusive_keeps_everybody_else_out(tmp_path: Path) -> None:
+def test_an_exclusive_lock_excludes_all_others(tmp_path: Path) -> None:
     with FileLock(tmp_path / "lock") as first, FileLock(tmp_path / "lock") as second:
         assert first.acquire()
         assert not second.acquire(wait=False)
@@ -19,7 +19,7 @@ def test_exclusive_keeps_everybody_else_out(tmp_path: Path) -> None:
         assert second.acquire(wait=False)
 
 
-def test_the_last_of_the_sharers_can_have_it_alone(tmp_path: Path) -> None:
+def test_the_last_shared_lock_can_become_exclusive(tmp_path: Path) -> None:
     with FileLock(tmp_path / "lock") as first, FileLock(tmp_path / "lock") as second:
         assert first.acquire(shared=True)
         assert second.acquire(shared=True)
@@ -28,7 +28,7 @@ def test_the_last_of_the_sharers_can_have_it_alone(tmp_path: Path) -> None:
         assert first.acquire(wait=False)
 
 
-def test_a_child_that_was_given_the_descriptor_holds_it(tmp_path: Path) -> None:
+def test_a_child_with_the_descriptor_holds_the_lock(tmp_path: Path) -> None:
     with FileLock(tmp_path / "lock") as lock:
         lock.acquire()
         child = subprocess.Popen(
@@ -40,7 +40,7 @@ def test_a_child_that_was_given_the_descriptor_holds_it(tmp_path: Path) -> None:
         assert other.acquire(wait=False)
 
 
-def test_a_link_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(EmbeddedServersError, match="Cannot open"):

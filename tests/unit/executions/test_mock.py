@@ -1,4 +1,4 @@
-"""The mock model: the same bytes on every machine and in every process."""
+"""The mock model: its responses are the same on every machine and in every process."""
 
 import json
 import os
@@ -54,7 +54,7 @@ PINNED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "expected"), PINNED)
-def test_these_responses_never_change(changes: dict[str, Any], expected: str) -> None:
+def test_these_responses_do_not_change(changes: dict[str, Any], expected: str) -> None:
     assert respond(**{**BASE, **changes}).encode() == expected.encode()
 
 
@@ -68,7 +68,7 @@ for arguments in json.load(sys.stdin):
 
 
 @pytest.mark.parametrize("seed", ["0", "1", "4294967295"])
-def test_another_process_gives_the_same_bytes_with_any_seed_time_zone_and_locale(seed: str) -> None:
+def test_the_bytes_do_not_depend_on_process_seed_time_zone_and_locale(seed: str) -> None:
     arguments = [{**BASE, **changes, "agent_id": str(_AGENT)} for changes, _ in PINNED]
     environment = {
         **os.environ,
@@ -77,14 +77,14 @@ def test_another_process_gives_the_same_bytes_with_any_seed_time_zone_and_locale
         "LC_ALL": "C",
         "PYTHONUTF8": "0",
     }
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", _OTHER_PROCESS],
         input=json.dumps(arguments).encode(),
         env=environment,
         capture_output=True,
         check=True,
     )
-    assert found.stdout.decode().split("\0")[:-1] == [expected for _, expected in PINNED]
+    assert completed.stdout.decode().split("\0")[:-1] == [expected for _, expected in PINNED]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def used(tenant: uuid.UUID) -> int:
     return default_limiter().peek([Quota(tenant, 3, WINDOW)])[0].used
 
 
-def test_takes_until_none_is_left(tenant: uuid.UUID) -> None:
+def test_units_are_taken_until_none_is_left(tenant: uuid.UUID) -> None:
     decisions = [take(tenant) for _ in range(5)]
     assert [decision.allowed for decision in decisions] == [True, True, True, False, False]
     assert [decision.remaining for decision in decisions] == [2, 1, 0, 0, 0]
@@ -82,7 +82,7 @@ def test_a_lowered_limit_denies_until_enough_units_are_free(tenant: uuid.UUID) -
     assert denied.server_time_us + denied.next_free_us == taken_at[0] + window_us
 
 
-def test_a_raised_limit_forgets_nothing(tenant: uuid.UUID) -> None:
+def test_a_raised_limit_keeps_the_usage(tenant: uuid.UUID) -> None:
     for limit in (3, 1, 500, 2, 4):
         take(tenant, limit)
     assert used(tenant) == 3

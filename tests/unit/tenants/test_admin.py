@@ -1,4 +1,4 @@
-"""What can be done in the admin, and what nobody can do there."""
+"""Pages of the admin, and actions that it does not allow."""
 
 import uuid
 from typing import Any
@@ -14,10 +14,10 @@ from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ExecutionFactory, ToolFactory
 
 
-def client_of(**kind: Any) -> Client:
-    """A browser in which such a user is signed in."""
+def client_of(**fields: Any) -> Client:
+    """Return a client signed in as a new user with these fields."""
     client = Client()
-    client.force_login(User.objects.create_user(str(uuid.uuid4()), **kind))
+    client.force_login(User.objects.create_user(str(uuid.uuid4()), **fields))
     return client
 
 
@@ -32,7 +32,7 @@ def page(kind: str, verb: str, *args: object) -> str:
 
 @pytest.fixture
 def rows(tenant: Tenant) -> dict[str, Any]:
-    """One of everything, by the name that its pages have."""
+    """A row of each kind, by the name in the URLs of its pages."""
     agent = AgentFactory.create(tenant=tenant, with_tools=1)
     return {
         "tenants_tenant": tenant,
@@ -44,7 +44,7 @@ def rows(tenant: Tenant) -> dict[str, Any]:
 
 
 KINDS = ["tenants_tenant", "tenants_apikey", "tools_tool", "agents_agent", "executions_execution"]
-FOR_GOOD = ["tenants_tenant", "tenants_apikey", "executions_execution"]
+PERMANENT = ["tenants_tenant", "tenants_apikey", "executions_execution"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,16 +54,19 @@ def test_an_operator_sees_everything(operator: Client, rows: dict[str, Any], kin
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nobody_else_sees_anything(rows: dict[str, Any], kind: str) -> None:
+def test_other_users_see_nothing(rows: dict[str, Any], kind: str) -> None:
     for path in (page(kind, "changelist"), page(kind, "change", rows[kind].pk)):
-        for stranger in (Client(), client_of()):
-            answer = stranger.get(path)
-            assert (answer.status_code, answer["location"]) == (302, f"/admin/login/?next={path}")
+        for client in (Client(), client_of()):
+            response = client.get(path)
+            assert (response.status_code, response["location"]) == (
+                302,
+                f"/admin/login/?next={path}",
+            )
         assert client_of(is_staff=True).get(path).status_code == 403
 
 
-@pytest.mark.parametrize("kind", FOR_GOOD)
-def test_what_a_record_must_remain_of_is_not_deleted(
+@pytest.mark.parametrize("kind", PERMANENT)
+def test_permanent_rows_cannot_be_deleted(
     operator: Client, rows: dict[str, Any], kind: str
 ) -> None:
     row = rows[kind]
@@ -79,14 +82,14 @@ def test_history_is_read_only(operator: Client, rows: dict[str, Any]) -> None:
     execution = rows["executions_execution"]
     before = Execution.objects.filter(pk=execution.pk).values()[0]
     changed = {"prompt": "another", "response": "another", "status": "succeeded"}
-    answer = operator.post(page("executions_execution", "change", execution.pk), changed)
-    assert answer.status_code == 403
+    response = operator.post(page("executions_execution", "change", execution.pk), changed)
+    assert response.status_code == 403
     for method in (operator.get, operator.post):
         assert method(page("executions_execution", "add"), changed).status_code == 403
     assert Execution.objects.filter(pk=execution.pk).values()[0] == before
 
 
-def test_the_hash_of_a_key_is_nowhere(operator: Client, rows: dict[str, Any]) -> None:
+def test_the_hash_of_a_key_is_not_shown(operator: Client, rows: dict[str, Any]) -> None:
     key = rows["tenants_apikey"]
     for path in (
         page("tenants_apikey", "changelist"),
@@ -97,7 +100,7 @@ def test_the_hash_of_a_key_is_nowhere(operator: Client, rows: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("kind", ["tools_tool", "agents_agent"])
-def test_tools_and_agents_do_not_move_to_another_tenant(
+def test_the_tenant_of_tools_and_agents_cannot_be_changed(
     operator: Client, rows: dict[str, Any], other_tenant: Tenant, kind: str
 ) -> None:
     row = rows[kind]
@@ -115,11 +118,11 @@ def test_tools_and_agents_do_not_move_to_another_tenant(
     assert row.tenant_id == before
 
 
-def test_a_tool_in_use_is_not_deleted(operator: Client, rows: dict[str, Any]) -> None:
+def test_a_tool_in_use_cannot_be_deleted(operator: Client, rows: dict[str, Any]) -> None:
     tool = rows["agents_agent"].tools.get()
     operator.post(page("tools_tool", "delete", tool.pk), {"post": "yes"})
     tool.refresh_from_db()
 
 
-def test_the_address_without_its_slash_leads_to_the_admin() -> None:
+def test_the_path_without_a_slash_redirects_to_the_admin() -> None:
     assert Client().get("/admin")["location"] == "/admin/"

@@ -1,4 +1,4 @@
-"""The commands of an operator: what they print, what they keep, what they refuse."""
+"""The commands of operators: their output, their effects and their errors."""
 
 import io
 import os
@@ -24,14 +24,14 @@ ROOT = Path(__file__).parents[3]
 
 
 def run(*arguments: str) -> str:
-    """What a command prints on stdout."""
+    """Run a command and return its output."""
     out = io.StringIO()
     call_command(*arguments, stdout=out)
     return out.getvalue()
 
 
-def refusal(*arguments: str) -> str:
-    """The sentence with which a command refuses; nothing is printed on stdout."""
+def error_of(*arguments: str) -> str:
+    """Run a command that fails without output and return its error message."""
     out = io.StringIO()
     with pytest.raises(CommandError) as caught:
         call_command(*arguments, stdout=out)
@@ -61,7 +61,7 @@ class TestCreateTenant:
         pk = run("create_tenant", name, "--models", "gpt-4").strip()
         assert Tenant.objects.get(pk=pk).allowed_models == ["gpt-4"]
         other = f"{name} 2"
-        assert "'gpt-9'" in refusal("create_tenant", other, "--models", "gpt-9")
+        assert "'gpt-9'" in error_of("create_tenant", other, "--models", "gpt-9")
         assert not Tenant.objects.filter(name=other).exists()
 
     def test_it_trims_the_name(self, name: str) -> None:
@@ -86,18 +86,18 @@ class TestCreateTenant:
             ["--window", "x"],
         ],
     )
-    def test_it_refuses_a_quota_that_is_none(self, name: str, options: list[str]) -> None:
-        assert refusal("create_tenant", name, *options)
+    def test_it_rejects_an_invalid_quota(self, name: str, options: list[str]) -> None:
+        assert error_of("create_tenant", name, *options)
         assert not Tenant.objects.filter(name=name).exists()
 
-    @pytest.mark.parametrize("wrong", ["", "   ", "x" * 101])
-    def test_it_refuses_a_name_that_is_none(self, wrong: str) -> None:
-        assert refusal("create_tenant", wrong)
-        assert not Tenant.objects.filter(name=wrong.strip()).exists()
+    @pytest.mark.parametrize("invalid", ["", "   ", "x" * 101])
+    def test_it_rejects_an_invalid_name(self, invalid: str) -> None:
+        assert error_of("create_tenant", invalid)
+        assert not Tenant.objects.filter(name=invalid.strip()).exists()
 
-    def test_it_refuses_a_name_that_is_taken(self, name: str) -> None:
+    def test_it_rejects_a_name_that_exists(self, name: str) -> None:
         run("create_tenant", name)
-        assert "already exists" in refusal("create_tenant", name)
+        assert "already exists" in error_of("create_tenant", name)
         assert Tenant.objects.filter(name=name).count() == 1
 
 
@@ -107,17 +107,17 @@ class TestUpdateTenant:
         tenant.refresh_from_db()
         return tenant
 
-    def test_it_changes_what_is_given_and_leaves_the_rest(self, tenant: Tenant) -> None:
+    def test_it_changes_only_the_given_fields(self, tenant: Tenant) -> None:
         before = (tenant.name, tenant.is_active)
-        found = self.changed(tenant, "--rate-limit", "5", "--window", "10")
-        assert (found.rate_limit_requests, found.rate_limit_window_seconds) == (5, 10)
-        assert (found.name, found.is_active) == before
-        found = self.changed(tenant, "--rate-limit", "default")
-        assert (found.rate_limit_requests, found.rate_limit_window_seconds) == (None, 10)
-        found = self.changed(tenant, "--window", "default")
-        assert found.rate_limit_window_seconds is None
+        updated = self.changed(tenant, "--rate-limit", "5", "--window", "10")
+        assert (updated.rate_limit_requests, updated.rate_limit_window_seconds) == (5, 10)
+        assert (updated.name, updated.is_active) == before
+        updated = self.changed(tenant, "--rate-limit", "default")
+        assert (updated.rate_limit_requests, updated.rate_limit_window_seconds) == (None, 10)
+        updated = self.changed(tenant, "--window", "default")
+        assert updated.rate_limit_window_seconds is None
 
-    def test_nothing_given_changes_nothing(self, tenant: Tenant) -> None:
+    def test_without_options_it_changes_nothing(self, tenant: Tenant) -> None:
         before = Tenant.objects.filter(pk=tenant.pk).values()[0]
         self.changed(tenant)
         assert Tenant.objects.filter(pk=tenant.pk).values()[0] == before
@@ -127,9 +127,7 @@ class TestUpdateTenant:
         tenant.refresh_from_db()
         assert tenant.name == name
 
-    def test_deactivating_ends_every_key_and_activating_brings_them_back(
-        self, tenant: Tenant
-    ) -> None:
+    def test_keys_are_invalid_while_the_tenant_is_inactive(self, tenant: Tenant) -> None:
         keys = [issue_key(tenant=tenant)[1] for _ in range(3)]
         self.changed(tenant, "--inactive")
         assert {Api(key).get("tools").status for key in keys[:2]} == {401}
@@ -148,26 +146,26 @@ class TestUpdateTenant:
             ["--active", "--inactive"],
         ],
     )
-    def test_it_refuses_what_is_wrong_and_changes_nothing(
+    def test_it_rejects_invalid_options_and_changes_nothing(
         self, tenant: Tenant, options: list[str]
     ) -> None:
         before = Tenant.objects.filter(pk=tenant.pk).values()[0]
-        assert refusal("update_tenant", str(tenant.pk), "--rate-limit", "9", *options)
+        assert error_of("update_tenant", str(tenant.pk), "--rate-limit", "9", *options)
         assert Tenant.objects.filter(pk=tenant.pk).values()[0] == before
 
-    def test_it_keeps_a_tenant_to_some_models_and_lifts_that(self, tenant: Tenant) -> None:
-        found = self.changed(tenant, "--models", "gpt-4, claude-3-opus")
-        assert found.allowed_models == ["gpt-4", "claude-3-opus"]
-        assert self.changed(tenant, "--rate-limit", "5").allowed_models == found.allowed_models
+    def test_it_sets_and_removes_the_allowed_models(self, tenant: Tenant) -> None:
+        updated = self.changed(tenant, "--models", "gpt-4, claude-3-opus")
+        assert updated.allowed_models == ["gpt-4", "claude-3-opus"]
+        assert self.changed(tenant, "--rate-limit", "5").allowed_models == updated.allowed_models
         assert self.changed(tenant, "--no-models").allowed_models == []
         assert self.changed(tenant, "--all-models").allowed_models is None
 
-    def test_a_name_that_is_there_and_means_nothing_any_more_may_stay(self, tenant: Tenant) -> None:
+    def test_the_name_of_a_removed_model_may_be_kept(self, tenant: Tenant) -> None:
         Tenant.objects.filter(pk=tenant.pk).update(allowed_models=["gone"])
         assert self.changed(tenant, "--models", "gone,gpt-4").allowed_models == ["gone", "gpt-4"]
 
     @pytest.mark.parametrize(
-        ("options", "sentence"),
+        ("options", "message"),
         [
             (
                 ["--models", "gpt-4,gpt-9"],
@@ -180,26 +178,28 @@ class TestUpdateTenant:
             (["--all-models", "--no-models"], "not allowed with"),
         ],
     )
-    def test_it_refuses_models_that_are_none(
-        self, tenant: Tenant, options: list[str], sentence: str
+    def test_it_rejects_invalid_models(
+        self, tenant: Tenant, options: list[str], message: str
     ) -> None:
         Tenant.objects.filter(pk=tenant.pk).update(allowed_models=["gpt-4o"])
         before = Tenant.objects.filter(pk=tenant.pk).values()[0]
-        assert sentence in refusal("update_tenant", tenant.name, "--rate-limit", "9", *options)
+        assert message in error_of("update_tenant", tenant.name, "--rate-limit", "9", *options)
         assert Tenant.objects.filter(pk=tenant.pk).values()[0] == before
 
-    def test_it_refuses_the_name_of_another(self, tenant: Tenant, other_tenant: Tenant) -> None:
-        assert "already exists" in refusal(
+    def test_it_rejects_the_name_of_another_tenant(
+        self, tenant: Tenant, other_tenant: Tenant
+    ) -> None:
+        assert "already exists" in error_of(
             "update_tenant", str(tenant.pk), "--name", other_tenant.name
         )
 
 
 @pytest.mark.parametrize("command", ["update_tenant", "create_api_key", "list_api_keys"])
 @pytest.mark.parametrize(
-    "who", ["nobody of this name", "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11", " "]
+    "argument", ["nobody of this name", "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11", " "]
 )
-def test_an_unknown_tenant_is_told_by_what_was_typed(command: str, who: str) -> None:
-    assert repr(who) in refusal(command, who)
+def test_an_unknown_tenant_is_reported(command: str, argument: str) -> None:
+    assert repr(argument) in error_of(command, argument)
 
 
 class TestCreateApiKey:
@@ -208,7 +208,7 @@ class TestCreateApiKey:
         assert re.fullmatch(r"map_[A-Za-z0-9_-]{43}\n", printed)
         assert Api(printed.strip()).get("tools").status == 200
 
-    def test_it_keeps_a_hash_and_the_first_characters_alone(self, tenant: Tenant) -> None:
+    def test_it_stores_only_a_hash_and_a_prefix(self, tenant: Tenant) -> None:
         key = run("create_api_key", tenant.name, "--name", "ci").strip()
         (row,) = ApiKey.objects.filter(tenant=tenant).values()
         assert (row["prefix"], row["key_hash"], row["name"]) == (key[:12], hash_key(key), "ci")
@@ -219,7 +219,7 @@ class TestCreateApiKey:
         keys = {run("create_api_key", str(tenant.pk)) for _ in range(5)}
         assert len(keys) == 5
 
-    def test_it_may_expire(self, tenant: Tenant) -> None:
+    def test_a_key_may_expire(self, tenant: Tenant) -> None:
         before = timezone.now()
         run("create_api_key", str(tenant.pk), "--expires-in", "30")
         expires_at = ApiKey.objects.get(tenant=tenant).expires_at
@@ -239,13 +239,13 @@ class TestCreateApiKey:
             ["--name", "a\0b"],
         ],
     )
-    def test_it_refuses_what_is_wrong(self, tenant: Tenant, options: list[str]) -> None:
-        assert refusal("create_api_key", str(tenant.pk), *options)
+    def test_it_rejects_invalid_options(self, tenant: Tenant, options: list[str]) -> None:
+        assert error_of("create_api_key", str(tenant.pk), *options)
         assert not ApiKey.objects.filter(tenant=tenant).exists()
 
 
 class TestListApiKeys:
-    def test_a_line_a_key_with_all_that_is_known(self, tenant: Tenant) -> None:
+    def test_it_prints_a_line_for_each_key(self, tenant: Tenant) -> None:
         unused, _ = issue_key(tenant=tenant)
         used, key = issue_key(tenant=tenant, name="ci", expires_in=timedelta(days=1))
         Api(key).get("tools")
@@ -263,20 +263,22 @@ class TestListApiKeys:
         assert all(re.fullmatch(time, text) for text in fields[1][3:])
         assert [len(row) for row in fields] == [7, 7]
 
-    def test_no_key_is_in_it(self, tenant: Tenant) -> None:
+    def test_it_prints_no_keys(self, tenant: Tenant) -> None:
         row, key = issue_key(tenant=tenant)
         printed = run("list_api_keys")
         assert row.prefix in printed
         assert key not in printed
         assert row.key_hash not in printed
 
-    def test_one_tenants_or_all(self, tenant: Tenant, other_tenant: Tenant) -> None:
+    def test_it_lists_the_keys_of_one_tenant_or_of_all(
+        self, tenant: Tenant, other_tenant: Tenant
+    ) -> None:
         own, other = (issue_key(tenant=each)[0].prefix for each in (tenant, other_tenant))
         assert own in run("list_api_keys", tenant.name)
         assert other not in run("list_api_keys", tenant.name)
         assert {own, other} <= {line.split("\t")[0] for line in run("list_api_keys").splitlines()}
 
-    def test_text_of_names_makes_no_columns_and_no_lines(self, name: str) -> None:
+    def test_names_cannot_add_columns_or_lines(self, name: str) -> None:
         tenant = Tenant.objects.create(name=f"{name}\t\n\x1b[31m")
         issue_key(tenant=tenant, name="a\tb\nc")
         (line,) = run("list_api_keys", str(tenant.pk)).splitlines()
@@ -285,7 +287,7 @@ class TestListApiKeys:
 
 
 class TestRevokeApiKey:
-    def test_it_is_at_once_and_for_good(self, tenant: Tenant) -> None:
+    def test_a_revocation_is_immediate_and_permanent(self, tenant: Tenant) -> None:
         row, key = issue_key(tenant=tenant)
         assert run("revoke_api_key", row.prefix) == ""
         assert Api(key).get("tools").status == 401
@@ -296,18 +298,18 @@ class TestRevokeApiKey:
         row.refresh_from_db()
         assert row.revoked_at == first
 
-    def test_no_other_key_is_touched(self, tenant: Tenant) -> None:
+    def test_other_keys_stay_valid(self, tenant: Tenant) -> None:
         (row, _), (_, kept) = (issue_key(tenant=tenant) for _ in range(2))
         run("revoke_api_key", row.prefix)
         assert Api(kept).get("tools").status == 200
 
-    @pytest.mark.parametrize("wrong", ["", "map_", "map_00000000", "%", "x" * 5000])
-    def test_it_refuses_a_prefix_of_none(self, wrong: str) -> None:
-        assert repr(wrong[:12]) in refusal("revoke_api_key", wrong)
+    @pytest.mark.parametrize("invalid", ["", "map_", "map_00000000", "%", "x" * 5000])
+    def test_it_rejects_an_unknown_prefix(self, invalid: str) -> None:
+        assert repr(invalid[:12]) in error_of("revoke_api_key", invalid)
 
-    def test_the_whole_key_is_no_prefix_and_is_not_repeated(self, tenant: Tenant) -> None:
+    def test_it_rejects_a_whole_key_and_does_not_print_it(self, tenant: Tenant) -> None:
         _, key = issue_key(tenant=tenant)
-        assert key not in refusal("revoke_api_key", key)
+        assert key not in error_of("revoke_api_key", key)
         assert Api(key).get("tools").status == 200
 
 
@@ -327,17 +329,17 @@ class TestSeedDemo:
         ]
         return [list(tenants.values()), list(keys.values(*stable))]
 
-    def test_it_makes_two_tenants_with_known_keys_and_again_changes_nothing(self) -> None:
+    def test_it_creates_two_tenants_with_known_keys_only_once(self) -> None:
         run("seed_demo")
         rows = self.rows()
-        assert [len(found) for found in rows] == [2, 2]
+        assert [len(table) for table in rows] == [2, 2]
         for key, tenant in (("tenant-a-key", self.A), ("tenant-b-key", self.B)):
             assert ApiKey.objects.get(key_hash=hash_key(key)).tenant_id == tenant
             assert Api(key).get("tools").status == 200
         run("seed_demo")
         assert self.rows() == rows
 
-    def test_what_an_operator_did_to_them_stays(self) -> None:
+    def test_it_keeps_the_changes_of_an_operator(self) -> None:
         run("seed_demo")
         Tenant.objects.filter(pk=self.B).update(rate_limit_requests=5)
         key = ApiKey.objects.get(key_hash=hash_key("tenant-b-key"))
@@ -351,36 +353,38 @@ class TestSeedDemo:
             Tenant.objects.filter(pk=self.B).update(rate_limit_requests=None)
             ApiKey.objects.filter(pk=key.pk).update(revoked_at=None)
 
-    def test_outside_development_it_wants_force(self, settings: Any) -> None:
+    def test_outside_development_it_requires_force(self, settings: Any) -> None:
         settings.DEVELOPMENT = False
-        assert "--force" in refusal("seed_demo")
+        assert "--force" in error_of("seed_demo")
         assert run("seed_demo", "--force") == ""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["create_tenant"], "required: name"),
         (["create_tenant", "x", "--rate-limit", "many"], "'many' is not an integer"),
         (["revoke_api_key", "none"], "No API key has the prefix 'none'."),
     ],
 )
-def test_in_a_terminal_a_refusal_is_a_sentence_and_a_code(arguments: list[str], said: str) -> None:
-    found = subprocess.run(
+def test_a_failed_command_prints_a_message_and_exits_with_a_code(
+    arguments: list[str], message: str
+) -> None:
+    completed = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": database_url()},
         capture_output=True,
         text=True,
     )
-    assert found.returncode != 0
-    assert found.stdout == ""
-    assert said in found.stderr
-    assert "Traceback" not in found.stderr
+    assert completed.returncode != 0
+    assert completed.stdout == ""
+    assert message in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
-def test_a_name_that_is_no_text_is_refused_in_a_sentence() -> None:
-    """Bytes that are not UTF-8 come to Python as surrogates, which no database takes."""
+def test_arguments_that_are_not_utf_8_are_rejected() -> None:
+    """Python decodes bytes that are not UTF-8 to surrogates, which PostgreSQL rejects."""
     for arguments in (["create_tenant", "\udcff"], ["update_tenant", "\udcff", "--active"]):
-        assert refusal(*arguments)
-    assert refusal("revoke_api_key", "\udcff")
+        assert error_of(*arguments)
+    assert error_of("revoke_api_key", "\udcff")

@@ -1,4 +1,4 @@
-"""Keys: how they are drawn, and when they were last used."""
+"""API keys: their generation, and the time of their last use."""
 
 import secrets
 from collections.abc import Iterator
@@ -14,25 +14,25 @@ from map_project.tenants.models import ApiKey, Tenant
 from tests.conftest import api_of
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, *tokens: str) -> None:
-    """What chance draws next."""
-    left: Iterator[str] = iter(tokens)
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda size: next(left))
+def set_tokens(monkeypatch: pytest.MonkeyPatch, *tokens: str) -> None:
+    """Replace the next random tokens."""
+    remaining: Iterator[str] = iter(tokens)
+    monkeypatch.setattr(secrets, "token_urlsafe", lambda size: next(remaining))
 
 
-def test_a_prefix_that_is_taken_is_drawn_again(
+def test_a_key_with_an_existing_prefix_is_generated_again(
     monkeypatch: pytest.MonkeyPatch, tenant: Tenant
 ) -> None:
     taken = issue_key(tenant=tenant)[0].prefix.removeprefix("map_")
     free = secrets.token_urlsafe(32)
-    drawn(monkeypatch, taken + "x" * 35, taken + "y" * 35, free)
+    set_tokens(monkeypatch, taken + "x" * 35, taken + "y" * 35, free)
     row, key = issue_key(tenant=tenant)
     assert key == f"map_{free}"
     assert ApiKey.objects.filter(tenant=tenant).count() == 2
     assert row.key_hash == hash_key(key)
 
 
-def test_another_conflict_is_no_reason_to_draw_again() -> None:
+def test_other_integrity_errors_are_raised() -> None:
     with pytest.raises(IntegrityError, match="tenant_id"):
         issue_key(tenant=Tenant(name="not saved"))
 
@@ -58,12 +58,12 @@ class TestLastUse:
             before = datetime.now(UTC)
             last_used.note(key_row.pk)
         last_used.flush()
-        found = self.written(key_row)
-        assert found
-        assert before <= found <= datetime.now(UTC)
+        written = self.written(key_row)
+        assert written
+        assert before <= written <= datetime.now(UTC)
         assert last_used._last_uses == {}
 
-    def test_what_another_process_wrote_later_stays(self, key_row: ApiKey) -> None:
+    def test_a_later_time_of_another_process_is_kept(self, key_row: ApiKey) -> None:
         last_used.note(key_row.pk)
         later = datetime.now(UTC) + timedelta(seconds=5)
         ApiKey.objects.filter(pk=key_row.pk).update(last_used_at=later)
@@ -85,7 +85,7 @@ class TestLastUse:
         assert key_row.pk in last_used._last_uses
 
     @pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
-    def test_a_write_that_fails_is_tried_again(
+    def test_a_write_that_fails_is_repeated(
         self,
         key_row: ApiKey,
         monkeypatch: pytest.MonkeyPatch,
@@ -104,7 +104,7 @@ class TestLastUse:
         last_used._flush_quietly()
         assert self.written(key_row)
 
-    def test_a_refused_key_was_not_used(self, tenant: Tenant) -> None:
+    def test_a_rejected_key_is_not_recorded_as_used(self, tenant: Tenant) -> None:
         api = api_of(tenant)
         ApiKey.objects.filter(tenant=tenant).update(revoked_at=datetime.now(UTC))
         assert api.get("tools").status == 401

@@ -37,11 +37,11 @@ def test_an_invalid_key_is_a_configuration_error_that_does_not_quote_it(
 def test_a_key_is_generated_once_and_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = stored_secret("SECRETS_KEYS", tmp_path / "secrets_key", random_key)
-    assert stored_secret("SECRETS_KEYS", tmp_path / "secrets_key", random_key) == kept
+    key = stored_secret("SECRETS_KEYS", tmp_path / "secrets_key", random_key)
+    assert stored_secret("SECRETS_KEYS", tmp_path / "secrets_key", random_key) == key
     assert (tmp_path / "secrets_key").stat().st_mode & 0o077 == 0
-    monkeypatch.setenv("SECRETS_KEYS", kept)
-    assert env_keys("SECRETS_KEYS") == [kept]
+    monkeypatch.setenv("SECRETS_KEYS", key)
+    assert env_keys("SECRETS_KEYS") == [key]
 
 
 def test_networks(monkeypatch: pytest.MonkeyPatch) -> None:

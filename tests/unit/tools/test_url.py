@@ -33,8 +33,8 @@ def filled(url: str, **values: str) -> str:
     ],
 )
 def test_a_url_is_parsed(url: str, origin: Origin, path: str | None) -> None:
-    found = parse_url(url)
-    assert found.origin == origin
+    template = parse_url(url)
+    assert template.origin == origin
     assert filled(url) == path or path is None
     assert filled(url).isascii()
 
@@ -68,7 +68,7 @@ def test_a_url_is_parsed(url: str, origin: Origin, path: str | None) -> None:
         "https://münchen.de/",
     ],
 )
-def test_an_invalid_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_rejected(url: str) -> None:
     with pytest.raises(UrlError):
         parse_url(url)
 
@@ -92,7 +92,7 @@ def test_placeholders_of_arguments_and_secrets() -> None:
     "value",
     ["", ".", "..", "../x", "x/../y", "x\\..\\y", "%2e%2e", "%252e%252e/x", "..;/x", "a/..", "\0"],
 )
-def test_no_value_goes_up_in_the_path(value: str) -> None:
+def test_values_cannot_leave_their_folder_in_the_path(value: str) -> None:
     with pytest.raises(InvalidValueError) as refusal:
         filled(f"{HOST}/users/{{id}}/mail", id=value)
     assert not value.strip("./\\") or value not in str(refusal.value)
@@ -109,13 +109,13 @@ def test_two_values_do_not_form_a_dot_segment(values: tuple[str, str]) -> None:
 def test_values_do_not_change_the_rest_of_the_url(in_path: str, in_query: str) -> None:
     assume(in_path)
     try:
-        found = filled(f"{HOST}/a/{{x}}/b?c={{y}}&d=e", x=in_path, y=in_query)
+        target = filled(f"{HOST}/a/{{x}}/b?c={{y}}&d=e", x=in_path, y=in_query)
     except (InvalidValueError, UnicodeEncodeError):
         return
-    assert found.isascii()
-    assert found.isprintable()
-    assert " " not in found
-    parts = urlsplit(f"{HOST}{found}")
+    assert target.isascii()
+    assert target.isprintable()
+    assert " " not in target
+    parts = urlsplit(f"{HOST}{target}")
     assert parts.netloc == "api.example.com"
     assert not parts.fragment
     first, a, value, b = parts.path.split("/")
@@ -126,12 +126,12 @@ def test_values_do_not_change_the_rest_of_the_url(in_path: str, in_query: str) -
 
 @given(st.text(max_size=60))
 @example("http://a{b}@c/")
-def test_any_text_is_parsed_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     for url in (text, f"http://{text}", f"{HOST}/{text}", f"{HOST}?{text}"):
         try:
-            found: Any = parse_url(url)
+            template: Any = parse_url(url)
         except UrlError:
             continue
-        assert found.origin.scheme in {"http", "https"}
-        assert found.origin.host.isascii()
-        assert not set(found.origin.host) & set("@/?#\\{}% ")
+        assert template.origin.scheme in {"http", "https"}
+        assert template.origin.host.isascii()
+        assert not set(template.origin.host) & set("@/?#\\{}% ")
