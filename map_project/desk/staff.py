@@ -54,7 +54,6 @@ class LogEntryAdmin(ReadOnlyAdmin):
     list_per_page = 50
     search_fields = ("object_repr", "user__username", "object_id")
     show_full_result_count = False
-    date_hierarchy = None
     ordering = ("-action_time", "-id")
 
     @admin.display(description="action")

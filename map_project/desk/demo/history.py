@@ -152,19 +152,15 @@ def _run(rng: random.Random, at: datetime, item: _DemoTenant, now: datetime) -> 
 
 def _create_steps(runs: Sequence[Execution]) -> None:
     """Insert the steps of each run that succeeded: a model call, a tool call, a model call."""
-    tools = _first_tools(runs)
+    agent_tools = AgentTool.objects.filter(agent__in={run.agent_id for run in runs})
+    # One tool of each agent.
+    tools = dict(agent_tools.order_by("-tool__name").values_list("agent", "tool__name"))
     Step.objects.bulk_create(
         step
         for run in runs
         if run.status == Execution.Status.SUCCEEDED and run.agent_id in tools
         for step in _steps(run, tools[run.agent_id])
     )
-
-
-def _first_tools(runs: Sequence[Execution]) -> dict[uuid.UUID, str]:
-    """The name of one tool of each agent."""
-    agent_tools = AgentTool.objects.filter(agent__in={run.agent_id for run in runs})
-    return dict(agent_tools.order_by("-tool__name").values_list("agent", "tool__name"))
 
 
 def _steps(run: Execution, tool: str) -> Iterator[Step]:
