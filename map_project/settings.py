@@ -9,9 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from map_project import embedded
+from map_project import VERSION, embedded
 from map_project.api.logs import logging_config
-from map_project.api.spectacular import SPECTACULAR_SETTINGS  # noqa: F401  of drf-spectacular
 from map_project.desk.theme import UNFOLD  # noqa: F401  a setting of django-unfold
 from map_project.environment import (
     env_bool,
@@ -294,6 +293,25 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "map_project.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "DATETIME_FORMAT": None,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "Mini Agent Platform",
+    "VERSION": VERSION,
+    "DESCRIPTION": "Define tools, compose agents from them, run an agent on a prompt, and read back "
+    "an exact history. Every call needs a tenant's API key, and sees that tenant's rows alone.",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "ratelimit.openapi.document_rate_limit",
+    ],
 }
 
 LOGGING_CONFIG = "map_project.api.logs.configure"
