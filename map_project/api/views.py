@@ -1,4 +1,4 @@
-"""Views without a tenant: liveness, health and readiness."""
+"""Views without a tenant: liveness, health, readiness and the OpenAPI document."""
 
 import logging
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from map_project.api.errors import NotFound
-from map_project.api.schema import HEALTH, LIVE, READY
+from map_project.api.schema import HEALTH, LIVE, READY, document
 
 logger = logging.getLogger("map.health")
 
@@ -43,7 +43,8 @@ class HealthView(PublicView):
     """Health: 200 if the database and Redis respond, else 503."""
 
     def get(self, request: Request) -> Response:
-        return _report({"database": is_database_available(), "redis": is_redis_available()})
+        redis = _passes("redis", lambda: get_redis_connection("default").ping())
+        return _report({"database": is_database_available(), "redis": redis})
 
 
 @extend_schema(**READY)
@@ -56,6 +57,14 @@ class ReadyView(PublicView):
     def get(self, request: Request) -> Response:
         database = is_database_available()
         return _report({"database": database, "migrations": database and has_all_migrations()})
+
+
+@extend_schema(exclude=True)
+class SchemaView(PublicView):
+    """The OpenAPI document as JSON."""
+
+    def get(self, request: Request) -> Response:
+        return Response(document())
 
 
 def _report(checks: dict[str, bool]) -> Response:
@@ -75,11 +84,6 @@ def is_database_available() -> bool:
             cursor.execute("SELECT 1")
 
     return _passes("database", select)
-
-
-def is_redis_available() -> bool:
-    """Return whether Redis replies to PING."""
-    return _passes("redis", lambda: get_redis_connection("default").ping())
 
 
 def has_all_migrations() -> bool:

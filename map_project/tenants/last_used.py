@@ -33,9 +33,7 @@ def note(key_id: uuid.UUID) -> None:
 
 
 def flush() -> None:
-    """Write the records, except where the row has a later time. Keeps the records if it raises
-    django.db.Error.
-    """
+    """Write the records, except where the row has a later time. On django.db.Error, keep and raise."""
     last_uses = dict(_last_uses)
     if not last_uses:
         return
