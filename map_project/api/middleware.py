@@ -79,10 +79,7 @@ def _log_fields(
 
 
 class ErrorEnvelopeMiddleware:
-    """Replaces the body of an error response of Django, WhiteNoise or a debug page by the error body.
-
-    The admin keeps its HTML pages.
-    """
+    """Replaces the body of errors of Django, WhiteNoise and debug pages, but not the admin's HTML pages."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

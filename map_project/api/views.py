@@ -43,8 +43,9 @@ class HealthView(PublicView):
     """Health: 200 if the database and Redis respond, else 503."""
 
     def get(self, request: Request) -> Response:
+        database = _passes("database", _select)
         redis = _passes("redis", lambda: get_redis_connection("default").ping())
-        return _report({"database": is_database_available(), "redis": redis})
+        return _report({"database": database, "redis": redis})
 
 
 @extend_schema(**READY)
@@ -55,8 +56,9 @@ class ReadyView(PublicView):
     """
 
     def get(self, request: Request) -> Response:
-        database = is_database_available()
-        return _report({"database": database, "migrations": database and has_all_migrations()})
+        database = _passes("database", _select)
+        migrations = database and _passes("migrations", _compare_migrations)
+        return _report({"database": database, "migrations": migrations})
 
 
 @extend_schema(exclude=True)
@@ -76,25 +78,15 @@ def _report(checks: dict[str, bool]) -> Response:
     )
 
 
-def is_database_available() -> bool:
-    """Return whether the database executes a statement."""
-
-    def select() -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-
-    return _passes("database", select)
+def _select() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
-def has_all_migrations() -> bool:
-    """Return whether the database has every migration of this release."""
-
-    def compare() -> None:
-        applied = MigrationRecorder(connection).applied_migrations()
-        if missing := _migrations().keys() - applied.keys():
-            raise ImproperlyConfigured(f"{len(missing)} migrations are not applied")
-
-    return _passes("migrations", compare)
+def _compare_migrations() -> None:
+    applied = MigrationRecorder(connection).applied_migrations()
+    if missing := _migrations().keys() - applied.keys():
+        raise ImproperlyConfigured(f"{len(missing)} migrations are not applied")
 
 
 @cache

@@ -77,14 +77,7 @@ class AccessAttemptAdmin(ModelAdmin):
     list_display = ("attempt_time", "ip_address", "username", "failures_since_start", "user_agent")
     list_filter = ("attempt_time",)
     search_fields = ("ip_address", "username")
-    fields = (
-        "attempt_time",
-        "ip_address",
-        "username",
-        "failures_since_start",
-        "user_agent",
-        "path_info",
-    )
+    fields = (*list_display, "path_info")
     ordering = ("-attempt_time",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -126,8 +126,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
 def _is_alive(connection: psycopg.Connection[Any]) -> bool:
     """Return whether the server has not closed an idle connection.
 
-    Django sets the pool's `check` itself, to a statement. This check needs no round trip: the first call
-    reads the server's last message, the second one the end of the stream.
+    Django sets the pool's `check` itself, to a statement. The first call reads the server's last message,
+    the second one the end of the stream.
     """
     try:
         connection.pgconn.consume_input()
