@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
 from redis.connection import ConnectionPool
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
@@ -174,12 +175,9 @@ def random_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-def random_text() -> str:
-    """A random string for `SECRET_KEY`."""
-    return secrets.token_urlsafe(50)
-
-
-def stored_secret(name: str, path: Path, generate: Callable[[], str] = random_text) -> str:
+def stored_secret(
+    name: str, path: Path, generate: Callable[[], str] = get_random_secret_key
+) -> str:
     """A random secret for the setting `name`, stored in a file that only its owner can read.
 
     Processes that start at the same time use the same secret: `os.link` creates the complete file, and fails

@@ -14,12 +14,8 @@ class ApiConfig(AppConfig):
         from map_project.api import checks  # noqa: F401  registers the system checks
         from map_project.api.errors import log_unhandled_exception
 
-        pre_migrate.connect(_allow_any_time, dispatch_uid="map_project.api.allow_any_time")
+        # Migrations run without the statement timeout of requests.
+        pre_migrate.connect(allow_any_time, dispatch_uid="map_project.api.allow_any_time")
         got_request_exception.connect(
             log_unhandled_exception, dispatch_uid="map_project.api.log_unhandled_exception"
         )
-
-
-def _allow_any_time(**_: object) -> None:
-    """Migrations run without the statement timeout of requests."""
-    allow_any_time()

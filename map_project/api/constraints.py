@@ -14,10 +14,6 @@ def constraint_errors(errors: Mapping[str, ApiError]) -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        raise errors.get(_constraint_name(error), error) from error
-
-
-def _constraint_name(error: IntegrityError) -> str:
-    """Return the name of the violated constraint, "" if PostgreSQL did not report one."""
-    diagnostics = getattr(error.__cause__, "diag", None)
-    return getattr(diagnostics, "constraint_name", None) or ""
+        diagnostics = getattr(error.__cause__, "diag", None)
+        constraint = getattr(diagnostics, "constraint_name", None) or ""
+        raise errors.get(constraint, error) from error

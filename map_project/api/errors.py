@@ -283,9 +283,6 @@ def handler500(request: HttpRequest) -> HttpResponse:
 
 
 def log_unhandled_exception(**_: object) -> None:
-    """Log an exception outside the views (signal `got_request_exception`).
-
-    Django's own `django.request` logger is silenced in the settings.
-    """
+    """Log an exception outside the views (signal): the settings silence Django's `django.request`."""
     if error := sys.exc_info()[1]:
         as_api_error(error)

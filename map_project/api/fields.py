@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Mapping
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django.db.models import Expression, QuerySet
 from drf_spectacular.utils import extend_schema_field
@@ -22,21 +22,11 @@ def parse_uuid(text: object) -> uuid.UUID | None:
     return uuid.UUID(text) if isinstance(text, str) and _UUID.fullmatch(text) else None
 
 
-if TYPE_CHECKING:
-    _AnyField = serializers.Field[Any, Any, Any, Any]
-else:
-    _AnyField = serializers.Field
-
-
 class TextField(serializers.CharField):
-    """Text stored byte for byte.
+    """Text stored byte for byte. Rejects other JSON types, NUL, and blank text (unless `allow_blank`)."""
 
-    Rejects values that are not JSON strings, NUL, and blank text (unless `allow_blank`).
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("trim_whitespace", False)
-        super().__init__(**kwargs)
+    def __init__(self, *, trim_whitespace: bool = False, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=trim_whitespace, **kwargs)
         # This validator loops over all characters in Python. The JSON parser already rejects surrogates.
         self.validators = [
             validator
@@ -70,7 +60,7 @@ class WholeNumberField(serializers.IntegerField):
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
-class ObjectField(_AnyField):
+class ObjectField(serializers.Field[Any, Any, Any, Any]):
     """A JSON object, returned unchanged."""
 
     default_error_messages = {"not_an_object": "Expected an object."}
@@ -85,7 +75,7 @@ class ObjectField(_AnyField):
 
 
 @extend_schema_field({"type": "array", "items": {"type": "string", "format": "uuid"}})
-class UUIDListField(_AnyField):
+class UUIDListField(serializers.Field[Any, Any, Any, Any]):
     """A list of at most `max_items` UUIDs, without duplicates, in the order given."""
 
     default_error_messages = {

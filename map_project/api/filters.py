@@ -1,6 +1,5 @@
 """Filters of lists by query parameters."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rest_framework.filters import BaseFilterBackend
@@ -14,10 +13,9 @@ class ExactFilter(BaseFilterBackend):
     """
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
-        filters: Mapping[str, tuple[str, str]] = view.exact_filters
         lookups = {
             lookup: request.query_params[name]
-            for name, (lookup, _) in filters.items()
+            for name, (lookup, _) in view.exact_filters.items()
             if name in request.query_params
         }
         return queryset.filter(**lookups)

@@ -11,7 +11,6 @@ import logging.config
 import os
 import re
 import traceback
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -148,18 +147,15 @@ def _redact(text: str) -> str:
 
 
 def _format_exception(exc_info: ExcInfo) -> str:
-    return "\n".join(reversed([*_format_causes(exc_info[1])]))
-
-
-def _format_causes(error: BaseException | None) -> Iterator[str]:
-    """Format the error and its causes, the first cause last."""
-    for _ in range(10):
-        if error is None:
-            return
+    """Format the error and at most nine of its causes, the first cause first."""
+    parts: list[str] = []
+    error: BaseException | None = exc_info[1]
+    while error is not None and len(parts) < 10:
         message = (str(error).splitlines() or [""])[0][:_MESSAGE_CHARACTERS]
         frames = "".join(traceback.format_tb(error.__traceback__))
-        yield f"{frames}{type(error).__qualname__}: {_redact(message)}"
+        parts.append(f"{frames}{type(error).__qualname__}: {_redact(message)}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(reversed(parts))
 
 
 def _as_json(_logger: Any, _level: str, event: EventDict) -> str:

@@ -79,10 +79,7 @@ def _log_fields(
 
 
 class ErrorEnvelopeMiddleware:
-    """Replaces the body of an error response of Django, WhiteNoise or a debug page by the error body.
-
-    The admin keeps its HTML pages.
-    """
+    """Replaces the body of errors of Django, WhiteNoise and debug pages, but not the admin's HTML pages."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -98,10 +95,8 @@ class ErrorEnvelopeMiddleware:
 class RequestGuardMiddleware:
     """Rejects a Host that is not allowed (400) and a body over the limit (413) before anything is parsed.
 
-    A chunked body has no Content-Length, so Django would see an empty one: it is read up to the limit
-    and passed on with its length. The unread rest of a body is read before the response is sent;
-    otherwise the server closes the connection and a client that is still sending sees a broken pipe
-    instead of its 401 or 429.
+    Django sees a chunked body as empty, so it is read up to the limit and passed on with its length.
+    The rest of any body is read before the response is sent (see `_DRAIN_BYTES`).
     """
 
     def __init__(self, get_response: GetResponse) -> None:

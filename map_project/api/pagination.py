@@ -1,7 +1,7 @@
 """Pagination with `limit` and `offset`. Values out of range are errors, never clamped."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,15 +43,6 @@ class Bounds:
 BOUNDS = {"limit": Bounds(20, 1, 100), "offset": Bounds(0, 0, MAX_OFFSET)}
 
 
-def page_bounds(query: Mapping[str, str]) -> tuple[int, int]:
-    """Return `limit` and `offset` of the query. Raises InvalidPagination."""
-    parsed: dict[str, Any] = {name: bounds.read(query.get(name)) for name, bounds in BOUNDS.items()}
-    errors: dict[str, Any] = {name: error for name, (_, error) in parsed.items() if error}
-    if errors:
-        raise InvalidPagination(**errors)
-    return parsed["limit"][0], parsed["offset"][0]
-
-
 class StrictPagination(BasePagination):
     """`?limit=` and `?offset=`: one query per page, and one for the total where it is needed."""
 
@@ -59,7 +50,12 @@ class StrictPagination(BasePagination):
         self, queryset: Any, request: Request, view: APIView | None = None
     ) -> list[Any]:
         self.request = request
-        self.limit, self.offset = page_bounds(request.query_params)
+        query = request.query_params
+        parsed = {name: bounds.read(query.get(name)) for name, bounds in BOUNDS.items()}
+        errors: dict[str, Any] = {name: error for name, (_, error) in parsed.items() if error}
+        if errors:
+            raise InvalidPagination(**errors)
+        self.limit, self.offset = parsed["limit"][0], parsed["offset"][0]
         # A row after the page shows whether the page is the last one. The last page needs no count.
         rows = self.get_page(queryset, self.offset, self.offset + self.limit + 1)
         is_last_page = len(rows) <= self.limit and (rows or self.offset == 0)

@@ -13,9 +13,6 @@ from drf_spectacular.utils import (
     extend_schema_serializer,
 )
 from rest_framework import serializers
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from map_project.api.errors import (
     ApiError,
@@ -146,42 +143,26 @@ def document() -> dict[str, Any]:
     return schema
 
 
-@extend_schema(exclude=True)
-class SchemaView(APIView):
-    """The OpenAPI document as JSON."""
-
-    authentication_classes = ()
-    http_method_names = ["get", "head"]
-
-    def get(self, request: Request) -> Response:
-        return Response(document())
-
-
 def _public(summary: str, checks: list[str]) -> dict[str, Any]:
     status = {"type": "string", "enum": ["ok", "unavailable"] if checks else ["ok"]}
-    schema: dict[str, Any] = {
-        "type": "object",
-        "required": ["status"],
-        "properties": {"status": status},
-    }
+    properties: dict[str, Any] = {"status": status}
     example: dict[str, Any] = {"status": "ok"}
     if checks:
-        schema["required"].append("checks")
-        schema["properties"]["checks"] = {
+        properties["checks"] = {
             "type": "object",
             "required": checks,
             "properties": dict.fromkeys(checks, status),
         }
         example["checks"] = dict.fromkeys(checks, "ok")
-    descriptions = {200: "All checks passed"} | ({503: "A check failed"} if checks else {})
+    schema = {"type": "object", "required": list(properties), "properties": properties}
+    responses = {200: OpenApiResponse(schema, description="All checks passed")}
+    if checks:
+        responses[503] = OpenApiResponse(schema, description="A check failed")
     return {
         "summary": summary,
         "auth": [],
         "tags": ["service"],
-        "responses": {
-            status_code: OpenApiResponse(schema, description=description)
-            for status_code, description in descriptions.items()
-        },
+        "responses": responses,
         "examples": [OpenApiExample("ok", value=example, response_only=True, status_codes=["200"])],
     }
 

@@ -11,7 +11,6 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "an exact history. Every call needs a tenant's API key, and sees that tenant's rows alone.",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PUBLIC": True,
     "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

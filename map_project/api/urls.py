@@ -6,7 +6,6 @@ from django.views.generic import RedirectView
 
 from map_project.api import views
 from map_project.api.pages import RedocView, SwaggerView
-from map_project.api.schema import SchemaView
 
 urlpatterns = [
     # Exempt, so that a POST is a 405 in JSON like everywhere outside the admin.
@@ -14,7 +13,7 @@ urlpatterns = [
     path("health", views.HealthView.as_view(), name="health"),
     path("live", views.LiveView.as_view(), name="live"),
     path("ready", views.ReadyView.as_view(), name="ready"),
-    path("schema", SchemaView.as_view(), name="schema"),
+    path("schema", views.SchemaView.as_view(), name="schema"),
     path("docs", SwaggerView.as_view(url_name="schema"), name="docs"),
     path("redoc", RedocView.as_view(url_name="schema"), name="redoc"),
 ]

@@ -1,4 +1,4 @@
-"""Views without a tenant: liveness, health and readiness."""
+"""Views without a tenant: liveness, health, readiness and the OpenAPI document."""
 
 import logging
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from map_project.api.errors import NotFound
-from map_project.api.schema import HEALTH, LIVE, READY
+from map_project.api.schema import HEALTH, LIVE, READY, document
 
 logger = logging.getLogger("map.health")
 
@@ -43,7 +43,9 @@ class HealthView(PublicView):
     """Health: 200 if the database and Redis respond, else 503."""
 
     def get(self, request: Request) -> Response:
-        return _report({"database": is_database_available(), "redis": is_redis_available()})
+        database = _passes("database", _select)
+        redis = _passes("redis", lambda: get_redis_connection("default").ping())
+        return _report({"database": database, "redis": redis})
 
 
 @extend_schema(**READY)
@@ -54,8 +56,17 @@ class ReadyView(PublicView):
     """
 
     def get(self, request: Request) -> Response:
-        database = is_database_available()
-        return _report({"database": database, "migrations": database and has_all_migrations()})
+        database = _passes("database", _select)
+        migrations = database and _passes("migrations", _compare_migrations)
+        return _report({"database": database, "migrations": migrations})
+
+
+@extend_schema(exclude=True)
+class SchemaView(PublicView):
+    """The OpenAPI document as JSON."""
+
+    def get(self, request: Request) -> Response:
+        return Response(document())
 
 
 def _report(checks: dict[str, bool]) -> Response:
@@ -67,30 +78,15 @@ def _report(checks: dict[str, bool]) -> Response:
     )
 
 
-def is_database_available() -> bool:
-    """Return whether the database executes a statement."""
-
-    def select() -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-
-    return _passes("database", select)
+def _select() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
-def is_redis_available() -> bool:
-    """Return whether Redis replies to PING."""
-    return _passes("redis", lambda: get_redis_connection("default").ping())
-
-
-def has_all_migrations() -> bool:
-    """Return whether the database has every migration of this release."""
-
-    def compare() -> None:
-        applied = MigrationRecorder(connection).applied_migrations()
-        if missing := _migrations().keys() - applied.keys():
-            raise ImproperlyConfigured(f"{len(missing)} migrations are not applied")
-
-    return _passes("migrations", compare)
+def _compare_migrations() -> None:
+    applied = MigrationRecorder(connection).applied_migrations()
+    if missing := _migrations().keys() - applied.keys():
+        raise ImproperlyConfigured(f"{len(missing)} migrations are not applied")
 
 
 @cache

@@ -22,7 +22,6 @@ logger = logging.getLogger("map.desk")
 
 Result = TypeVar("Result")
 
-DEFAULT_RANGE = "24h"
 TENANTS_SHOWN = 7
 RUNS_SHOWN = 6
 FAILURES_SHOWN = 6
@@ -32,7 +31,7 @@ _QUERY_CANCELED = "57014"
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
     """The template context. A panel whose query timed out is None, and its place says so."""
-    selected = RANGES.get(request.GET.get("range", ""), RANGES[DEFAULT_RANGE])
+    selected = RANGES.get(request.GET.get("range", ""), DAY)
     now = timezone.now()
     counts = none_on_timeout(lambda: metrics.counts(selected, now))
     latencies = none_on_timeout(lambda: metrics.latencies(now)) or ()

@@ -1,7 +1,5 @@
 """Forms to issue and to rotate API keys."""
 
-from datetime import timedelta
-
 from django import forms
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
@@ -36,11 +34,6 @@ class IssueForm(forms.Form):
         help_text="Leave blank for no expiry.",
         widget=UnfoldAdminIntegerFieldWidget(),
     )
-
-    def expires_in(self) -> timedelta | None:
-        """The lifetime of the key; None if it does not expire."""
-        days: int | None = self.cleaned_data["expires_in_days"]
-        return timedelta(days=days) if days else None
 
 
 class RotateForm(forms.Form):

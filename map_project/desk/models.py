@@ -15,8 +15,7 @@ class CountedDay(models.Model):
 class RunsOfDay(models.Model):
     """The number of a tenant's runs on one day with one status and error code.
 
-    Counting a month of executions costs 200 ms per million. Past days do not change, so they are
-    counted once.
+    Counting a month of executions costs 200 ms per million, and past days do not change.
     """
 
     day = models.DateField()

@@ -5,56 +5,26 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+# Each link has a label, an icon, and the app and the name of a model.
 _GROUPS = (
-    (
-        "",
-        (
-            ("Dashboard", "space_dashboard", "admin:index", ""),
-            (
-                "History",
-                "history",
-                "admin:executions_execution_changelist",
-                "executions.view_execution",
-            ),
-        ),
-    ),
+    ("", (("History", "history", "executions", "execution"),)),
     (
         "Customers",
         (
-            ("Tenants", "apartment", "admin:tenants_tenant_changelist", "tenants.view_tenant"),
-            ("API keys", "key", "admin:tenants_apikey_changelist", "tenants.view_apikey"),
-            ("Agents", "smart_toy", "admin:agents_agent_changelist", "agents.view_agent"),
-            ("Tools", "build", "admin:tools_tool_changelist", "tools.view_tool"),
+            ("Tenants", "apartment", "tenants", "tenant"),
+            ("API keys", "key", "tenants", "apikey"),
+            ("Agents", "smart_toy", "agents", "agent"),
+            ("Tools", "build", "tools", "tool"),
         ),
     ),
-    (
-        "Platform",
-        (
-            (
-                "Language models",
-                "network_intelligence",
-                "admin:agents_languagemodel_changelist",
-                "agents.view_languagemodel",
-            ),
-        ),
-    ),
+    ("Platform", (("Language models", "network_intelligence", "agents", "languagemodel"),)),
     (
         "Staff",
         (
-            ("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
-            ("Groups", "group", "admin:auth_group_changelist", "auth.view_group"),
-            (
-                "Log entries",
-                "receipt_long",
-                "admin:admin_logentry_changelist",
-                "admin.view_logentry",
-            ),
-            (
-                "Access attempts",
-                "lock",
-                "admin:axes_accessattempt_changelist",
-                "axes.view_accessattempt",
-            ),
+            ("Users", "person", "auth", "user"),
+            ("Groups", "group", "auth", "group"),
+            ("Log entries", "receipt_long", "admin", "logentry"),
+            ("Access attempts", "lock", "axes", "accessattempt"),
         ),
     ),
 )
@@ -62,15 +32,18 @@ _GROUPS = (
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Groups of links, in the format of `UNFOLD["SIDEBAR"]["navigation"]`."""
-    return [
+    groups: list[dict[str, Any]] = [
         {
             "title": title,
             "separator": bool(title),
             "items": [
-                {"title": label, "icon": icon, "link": reverse(route)}
-                for label, icon, route, permission in items
-                if not permission or request.user.has_perm(permission)
+                {"title": label, "icon": icon, "link": reverse(f"admin:{app}_{model}_changelist")}
+                for label, icon, app, model in links
+                if request.user.has_perm(f"{app}.view_{model}")
             ],
         }
-        for title, items in _GROUPS
+        for title, links in _GROUPS
     ]
+    dashboard = {"title": "Dashboard", "icon": "space_dashboard", "link": reverse("admin:index")}
+    groups[0]["items"].insert(0, dashboard)
+    return groups

@@ -7,6 +7,7 @@ from django import forms
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -14,11 +15,15 @@ from django.urls import reverse
 from map_project.tenants.models import ApiKey, Tenant
 
 
-def get_object_or_404(model_admin: "ModelAdmin[Any]", request: HttpRequest, object_id: str) -> Any:
-    """The object, if the user may view it. Raises Http404."""
+def get_object(
+    model_admin: "ModelAdmin[Any]", request: HttpRequest, object_id: str, *permissions: str
+) -> Any:
+    """The object. Raises Http404 if the user may not view it, PermissionDenied without a permission."""
     found = model_admin.get_object(request, unquote(object_id))
     if found is None or not model_admin.has_view_permission(request, found):
         raise Http404
+    if not request.user.has_perms(permissions):
+        raise PermissionDenied
     return found
 
 

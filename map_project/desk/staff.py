@@ -54,7 +54,6 @@ class LogEntryAdmin(ReadOnlyAdmin):
     list_per_page = 50
     search_fields = ("object_repr", "user__username", "object_id")
     show_full_result_count = False
-    date_hierarchy = None
     ordering = ("-action_time", "-id")
 
     @admin.display(description="action")
@@ -78,14 +77,7 @@ class AccessAttemptAdmin(ModelAdmin):
     list_display = ("attempt_time", "ip_address", "username", "failures_since_start", "user_agent")
     list_filter = ("attempt_time",)
     search_fields = ("ip_address", "username")
-    fields = (
-        "attempt_time",
-        "ip_address",
-        "username",
-        "failures_since_start",
-        "user_agent",
-        "path_info",
-    )
+    fields = (*list_display, "path_info")
     ordering = ("-attempt_time",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -17,12 +17,19 @@ from django.utils.html import format_html
 from agents.language_models import check_allow_list
 from agents.models import Agent
 from map_project.desk import metrics, quotas
-from map_project.desk.api_keys import issue_key_view, key_state
+from map_project.desk.api_keys import key_state
 from map_project.desk.dashboard import format_latency, history_url, none_on_timeout, runs_chart
+from map_project.desk.forms import IssueForm
 from map_project.desk.metrics import DAY
-from map_project.desk.pages import get_object_or_404, log_action, tenant_url
+from map_project.desk.pages import (
+    get_object,
+    log_action,
+    render_form,
+    render_new_key,
+    tenant_url,
+)
 from map_project.tenants.admin import UndeletableAdmin
-from map_project.tenants.keys import is_valid
+from map_project.tenants.keys import is_valid, issue_key
 from map_project.tenants.models import Tenant
 from ratelimit.limiter import LimiterUnavailable, default_limiter
 from tools.models import Tool
@@ -73,16 +80,12 @@ class TenantAdmin(UndeletableAdmin):
         ]
         return urls + super().get_urls()
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], **options: Any
     ) -> HttpResponse:
-        tenant = self.get_object(request, unquote(object_id))
-        extra = {**(extra_context or {}), **(overview(request, tenant) if tenant else {})}
-        return super().change_view(request, object_id, form_url, extra)
+        if tenant := options["obj"]:
+            context |= overview(request, tenant)
+        return super().render_change_form(request, context, **options)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -93,13 +96,22 @@ class TenantAdmin(UndeletableAdmin):
         return response
 
     def issue_key_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Issue an API key of the tenant."""
-        return issue_key_view(self, request, get_object_or_404(self, request, object_id))
+        """Show the form for a new API key of the tenant; issue and show the key on POST."""
+        tenant = get_object(self, request, object_id, "tenants.add_apikey")
+        form = IssueForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            name, days = form.cleaned_data["name"], form.cleaned_data["expires_in_days"]
+            expires_in = timedelta(days=days) if days else None
+            key, text = issue_key(tenant=tenant, name=name, expires_in=expires_in)
+            log_action(request, tenant, f"Issued the API key {key.prefix}.")
+            log_action(request, key, "Issued.", flag=ADDITION)
+            return render_new_key(self, request, key, text)
+        return render_form(self, request, tenant, form, title="Issue a key", button="Issue key")
 
     def reset_usage_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Reset the tenant's use of its quota to 0."""
-        tenant = get_object_or_404(self, request, object_id)
-        if not self.has_change_permission(request, tenant) or request.method != "POST":
+        tenant = get_object(self, request, object_id, "tenants.change_tenant")
+        if request.method != "POST":
             raise PermissionDenied
         try:
             default_limiter().reset(tenant.pk, quotas.quota(tenant).window_seconds)

@@ -63,7 +63,12 @@ def account_for(data_dir: Path) -> Account:
     For root: the owner of the data or of the checkout, else "postgres" or "nobody".
     """
     if os.geteuid() != 0:
-        _check_owner(data_dir)
+        if data_dir.exists() and (uid := data_dir.stat().st_uid) != os.geteuid():
+            owner = Account(uid, uid).name
+            raise EmbeddedServersError(
+                f'{data_dir} belongs to the account "{owner}": run as that account or as root, '
+                "or remove the folder and its data."
+            )
         return Account(os.geteuid(), os.getegid())
     for folder in (data_dir, data_dir.parent.parent):
         if folder.exists() and (info := folder.stat()).st_uid != 0:
@@ -78,12 +83,3 @@ def account_for(data_dir: Path) -> Account:
         "PostgreSQL does not run as root, and this machine has no account "
         '"postgres" or "nobody": run as another user.'
     )
-
-
-def _check_owner(data_dir: Path) -> None:
-    if data_dir.exists() and (uid := data_dir.stat().st_uid) != os.geteuid():
-        owner = Account(uid, uid).name
-        raise EmbeddedServersError(
-            f'{data_dir} belongs to the account "{owner}": run as that account or as root, '
-            "or remove the folder and its data."
-        )

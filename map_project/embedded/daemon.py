@@ -6,6 +6,7 @@ process can have it.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 from abc import ABC, abstractmethod
@@ -32,6 +33,9 @@ class Daemon(ABC):
 
     title: str
     name: str
+    # The file in the data folder to which the server writes its process ID.
+    pid_file_name: str
+    socket_name: str
     # The signals that stop it, in the order of escalation, each with a timeout in seconds.
     stop_signals: tuple[tuple[signal.Signals, float], ...]
 
@@ -40,12 +44,10 @@ class Daemon(ABC):
         self.account = account
         self.durable = durable
         self.data = location.data_dir / self.name
+        self.pid_file = self.data / self.pid_file_name
+        self.socket = location.runtime_dir / self.socket_name
         self.log = location.data_dir / f"{self.name}.log"
-
-    @property
-    @abstractmethod
-    def pid_file(self) -> Path:
-        """The file to which the server writes its process ID."""
+        self._lock_path = location.data_dir / f"{self.name}.lock"
 
     @abstractmethod
     def executable(self) -> Path:
@@ -56,8 +58,8 @@ class Daemon(ABC):
         """The program and its arguments."""
 
     @abstractmethod
-    def prepare(self) -> None:
-        """Create or check the data, and remove the files that a killed server left."""
+    def prepare_data(self) -> None:
+        """Create the data, or check that this version can use it."""
 
     @abstractmethod
     def is_ready(self) -> bool:
@@ -100,10 +102,6 @@ class Daemon(ABC):
         if result.returncode:
             raise self._failure("could not be set up", result.stderr or result.stdout)
 
-    @property
-    def _lock_path(self) -> Path:
-        return self.location.data_dir / f"{self.name}.lock"
-
     def _popen_arguments(self) -> dict[str, Any]:
         return {
             "cwd": self.location.data_dir,
@@ -113,7 +111,12 @@ class Daemon(ABC):
 
     def _start(self) -> None:
         self.account.check_reach([self.executable(), self.location.data_dir])
-        self.prepare()
+        if not self.durable:
+            shutil.rmtree(self.data, ignore_errors=True)
+        self.prepare_data()
+        # They contain the process ID of a server that ended. Another process can have this ID now.
+        for leftover in (self.pid_file, self.socket, Path(f"{self.socket}.lock")):
+            leftover.unlink(missing_ok=True)
         with FileLock(self._lock_path) as lock, open(self.log, "wb", opener=open_no_link) as log:
             lock.acquire()
             # The shell exits at once, so that the server is not a child of this process.

@@ -2,13 +2,13 @@
 
 import fcntl
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Self
 
 from map_project.embedded.errors import EmbeddedServersError
 
 
-class FileLock:
+class FileLock(AbstractContextManager["FileLock"]):
     """An open lock file. The lock is held until the file is closed or this process ends."""
 
     def __init__(self, path: Path) -> None:
@@ -30,9 +30,6 @@ class FileLock:
     def close(self) -> None:
         """Release the lock, except if a child process inherited the descriptor and still runs."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -48,12 +48,10 @@ class Postgres(Daemon):
 
     title = "PostgreSQL"
     name = "postgres"
+    pid_file_name = "postmaster.pid"
+    socket_name = ".s.PGSQL.5432"
     # Fast shutdown, immediate shutdown, kill.
     stop_signals = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
-
-    @property
-    def pid_file(self) -> Path:
-        return self.data / "postmaster.pid"
 
     def executable(self) -> Path:
         return self._tool("postgres")
@@ -65,31 +63,15 @@ class Postgres(Daemon):
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [str(self.executable()), "-D", str(self.data), "-p", "5432", *options]
 
-    def prepare(self) -> None:
-        if not self.durable:
-            shutil.rmtree(self.data, ignore_errors=True)
+    def prepare_data(self) -> None:
         if not self.data.exists():
             self._initialise()
         self._check_version()
-        # They contain the process ID of a server that ended. Another process can have this ID now.
-        socket = self.location.runtime_dir / ".s.PGSQL.5432"
-        for leftover in (self.pid_file, socket, socket.with_name(f"{socket.name}.lock")):
-            leftover.unlink(missing_ok=True)
 
     def is_ready(self) -> bool:
-        probe = [
-            str(self._tool("pg_isready")),
-            "-q",
-            "-t",
-            "3",
-            "-p",
-            "5432",
-            "-U",
-            "map",
-            "-d",
-            "map",
-        ]
-        return subprocess.run([*probe, "-h", self.location.runtime_dir], env={}).returncode == 0
+        options = ("--quiet", "--timeout=3", "--port=5432", "--username=map", "--dbname=map")
+        host = f"--host={self.location.runtime_dir}"
+        return subprocess.run([self._tool("pg_isready"), *options, host], env={}).returncode == 0
 
     def _initialise(self) -> None:
         """Create the data in a draft folder and rename it: an interrupted start leaves no partial data."""

@@ -15,11 +15,9 @@ class Redis(Daemon):
 
     title = "Redis"
     name = "redis"
+    pid_file_name = "redis.pid"
+    socket_name = "redis.sock"
     stop_signals = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))
-
-    @property
-    def pid_file(self) -> Path:
-        return self.data / "redis.pid"
 
     def executable(self) -> Path:
         for name in ("redis-server", "valkey-server"):
@@ -37,7 +35,7 @@ class Redis(Daemon):
     def command(self) -> list[str]:
         options = {
             "port": "0",
-            "unixsocket": str(self._socket),
+            "unixsocket": str(self.socket),
             "unixsocketperm": "700",
             "dir": str(self.data),
             "pidfile": str(self.pid_file),
@@ -49,25 +47,17 @@ class Redis(Daemon):
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         return [str(self.executable()), *arguments]
 
-    def prepare(self) -> None:
-        if not self.durable:
-            shutil.rmtree(self.data, ignore_errors=True)
+    def prepare_data(self) -> None:
         if not self.data.exists():
             self.data.mkdir(mode=0o700)
             self.account.own(self.data)
-        for leftover in (self.pid_file, self._socket):
-            leftover.unlink(missing_ok=True)
 
     def is_ready(self) -> bool:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(3.0)
             try:
-                client.connect(str(self._socket))
+                client.connect(str(self.socket))
                 client.sendall(b"PING\r\n")
                 return client.recv(16).startswith(b"+PONG")
             except OSError:
                 return False
-
-    @property
-    def _socket(self) -> Path:
-        return self.location.runtime_dir / "redis.sock"

@@ -84,18 +84,14 @@ def _make_data_dir(data_dir: Path, account: Account) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         data_dir.chmod(0o700)
         if account.is_other:
-            _set_owners(data_dir, account)
+            # As root: give the created folders to the owner of the checkout and to the account.
+            checkout = data_dir.parent.parent.stat()
+            os.chown(data_dir.parent, checkout.st_uid, checkout.st_gid)
+            data_dir.parent.chmod(0o755)
+            for path in (data_dir, *data_dir.iterdir()):
+                account.own(path)
     except OSError as error:
         raise EmbeddedServersError(f"Cannot use {error.filename}: {error.strerror}.") from error
-
-
-def _set_owners(data_dir: Path, account: Account) -> None:
-    """As root: give the created folders to the owner of the checkout and to the account."""
-    checkout = data_dir.parent.parent.stat()
-    os.chown(data_dir.parent, checkout.st_uid, checkout.st_gid)
-    data_dir.parent.chmod(0o755)
-    for path in (data_dir, *data_dir.iterdir()):
-        account.own(path)
 
 
 def _make_runtime_dir(runtime_dir: Path, account: Account) -> None:

@@ -114,22 +114,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 self.pool.putconn(connection)
             except PoolTimeout:
                 waited_seconds = time.monotonic() - started
-                if not self._is_pool_full() and waited_seconds > _CONNECT_WAIT_SECONDS:
+                # If all connections are in use, the wait says nothing about the server.
+                stats = self.pool.get_stats()
+                is_full = stats["pool_size"] >= stats["pool_max"]
+                if not is_full and waited_seconds > _CONNECT_WAIT_SECONDS:
                     breaker.open(hanging=True)
                 if breaker.is_open() or waited_seconds > _BUSY_WAIT_SECONDS:
                     raise
-
-    def _is_pool_full(self) -> bool:
-        """Return whether all connections are in use, which says nothing about the server."""
-        stats = self.pool.get_stats()
-        return bool(stats["pool_size"] >= stats["pool_max"])
 
 
 def _is_alive(connection: psycopg.Connection[Any]) -> bool:
     """Return whether the server has not closed an idle connection.
 
-    Django sets the pool's `check` itself, to a statement. This check needs no round trip: the first call
-    reads the server's last message, the second one the end of the stream.
+    Django sets the pool's `check` itself, to a statement. The first call reads the server's last message,
+    the second one the end of the stream.
     """
     try:
         connection.pgconn.consume_input()
@@ -139,8 +137,8 @@ def _is_alive(connection: psycopg.Connection[Any]) -> bool:
     return True
 
 
-def allow_any_time() -> None:
-    """Remove the time limits of this connection, for migrations and long commands."""
+def allow_any_time(**_: object) -> None:
+    """Remove the time limits of this connection, for long commands and as a receiver of a signal."""
     default_connection.ensure_connection()
     default_connection.connection.answer_timeout_seconds = None
     with default_connection.cursor() as cursor:

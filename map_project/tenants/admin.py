@@ -24,7 +24,6 @@ class UndeletableAdmin(ModelAdmin):
     """Rows that cannot be deleted, because a record of them must remain."""
 
     list_fullwidth = True
-    compressed_fields = True
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

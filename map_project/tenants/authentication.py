@@ -64,25 +64,19 @@ def find_caller(key: str) -> Caller | None:
     """
     key_hash = hash_key(key)
     cached = _cache.get(key_hash)
-    if cached is not None and cached[1] > time.monotonic():
-        caller: Caller | None = cached[0]
-    else:
+    if cached is None or cached[1] <= time.monotonic():
         # Read the clock before the query, so that the age of its result is never underestimated.
         expires_at = time.monotonic() + CACHE_TTL_SECONDS
         caller = _load_caller(key_hash)
-        _store(key_hash, caller, expires_at)
-    if caller is not None:
-        last_used.note(caller.key_id)
-    return caller
-
-
-def _store(key_hash: str, caller: Caller | None, expires_at: float) -> None:
-    if caller is None:
-        _cache.pop(key_hash, None)
-        return
-    if len(_cache) >= _CACHE_SIZE:
-        _cache.clear()
-    _cache[key_hash] = caller, expires_at
+        if caller is None:
+            _cache.pop(key_hash, None)
+            return None
+        if len(_cache) >= _CACHE_SIZE:
+            _cache.clear()
+        cached = caller, expires_at
+        _cache[key_hash] = cached
+    last_used.note(cached[0].key_id)
+    return cached[0]
 
 
 def _load_caller(key_hash: str) -> Caller | None:

@@ -62,9 +62,7 @@ def rotate_key(*, key: ApiKey, grace: timedelta) -> tuple[ApiKey, str]:
     """Replace a valid key. Return the row of the new key and the key, which is not stored.
 
     The old key remains valid for `grace`, but not beyond its expiry; without grace it is revoked. The new
-    key has the same name and the same lifetime, starting now.
-
-    Raises ValueError if the key is revoked or expired.
+    key has the same name and the same lifetime, starting now. Raises ValueError if the key is not valid.
     """
     with transaction.atomic():
         key = ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)

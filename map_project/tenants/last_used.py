@@ -21,21 +21,21 @@ logger = logging.getLogger("map.tenants")
 _INTERVAL_SECONDS = 15.0
 
 _last_uses: dict[uuid.UUID, datetime] = {}
-_started = threading.Event()
-_start_lock = threading.Lock()
+# Taken by the first use, which starts the thread, and never released.
+_started = threading.Lock()
 
 
 def note(key_id: uuid.UUID) -> None:
     """Record that the key is used now."""
     _last_uses[key_id] = datetime.now(UTC)
-    if not _started.is_set():
-        _start()
+    if _started.acquire(blocking=False):
+        # On first use, so that the thread runs in a gunicorn worker and not in the arbiter.
+        threading.Thread(target=_run, name="last-used", daemon=True).start()
+        atexit.register(_flush_quietly)
 
 
 def flush() -> None:
-    """Write the records, except where the row has a later time. Keeps the records if it raises
-    django.db.Error.
-    """
+    """Write the records, except where the row has a later time. On django.db.Error, keep and raise."""
     last_uses = dict(_last_uses)
     if not last_uses:
         return
@@ -50,16 +50,6 @@ def flush() -> None:
     for key_id, used_at in last_uses.items():
         if _last_uses.get(key_id) == used_at:
             del _last_uses[key_id]
-
-
-def _start() -> None:
-    """Start the thread on first use, so that it runs in a gunicorn worker and not in the arbiter."""
-    with _start_lock:
-        if _started.is_set():
-            return
-        _started.set()
-        threading.Thread(target=_run, name="last-used", daemon=True).start()
-        atexit.register(_flush_quietly)
 
 
 def _run() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import accumulate
 
 from agents.models import Agent, AgentTool
 from executions.models import Execution, Step
@@ -103,15 +104,13 @@ def _weighted_hours(customer: Customer, now: datetime) -> tuple[list[datetime], 
     starts = [
         now - timedelta(hours=back) for back in range(int(MONTH.total_seconds()) // 3600, 0, -1)
     ]
-    sums, total = [], 0.0
+    weights = []
     for age, start in enumerate(starts):
         local = start + timedelta(hours=customer.zone)
         growth = 1 + 0.5 * age / len(starts)
-        total += (
-            _HOUR_WEIGHTS[local.hour] * (_WEEKEND_FACTOR if local.weekday() > 4 else 1) * growth
-        )
-        sums.append(total)
-    return starts, sums
+        day_factor = _WEEKEND_FACTOR if local.weekday() > 4 else 1
+        weights.append(_HOUR_WEIGHTS[local.hour] * day_factor * growth)
+    return starts, list(accumulate(weights))
 
 
 def _run(rng: random.Random, at: datetime, item: _DemoTenant, now: datetime) -> Execution:
@@ -152,19 +151,15 @@ def _run(rng: random.Random, at: datetime, item: _DemoTenant, now: datetime) -> 
 
 def _create_steps(runs: Sequence[Execution]) -> None:
     """Insert the steps of each run that succeeded: a model call, a tool call, a model call."""
-    tools = _first_tools(runs)
+    agent_tools = AgentTool.objects.filter(agent__in={run.agent_id for run in runs})
+    # One tool of each agent.
+    tools = dict(agent_tools.order_by("-tool__name").values_list("agent", "tool__name"))
     Step.objects.bulk_create(
         step
         for run in runs
         if run.status == Execution.Status.SUCCEEDED and run.agent_id in tools
         for step in _steps(run, tools[run.agent_id])
     )
-
-
-def _first_tools(runs: Sequence[Execution]) -> dict[uuid.UUID, str]:
-    """The name of one tool of each agent."""
-    agent_tools = AgentTool.objects.filter(agent__in={run.agent_id for run in runs})
-    return dict(agent_tools.order_by("-tool__name").values_list("agent", "tool__name"))
 
 
 def _steps(run: Execution, tool: str) -> Iterator[Step]:

@@ -37,7 +37,7 @@ Mini Agent Platform serves on {address} (Ctrl-C stops it)
 
 
 class Command(BaseCommand):
-    """Start the servers, migrate, create the demo tenants and serve. A signal stops all of it."""
+    """A signal stops all that it started."""
 
     help = "Start PostgreSQL and Redis, migrate, create the demo tenants and serve."
     requires_system_checks = ()
@@ -58,7 +58,9 @@ class Command(BaseCommand):
         with _single_instance(settings.BASE_DIR):
             await_port(settings.HOST, settings.PORT)
             with running_as_configured():
-                self._prepare_database()
+                self.stdout.write("Migrating the database ...")
+                call_command("migrate", interactive=False, verbosity=0)
+                call_command("seed_demo", verbosity=0)
                 sys.exit(self._serve(parent))
 
     def _serve(self, parent: Parent | None) -> int:
@@ -92,11 +94,6 @@ class Command(BaseCommand):
         """Let the server finish its requests; the second time, abort them."""
         server.send_signal(signal.SIGINT if self._is_stopping else signal.SIGTERM)
         self._is_stopping = True
-
-    def _prepare_database(self) -> None:
-        self.stdout.write("Migrating the database ...")
-        call_command("migrate", interactive=False, verbosity=0)
-        call_command("seed_demo", verbosity=0)
 
 
 def _exit(*_: object) -> None:

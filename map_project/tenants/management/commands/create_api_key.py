@@ -12,8 +12,6 @@ MAX_DAYS = 36_500
 
 
 class Command(BaseCommand):
-    """Prints only the key. It cannot be shown again: the database has its hash."""
-
     help = "Create an API key of a tenant and print it. It cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -10,8 +10,6 @@ from map_project.tenants.models import ApiKey
 
 
 class Command(BaseCommand):
-    """Revokes a key permanently."""
-
     help = "Revoke the API key with this prefix. All processes reject it within one second."
 
     def add_arguments(self, parser: CommandParser) -> None:
