@@ -256,9 +256,9 @@ def test_make_run_stops_without_errors(
 
 @pytest.mark.slow
 @requires_make
-def test_make_run_installs_all_that_it_needs(folder: Path, port: str, tmp_path: Path) -> None:
+def test_make_run_installs_all_that_it_needs(folder: Path, port: str) -> None:
     """The other tests use the development environment, which has packages that run.txt may lack."""
-    with process("make", "run", f"VENV={tmp_path / 'venv'}", cwd=folder, PORT=port) as make:
+    with process("make", "run", cwd=folder, PORT=port) as make:
         wait_until_serving(make)
         wait_until_healthy(port)
         make.send_signal(signal.SIGINT)
