@@ -22,12 +22,22 @@ class PromptTooLong(ApiError):
 
 
 class ModelFailed(ApiError):
-    """502. `status` is the HTTP status of the provider's response, or null."""
+    """502. `status` is the HTTP status of the provider's response, or null.
+
+    `provider_code`, `provider_type` and `provider_param` are the provider's own, if it sent them.
+    """
 
     status_code = 502
     error_code = "MODEL_ERROR"
     message = "The model provider failed."
-    example_details = {"provider": "openai", "status": 429, "retryable": True}
+    example_details = {
+        "execution_id": "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004",
+        "provider": "openai",
+        "status": 429,
+        "retryable": True,
+        "reason": "rate_limited",
+        "provider_code": "rate_limit_exceeded",
+    }
 
 
 class ModelTimedOut(ApiError):
@@ -36,4 +46,10 @@ class ModelTimedOut(ApiError):
     status_code = 504
     error_code = "MODEL_TIMEOUT"
     message = "The model did not respond in time."
-    example_details = {"provider": "openai", "status": None, "retryable": True}
+    example_details = {
+        "execution_id": "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004",
+        "provider": "openai",
+        "status": None,
+        "retryable": True,
+        "reason": "model_timeout",
+    }

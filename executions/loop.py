@@ -159,8 +159,10 @@ class Loop:
         )
 
     def _failed_model_step(self, new_messages: str, error: ModelError, started: float) -> Step:
-        code = error.error_code.lower()
-        return Step("model", self.model_name, new_messages, "", self._ms_since(started), code)
+        output, _ = first_bytes(storable(error.output), MAX_RESPONSE_BYTES)
+        return Step(
+            "model", self.model_name, new_messages, output, self._ms_since(started), error.reason
+        )
 
     def _skip_reason(self, conversation: "_Conversation", number: int) -> str:
         """Return why the next tool call is not made, or ""."""
@@ -227,7 +229,9 @@ class _Conversation:
             tool_calls=tuple(self._with_unique_id(call) for call in response.tool_calls),
         )
         self.responses.append(response)
-        self.messages.append(Message("assistant", response.text, response.tool_calls))
+        self.messages.append(
+            Message("assistant", response.text, response.tool_calls, extra=response.extra)
+        )
         self._first_new_message = len(self.messages)
         self.calls_since_response = 0
         return response
@@ -237,7 +241,7 @@ class _Conversation:
         self.calls_since_response += 1
         self.call_count += 1
         self.size += len(call.arguments.encode()) + len(text.encode())
-        self.messages.append(Message("tool", text, tool_call_id=call.id))
+        self.messages.append(Message("tool", text, tool_call_id=call.id, name=call.name))
 
     def outcome(self, status: Status, stop_reason: str, error: ModelError | None = None) -> Outcome:
         """Return the outcome of a run that ends now."""
@@ -257,7 +261,9 @@ class _Conversation:
         while not call_id or call_id in self._call_ids:
             call_id, attempt = f"call_{attempt}", attempt + 1
         self._call_ids.add(call_id)
-        return ToolCall(call_id, storable(call.name), storable(call.arguments))
+        return replace(
+            call, id=call_id, name=storable(call.name), arguments=storable(call.arguments)
+        )
 
 
 def storable(text: str) -> str:

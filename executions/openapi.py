@@ -46,6 +46,7 @@ _EXECUTION_DETAIL = {
     "output_tokens": 58,
     "cost_usd": "0.00161",
     "latency_ms": 2840,
+    "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     "system_prompt": "You are Researcher, research analyst.\n\nFinds and summarizes sources.",
     "steps": [
         _STEP,

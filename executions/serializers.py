@@ -88,6 +88,7 @@ class ExecutionDetailSerializer(BaseExecutionSerializer):
     output_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
     cost_usd = PriceField(help_text="At the prices at the time of the run.")
     latency_ms = serializers.IntegerField()
+    request_id = serializers.CharField(help_text="The `X-Request-ID` of the run.")
     system_prompt = serializers.CharField()
     steps = StepSerializer(
         many=True,

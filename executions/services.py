@@ -159,9 +159,10 @@ def _run_in_steps(
     if outcome.error is not None:
         name, error = request.model.name, outcome.error
         logger.warning("the model %s failed run %s: %s", name, execution_id, error)
-        raise _model_failure(error)
+        raise _model_failure(execution_id, error)
     if not is_stored:
-        raise _model_failure(ModelTimeout("marked as lost", provider=request.model.provider))
+        lost = ModelTimeout("marked as lost", provider=request.model.provider)
+        raise _model_failure(execution_id, lost)
     return Run(
         execution_id, request, outcome.response, created_at, outcome.status, outcome.stop_reason
     )
@@ -202,11 +203,14 @@ def _call_tool(tool: CallableTool, arguments: str, *, deadline: float) -> ToolRe
         return invokers.call(tool, arguments, deadline=deadline)
 
 
-def _model_failure(error: ModelError) -> ApiError:
+def _model_failure(execution_id: uuid.UUID, error: ModelError) -> ApiError:
     details: dict[str, Any] = {
+        "execution_id": str(execution_id),
         "provider": error.provider,
         "status": error.status,
         "retryable": error.retryable,
+        "reason": error.reason,
+        **{f"provider_{name}": value for name, value in error.identifiers.items()},
     }
     return (ModelTimedOut if isinstance(error, ModelTimeout) else ModelFailed)(**details)
 

@@ -29,6 +29,7 @@ from map_project.api.pagination import StrictPagination
 from map_project.tenants.viewsets import TenantViewSet
 
 _NO_TOOLS = "This agent has no tools. The model answered from the prompt alone."
+_NO_TEXT = "The model returned no text. Some models return only their reasoning."
 _INCOMPLETE = {
     "max_steps": "The run reached the agent's max_steps while the model still requested tool calls.",
     "max_tool_calls": "The run reached the agent's max_tool_calls.",
@@ -91,6 +92,8 @@ def _result(run: Run) -> dict[str, Any]:
     if run.status != Execution.Status.SUCCEEDED:
         ended = {"status": run.status, "stop_reason": run.stop_reason}
         return {**result, **ended, "warning": _INCOMPLETE[run.stop_reason]}
+    if not run.response:
+        return {**result, "warning": _NO_TEXT}
     return result if agent.tool_names else {**result, "warning": _NO_TOOLS}
 
 

@@ -6,7 +6,7 @@ and no tenant. The setting `MODEL_PROVIDERS` maps the names of the providers to 
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -17,31 +17,37 @@ if TYPE_CHECKING:
     # It imports Django models, which this package does not need at run time.
     from agents.language_models import KnownModel
 
+FinishReason = Literal["stop", "length", "content_filter"]
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A call requested by a model.
 
     `name` should be the name of a definition, and `arguments` JSON. Both are as the model wrote them and
-    not validated.
+    not validated. `extra` are fields of the server's own, which it expects back unchanged.
     """
 
     id: str
     name: str
     arguments: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message of the conversation.
 
-    One of the assistant may request tool calls. One of a tool holds the result of the call `tool_call_id`.
+    One of the assistant may request tool calls. One of a tool holds the result of the call `tool_call_id` of
+    the function `name`. `extra` are further fields of the server's own, such as the model's reasoning.
     """
 
     role: Literal["user", "assistant", "tool"]
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
+    name: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +89,48 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class ModelResponse:
-    """The response of a model. Token counts are None if the provider does not report them."""
+    """The response of a model. Token counts are None if the provider does not report them.
+
+    `extra` are fields of a message with tool calls that the server expects back.
+    """
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
-    finish_reason: Literal["stop", "length", "content_filter"] = "stop"
+    finish_reason: FinishReason = "stop"
     input_tokens: int | None = None
     output_tokens: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ModelError(Exception):
     """A request to a model failed.
 
     `status` is the HTTP status of the provider, None without a response. `retryable` is true if the same
-    request may succeed later. The message is logged, so it must not contain text of the provider or the
-    tenant.
+    request may succeed later. `reason` is one of the codes in docs/models-and-tools.md, `output` the part of
+    the model's text that arrived, and `identifiers` are the provider's `code`, `type` and `param`. The
+    message is logged, so it must not contain text of the provider or the tenant.
     """
 
     error_code = "MODEL_ERROR"
 
-    def __init__(self, text: str, *, provider: str, status: int | None, retryable: bool) -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        provider: str,
+        status: int | None,
+        retryable: bool,
+        reason: str = "model_error",
+        output: str = "",
+        identifiers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(text)
         self.provider = provider
         self.status = status
         self.retryable = retryable
+        self.reason = reason
+        self.output = output
+        self.identifiers = dict(identifiers or {})
 
 
 class ModelTimeout(ModelError):
@@ -115,7 +139,9 @@ class ModelTimeout(ModelError):
     error_code = "MODEL_TIMEOUT"
 
     def __init__(self, text: str, *, provider: str) -> None:
-        super().__init__(text, provider=provider, status=None, retryable=True)
+        super().__init__(
+            text, provider=provider, status=None, retryable=True, reason="model_timeout"
+        )
 
 
 class Provider(Protocol):
@@ -155,4 +181,10 @@ class UnavailableProvider:
         return False
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        raise ModelError(self.reason, provider=self.name, status=None, retryable=False)
+        raise ModelError(
+            self.reason,
+            provider=self.name,
+            status=None,
+            retryable=False,
+            reason="not_available",
+        )

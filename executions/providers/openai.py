@@ -15,13 +15,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Literal, cast
+from typing import Any
 
 import httpx2
 import openai
 import orjson
 from django.core.exceptions import ImproperlyConfigured
-from openai.types.chat import ChatCompletion
 
 from executions.providers import (
     Message,
@@ -32,15 +31,14 @@ from executions.providers import (
     ToolCall,
     ToolDefinition,
 )
+from executions.providers.completions import read_completion
+from executions.providers.failures import NAME, error_text, identifiers, model_error
+from executions.providers.tool_schemas import sent_parameters
 from map_project.api import secrets
-from tools.outbound import OutboundError, OutboundTransport
+from tools.outbound import OutboundTransport
 
-NAME = "openai"
 BASE_URL = "https://api.openai.com/v1"
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
-# In one response. Each call becomes a step, also if it is not made.
-MAX_TOOL_CALLS = 500
-MAX_TOKENS = 2**31 - 1  # PostgreSQL's integer
 CONNECT_SECONDS = 10.0
 # The SDK's own policy for retries.
 INITIAL_RETRY_SECONDS = 0.5
@@ -50,6 +48,10 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 NO_CREDENTIAL = "none"
 
 _FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_UNSUPPORTED = re.compile("unsupported|not supported|unrecognized|unknown|unexpected|extra")
+_FILTER_CODES = {"content_filter", "content_policy_violation"}
+# By base URL, once a server has refused the other name.
+_learned_limit_names: dict[str, tuple[str, str]] = {}
 
 # httpx2 logs the URL of each request.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -74,14 +76,16 @@ class OpenAI:
     def complete(self, request: ModelRequest) -> ModelResponse:
         """Request a completion, again after failures that may be temporary. Raises ModelError."""
         attempt = 0
+        failure: ModelError
+        headers: Mapping[str, str]
         while True:
             try:
-                return _response(_completion(request))
-            except ModelError:
-                raise
+                return _completion(request)
+            except ModelError as error:
+                failure, headers = error, {}
             except Exception as error:
                 # Its message may quote the provider's response, which must not reach the log.
-                failure, headers = _failure(error), _response_headers(error)
+                failure, headers = model_error(error), _response_headers(error)
             if attempt >= request.model.max_retries or not _should_retry(failure, headers):
                 raise failure
             delay_seconds = _retry_delay_seconds(attempt, headers)
@@ -91,15 +95,31 @@ class OpenAI:
             attempt += 1
 
 
-def _completion(request: ModelRequest) -> object:
+def _completion(request: ModelRequest) -> ModelResponse:
     """Make one attempt."""
+    body = _request_body(request)
+    try:
+        return read_completion(_create(request, body))
+    except openai.BadRequestError as error:
+        if identifiers(error).get("code") in _FILTER_CODES:
+            return ModelResponse("", finish_reason="content_filter")
+        name, other = _token_limit_names(request.model.base_url)
+        if name not in body or not _is_unsupported(name, other, error):
+            raise
+        body[other] = body.pop(name)
+        response = read_completion(_create(request, body))
+        _learned_limit_names[request.model.base_url] = other, name
+        return response
+
+
+def _create(request: ModelRequest, body: dict[str, Any]) -> object:
     seconds_left = request.deadline - time.monotonic()
     if seconds_left <= 0:
         raise ModelTimeout("no time left for a request", provider=NAME)
     seconds = min(float(request.model.timeout_seconds), seconds_left)
     timeout = httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
     client = _client(request.model.base_url, request.model.credential_token)
-    completion: object = client.chat.completions.create(**_request_body(request), timeout=timeout)
+    completion: object = client.chat.completions.create(**body, timeout=timeout)
     return completion
 
 
@@ -124,20 +144,29 @@ def _credential(token: str) -> str:
         raise ModelError(text, provider=NAME, status=None, retryable=False) from None
 
 
-def _failure(error: Exception) -> ModelError:
-    """Return the error of an attempt, without the text of the provider's response."""
-    match error:
-        case OutboundError(code="timeout"):
-            return ModelTimeout("no complete response in time", provider=NAME)
-        case OutboundError():
-            text, retryable = f"no complete response: {error.code}", error.code != "bad_request"
-            return ModelError(text, provider=NAME, status=None, retryable=retryable)
-        case openai.APIStatusError():
-            status = error.status_code
-            retryable = status in {408, 409, 429} or status >= 500
-            return ModelError(f"status {status}", provider=NAME, status=status, retryable=retryable)
-    text = f"the request or its response is not valid: {type(error).__name__}"
-    return ModelError(text, provider=NAME, status=None, retryable=False)
+def _token_limit_names(base_url: str) -> tuple[str, str]:
+    """Return the name of the field for the maximum number of output tokens, and its alternative.
+
+    OpenAI's newest models refuse the old name `max_tokens`; many other servers accept only that.
+    """
+    host = httpx2.URL(base_url or BASE_URL).host
+    is_new = host.endswith((".openai.com", ".azure.com"))
+    names = (
+        ("max_completion_tokens", "max_tokens")
+        if is_new
+        else ("max_tokens", "max_completion_tokens")
+    )
+    return _learned_limit_names.get(base_url, names)
+
+
+def _is_unsupported(name: str, other: str, error: openai.APIStatusError) -> bool:
+    """Return whether the server refuses the name and not the value."""
+    text = error_text(error)
+    return (
+        other in text
+        or identifiers(error).get("code") == "unsupported_parameter"
+        or (name in text and _UNSUPPORTED.search(text) is not None)
+    )
 
 
 def _response_headers(error: Exception) -> Mapping[str, str]:
@@ -190,28 +219,29 @@ def _request_body(request: ModelRequest) -> dict[str, Any]:
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.max_output_tokens is not None:
-        # OpenAI's newest models refuse the old name; other servers accept only that.
-        name = "max_tokens" if model.base_url else "max_completion_tokens"
-        body[name] = request.max_output_tokens
+        body[_token_limit_names(model.base_url)[0]] = request.max_output_tokens
     return body
 
 
 def _message(message: Message) -> dict[str, Any]:
     body: dict[str, Any] = {"role": message.role, "content": message.text}
     if message.tool_call_id:
-        body["tool_call_id"] = message.tool_call_id
+        body |= {"tool_call_id": message.tool_call_id, "name": _function_name(message.name)}
     if message.tool_calls:
         body["content"] = message.text or None
         body["tool_calls"] = [_call(call) for call in message.tool_calls]
-    return body
+    return {**message.extra, **body}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
     """Return the call as the model wrote it, unless a server would refuse it."""
-    name = call.name if _FUNCTION_NAME.fullmatch(call.name) else "unknown"
     arguments = call.arguments if _is_object(call.arguments) else "{}"
-    function = {"name": name, "arguments": arguments}
-    return {"id": call.id, "type": "function", "function": function}
+    function = {"name": _function_name(call.name), "arguments": arguments}
+    return {**call.extra, "id": call.id, "type": "function", "function": function}
+
+
+def _function_name(name: str) -> str:
+    return name if _FUNCTION_NAME.fullmatch(name) else "unknown"
 
 
 def _is_object(text: str) -> bool:
@@ -225,62 +255,6 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     function = {
         "name": tool.name,
         "description": tool.description,
-        "parameters": dict(tool.parameters),
+        "parameters": sent_parameters(tool.parameters),
     }
     return {"type": "function", "function": function}
-
-
-def _response(completion: object) -> ModelResponse:
-    """Return the reply in a completion. The SDK does not validate the types of its fields."""
-    try:
-        if not isinstance(completion, ChatCompletion):
-            raise TypeError
-        choice, usage = completion.choices[0], completion.usage
-        message = choice.message
-        return ModelResponse(
-            text=_text(message.content) or _text(message.refusal),
-            tool_calls=_tool_calls(message.tool_calls or ()),
-            finish_reason=_finish_reason(choice.finish_reason),
-            input_tokens=_tokens(getattr(usage, "prompt_tokens", None)),
-            output_tokens=_tokens(getattr(usage, "completion_tokens", None)),
-        )
-    except (TypeError, AttributeError, LookupError, RecursionError):
-        text = "the response is not a chat completion"
-        raise ModelError(text, provider=NAME, status=200, retryable=False) from None
-
-
-def _text(content: object) -> str:
-    """Return the text of a message, which some servers send in parts."""
-    if isinstance(content, list):
-        return "".join(_text(cast(Any, part)["text"]) for part in content)
-    if content is not None and not isinstance(content, str):
-        raise TypeError
-    return content or ""
-
-
-def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
-    if len(calls) > MAX_TOOL_CALLS:
-        text = f"the response has {len(calls)} tool calls"
-        raise ModelError(text, provider=NAME, status=200, retryable=False)
-    return tuple(_tool_call(call) for call in calls)
-
-
-def _tool_call(call: Any) -> ToolCall:
-    name, arguments = call.function.name, call.function.arguments
-    if not isinstance(name, str):
-        raise TypeError
-    if not isinstance(arguments, str):
-        # Some servers send an object instead of its JSON.
-        arguments = orjson.dumps(arguments or {}).decode()
-    return ToolCall(call.id if isinstance(call.id, str) else "", name, arguments)
-
-
-def _finish_reason(reason: object) -> Literal["stop", "length", "content_filter"]:
-    """Servers use many words; only these two have a consequence."""
-    return cast(Any, reason) if reason in {"length", "content_filter"} else "stop"
-
-
-def _tokens(count: object) -> int | None:
-    """Return a valid count, or None."""
-    is_count = isinstance(count, int) and not isinstance(count, bool)
-    return cast(int, count) if is_count and 0 <= cast(int, count) <= MAX_TOKENS else None

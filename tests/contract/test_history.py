@@ -32,6 +32,7 @@ DETAIL_FIELDS = [
     "output_tokens",
     "cost_usd",
     "latency_ms",
+    "request_id",
     "system_prompt",
     "steps",
 ]
@@ -43,7 +44,8 @@ def agent(tenant: Tenant) -> Agent:
 
 
 def test_a_run_is_stored_with_all_fields(api: Api, agent: Agent) -> None:
-    run = api.run(agent.pk, prompt=" p\n", model="gpt-4").json
+    result = api.run(agent.pk, prompt=" p\n", model="gpt-4")
+    run = result.json
     response = api.get(f"history/{run['execution_id']}")
     assert response.status == 200
     assert list(response.json) == [*FIELDS, *DETAIL_FIELDS]
@@ -63,6 +65,7 @@ def test_a_run_is_stored_with_all_fields(api: Api, agent: Agent) -> None:
         "output_tokens": None,
         "cost_usd": None,
         "latency_ms": 0,
+        "request_id": result.headers["x-request-id"],
         "system_prompt": f"You are {agent.name}, analyst.\n\nLooks into things.",
         "steps": [],
     }

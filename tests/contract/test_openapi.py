@@ -8,7 +8,7 @@ import jsonschema_rs
 import pytest
 import schemathesis
 from drf_spectacular.validation import validate_schema
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -233,6 +233,9 @@ def test_responses_to_generated_requests_conform_to_the_document(
     )
     def fuzz(data: st.DataObject) -> None:
         case = data.draw(schema[path][method].as_strategy(generation_mode=mode))
+        # Surrounding whitespace does not count in the length of a name. JSON Schema cannot express that.
+        sent_name = case.body.get("name") if isinstance(case.body, dict) else None
+        assume(not (isinstance(sent_name, str) and len(sent_name.strip()) <= 100 < len(sent_name)))
         is_known = data.draw(st.booleans())
         if known and is_known:
             case.path_parameters["id"] = data.draw(st.sampled_from(known))

@@ -305,7 +305,8 @@ class TestLimits:
         identifier = agent(api, tool(api, tool_port, name="weather"))
         run = api.run(identifier, model="real")
         assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_tool_calls")
-        assert len(stored_run(api, run)["steps"]) == 101
+        assert len(stored_run(api, run)["steps"]) == 100
+        assert api.get(f"history/{run.json['execution_id']}/steps").json["total"] == 101
 
     def test_a_large_response_is_cut(self, api: Api, stub: StubModel) -> None:
         stub.says(completion("é" * 3_000_000))
@@ -366,14 +367,21 @@ class TestFailures:
         stub.says(error(429, "words of the provider", Retry_After="7"))
         run = api.run(agent(api), model="real")
         assert (run.status, run.error_code) == (502, "MODEL_ERROR")
-        assert run.details == {"provider": "openai", "status": 429, "retryable": True}
-        assert run.headers["x-ratelimit-remaining"] == "99"
         execution = only_execution(tenant)
+        assert run.details == {
+            "execution_id": str(execution.pk),
+            "provider": "openai",
+            "status": 429,
+            "retryable": True,
+            "reason": "rate_limited",
+            "provider_type": "x",
+        }
+        assert run.headers["x-ratelimit-remaining"] == "99"
         found = api.get(f"history/{execution.pk}").json
         assert (found["status"], found["error_code"]) == ("failed", "MODEL_ERROR")
         assert (found["stop_reason"], found["response"]) == ("model_error", "")
         assert (found["input_tokens"], found["cost_usd"]) == (None, None)
-        assert [step["error"] for step in found["steps"]] == ["model_error"]
+        assert [step["error"] for step in found["steps"]] == ["rate_limited"]
         for text in (run.content.decode(), json.dumps(found), caplog.text):
             assert "words of" not in text
             assert stub.url not in text
@@ -384,8 +392,14 @@ class TestFailures:
         stub.says(HANG)
         run = api.run(agent(api), model="real")
         assert (run.status, run.error_code) == (504, "MODEL_TIMEOUT")
-        assert run.details == {"provider": "openai", "status": None, "retryable": True}
         execution = only_execution(tenant)
+        assert run.details == {
+            "execution_id": str(execution.pk),
+            "provider": "openai",
+            "status": None,
+            "retryable": True,
+            "reason": "model_timeout",
+        }
         assert (execution.status, execution.error_code) == ("failed", "MODEL_TIMEOUT")
         assert execution.stop_reason == "model_timeout"
 
@@ -419,7 +433,9 @@ class TestFailures:
         finally:
             LanguageModel.objects.filter(name="missing").delete()
         assert (run.status, run.error_code) == (502, "MODEL_ERROR")
-        assert run.details == {"provider": "x", "status": None, "retryable": False}
+        assert run.details["execution_id"]
+        assert run.details["reason"] == "not_available"
+        assert (run.details["provider"], run.details["retryable"]) == ("x", False)
         assert only_execution(tenant).status == "failed"
 
 

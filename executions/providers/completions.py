@@ -1,0 +1,156 @@
+"""Reads chat completions, in the dialects of the servers that implement OpenAI's API."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import orjson
+from openai.types.chat import ChatCompletion
+
+from executions.providers import FinishReason, ModelError, ModelResponse, ToolCall
+from executions.providers.failures import NAME, is_retryable, status_reason, unreadable_response
+
+# In one response. Each call becomes a step, also if it is not made.
+MAX_TOOL_CALLS = 500
+MAX_TOKENS = 2**31 - 1  # PostgreSQL's integer
+# Of the fields of a server's own in one message or one tool call, as JSON.
+MAX_EXTRA_BYTES = 256 * 1024
+
+# The reasoning of a message with tool calls. Some servers refuse the next request without it.
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
+
+# The words of OpenAI, Azure, Mistral, Gemini, DeepSeek and others, in lower case. Other words mean "stop".
+_FINISH_REASONS: Mapping[str, FinishReason] = {
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(
+        (
+            *("content_filter", "content_filtered", "safety", "image_safety", "recitation"),
+            *("blocklist", "prohibited_content", "spii", "refusal", "sensitive"),
+        ),
+        "content_filter",
+    ),
+}
+_FAILURES = {
+    *("error", "failed", "network_error", "insufficient_system_resource"),
+    *("malformed_function_call", "unexpected_tool_call"),
+}
+_CALL_REASONS = {"tool_calls", "function_call", "tool_use"}
+
+
+def read_completion(completion: object) -> ModelResponse:
+    """Return the reply in a completion. Raises ModelError.
+
+    The SDK does not validate the types of its fields. Some servers send text and calls in separate choices:
+    they are joined.
+    """
+    try:
+        if not isinstance(completion, ChatCompletion):
+            raise TypeError
+        _raise_reported_error(completion)
+        messages = [choice.message for choice in completion.choices]
+        text = next(filter(None, map(_text, messages)), "")
+        calls = [call for message in messages for call in message.tool_calls or ()]
+        reasons = {str(choice.finish_reason).lower() for choice in completion.choices}
+        if not messages:
+            raise LookupError
+        if reasons & _FAILURES or any(
+            _extra_fields(choice, ("error",)) for choice in completion.choices
+        ):
+            raise ModelError(
+                "the provider reported an error",
+                provider=NAME,
+                status=200,
+                retryable=True,
+                reason="server_error",
+                output=text,
+            )
+        if reasons & _CALL_REASONS and not calls and not text:
+            raise unreadable_response()
+        return ModelResponse(
+            text=text,
+            tool_calls=_tool_calls(calls),
+            finish_reason=_finish_reason(reasons),
+            input_tokens=_tokens(getattr(completion.usage, "prompt_tokens", None)),
+            output_tokens=_tokens(getattr(completion.usage, "completion_tokens", None)),
+            extra=_first_reasoning(messages) if calls else {},
+        )
+    except (TypeError, AttributeError, LookupError, RecursionError):
+        raise unreadable_response() from None
+
+
+def _raise_reported_error(completion: ChatCompletion) -> None:
+    """Raise ModelError for an error object in a response with the status 200."""
+    error = (completion.model_extra or {}).get("error")
+    if not isinstance(error, dict):
+        return
+    code = str(error.get("code"))
+    status = int(code) if code.isascii() and code.isdigit() and 400 <= int(code[:4]) < 600 else 200
+    raise ModelError(
+        "the response contains an error",
+        provider=NAME,
+        status=status,
+        retryable=status == 200 or is_retryable(status),
+        reason="server_error" if status == 200 else status_reason(status),
+    )
+
+
+def _text(message: Any) -> str:
+    return _content_text(message.content) or _content_text(message.refusal)
+
+
+def _content_text(content: object) -> str:
+    """Return the text of a content, which some servers send in parts. Parts without text are left out."""
+    if isinstance(content, list):
+        parts = (cast(Any, part) for part in content)
+        return "".join(
+            _content_text(part["text"]) for part in parts if part.get("type", "text") == "text"
+        )
+    if content is not None and not isinstance(content, str):
+        raise TypeError
+    return content or ""
+
+
+def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:
+    if len(calls) > MAX_TOOL_CALLS:
+        text = f"the response has {len(calls)} tool calls"
+        raise ModelError(text, provider=NAME, status=200, retryable=False, reason="bad_answer")
+    return tuple(_tool_call(call) for call in calls)
+
+
+def _tool_call(call: Any) -> ToolCall:
+    name, arguments = call.function.name, call.function.arguments
+    if not isinstance(name, str):
+        raise TypeError
+    if not isinstance(arguments, str):
+        # Some servers send an object instead of its JSON.
+        arguments = orjson.dumps(arguments or {}).decode()
+    call_id = call.id if isinstance(call.id, str) else ""
+    return ToolCall(call_id, name, arguments, extra=_extra_fields(call))
+
+
+def _first_reasoning(messages: Iterable[Any]) -> Mapping[str, Any]:
+    found = (_extra_fields(message, _REASONING_FIELDS) for message in messages)
+    return next(filter(None, found), {})
+
+
+def _extra_fields(part: Any, names: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    """Return the fields that OpenAI does not define, or those of `names`. Empty if they are too large."""
+    fields: dict[str, Any] = {
+        name: value
+        for name, value in (part.model_extra or {}).items()
+        if value is not None and (not names or name in names)
+    }
+    try:
+        return fields if len(orjson.dumps(fields)) <= MAX_EXTRA_BYTES else {}
+    except TypeError:  # for example unpaired surrogates
+        return {}
+
+
+def _finish_reason(reasons: set[str]) -> FinishReason:
+    known = {_FINISH_REASONS.get(reason, "stop") for reason in reasons}
+    return next((reason for reason in ("content_filter", "length") if reason in known), "stop")
+
+
+def _tokens(count: object) -> int | None:
+    """Return a valid count, or None."""
+    is_count = isinstance(count, int) and not isinstance(count, bool)
+    return cast(int, count) if is_count and 0 <= cast(int, count) <= MAX_TOKENS else None

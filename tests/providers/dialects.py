@@ -1,0 +1,243 @@
+"""Responses of servers that implement OpenAI's API, each with what must come of it.
+
+To add a dialect, add rows. The responses are scripted; no server of these providers was called.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.stub_model import StubResponse
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A response that ends a run.
+
+    `status` and `stop_reason` are those of the execution. For a failure, `reason` is its code and
+    `http_status` the status of the provider, in the details of the 502.
+    """
+
+    name: str
+    response: Any
+    text: str = ""
+    status: str = "succeeded"
+    stop_reason: str = "completed"
+    reason: str = ""
+    http_status: int | None = None
+    warning: str = ""
+
+
+def reply(content: Any = "42", finish_reason: Any = "stop", **message: Any) -> dict[str, Any]:
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "m",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": content, **message},
+                "finish_reason": finish_reason,
+            }
+        ],
+    }
+
+
+def refused(status: int, **error: Any) -> StubResponse:
+    return StubResponse(status, {"error": {"message": "words of the provider", **error}})
+
+
+_INCOMPLETE: dict[str, Any] = {"text": "Half", "status": "incomplete"}
+_FAILED: dict[str, Any] = {"status": "failed", "stop_reason": "model_error"}
+_THINKING = [{"type": "thinking", "thinking": [{"type": "text", "text": "hmm"}]}]
+_ANSWER = [{"type": "text", "text": "42"}]
+
+DIALECTS = [
+    Dialect("OpenAI", reply(), "42"),
+    Dialect("Mistral: thinking", reply([*_THINKING, *_ANSWER]), "42"),
+    Dialect(
+        "Mistral: reference", reply([*_ANSWER, {"type": "reference", "reference_ids": [1]}]), "42"
+    ),
+    Dialect(
+        "Mistral: length",
+        reply("Half", "model_length"),
+        stop_reason="max_output_tokens",
+        **_INCOMPLETE,
+    ),
+    Dialect(
+        "Gemini: length",
+        reply("Half", "MAX_TOKENS"),
+        stop_reason="max_output_tokens",
+        **_INCOMPLETE,
+    ),
+    Dialect("Gemini: safety", reply("Half", "SAFETY"), stop_reason="content_filter", **_INCOMPLETE),
+    Dialect(
+        "Gemini: recitation",
+        reply("Half", "recitation"),
+        stop_reason="content_filter",
+        **_INCOMPLETE,
+    ),
+    Dialect(
+        "Gemini: malformed call",
+        reply("Half", "MALFORMED_FUNCTION_CALL"),
+        reason="server_error",
+        http_status=200,
+        **_FAILED,
+    ),
+    Dialect(
+        "Mistral: error", reply("Half", "error"), reason="server_error", http_status=200, **_FAILED
+    ),
+    Dialect(
+        "DeepSeek: no resources",
+        reply("Half", "insufficient_system_resource"),
+        reason="server_error",
+        http_status=200,
+        **_FAILED,
+    ),
+    Dialect("vLLM: stop word", reply("42", "stop_sequence"), "42"),
+    Dialect("LM Studio: no finish_reason", reply("42", None), "42"),
+    Dialect(
+        "Ollama: reasoning alone",
+        reply("", "stop", reasoning="hmm"),
+        warning="The model returned no text. Some models return only their reasoning.",
+    ),
+    Dialect(
+        "OpenRouter: error in the choice",
+        {
+            "id": "x",
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "message": {"role": "assistant", "content": "Half"},
+                    "finish_reason": "stop",
+                    "error": {"code": 502, "message": "words of the provider"},
+                }
+            ],
+        },
+        reason="server_error",
+        http_status=200,
+        **_FAILED,
+    ),
+    Dialect(
+        "OpenRouter: error with the status 200",
+        {"error": {"code": 429, "message": "words of the provider"}},
+        reason="rate_limited",
+        http_status=429,
+        **_FAILED,
+    ),
+    Dialect(
+        "tool_calls without a call",
+        reply("", "tool_calls"),
+        reason="bad_answer",
+        http_status=200,
+        **_FAILED,
+    ),
+    Dialect(
+        "an empty body", StubResponse(body=b""), reason="bad_answer", http_status=200, **_FAILED
+    ),
+    Dialect(
+        "Azure: content filter",
+        refused(400, code="content_filter", type=None, param="prompt"),
+        status="incomplete",
+        stop_reason="content_filter",
+    ),
+    Dialect(
+        "OpenAI: the schema of a tool",
+        refused(
+            400,
+            code="invalid_function_parameters",
+            type="invalid_request_error",
+            param="tools[0].function.parameters",
+        ),
+        reason="bad_request",
+        http_status=400,
+        **_FAILED,
+    ),
+    Dialect(
+        "OpenAI: context length",
+        refused(
+            400, code="context_length_exceeded", type="invalid_request_error", param="messages"
+        ),
+        reason="context_length",
+        http_status=400,
+        **_FAILED,
+    ),
+    Dialect(
+        "vLLM: context length",
+        StubResponse(
+            400,
+            {"object": "error", "message": "This model's maximum context length is 8192 tokens."},
+        ),
+        reason="context_length",
+        http_status=400,
+        **_FAILED,
+    ),
+    Dialect(
+        "Groq: wrong key",
+        refused(401, code="invalid_api_key"),
+        reason="auth",
+        http_status=401,
+        **_FAILED,
+    ),
+    Dialect(
+        "unknown model",
+        refused(404, code="model_not_found"),
+        reason="not_found",
+        http_status=404,
+        **_FAILED,
+    ),
+    Dialect("overloaded", refused(529), reason="server_error", http_status=529, **_FAILED),
+]
+
+# Messages that request a tool call, and the fields of the message and of the call that must be sent back.
+_CALL = {
+    "id": "c1",
+    "type": "function",
+    "function": {"name": "weather", "arguments": "{}"},
+}
+ROUND_TRIPS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "OpenAI": (reply(None, "tool_calls", tool_calls=[_CALL]), {}, {}),
+    "Gemini": (
+        reply(
+            None,
+            "tool_calls",
+            tool_calls=[{**_CALL, "extra_content": {"google": {"thought_signature": "abc"}}}],
+        ),
+        {},
+        {"extra_content": {"google": {"thought_signature": "abc"}}},
+    ),
+    "DeepSeek": (
+        reply("", "tool_calls", reasoning_content="hmm", tool_calls=[_CALL]),
+        {"reasoning_content": "hmm"},
+        {},
+    ),
+    "OpenRouter": (
+        reply(
+            "",
+            "tool_calls",
+            reasoning="hmm",
+            reasoning_details=[{"type": "reasoning.encrypted", "data": "x"}],
+            tool_calls=[_CALL],
+        ),
+        {"reasoning": "hmm", "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]},
+        {},
+    ),
+    "text and calls in two choices": (
+        {
+            "id": "x",
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "message": {"role": "assistant", "content": "Wait."},
+                    "finish_reason": "tool_calls",
+                },
+                {
+                    "message": {"role": "assistant", "content": None, "tool_calls": [_CALL]},
+                    "finish_reason": "tool_calls",
+                },
+            ],
+        },
+        {"content": "Wait."},
+        {},
+    ),
+}

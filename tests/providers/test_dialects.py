@@ -1,0 +1,171 @@
+"""Runs on scripted responses in the dialects of model servers."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agents.models import LanguageModel
+from executions.models import Execution
+from map_project.tenants.models import Tenant
+from tests.api import Api
+from tests.factories import AgentFactory, ToolFactory
+from tests.providers.dialects import DIALECTS, ROUND_TRIPS, Dialect, refused, reply
+from tests.stub_model import StubModel, stub_model
+from tests.tool_server import tool_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[StubModel]:
+    with stub_model() as stub:
+        yield stub
+
+
+@pytest.fixture
+def stub(server: StubModel) -> StubModel:
+    return server.says(reply())
+
+
+@pytest.fixture
+def model(stub: StubModel) -> Iterator[LanguageModel]:
+    row = LanguageModel.objects.create(
+        name="dialect", provider="openai", base_url=stub.url, max_retries=0
+    )
+    yield row
+    row.delete()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_response_ends_a_run(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel, dialect: Dialect
+) -> None:
+    stub.says(dialect.response)
+    agent = AgentFactory.create(tenant=tenant, with_tools=1)
+    answer = api.run(agent.pk, model=model.name)
+    execution = Execution.objects.get(tenant=tenant)
+    assert (execution.status, execution.stop_reason) == (dialect.status, dialect.stop_reason)
+    stored = api.get(f"history/{execution.pk}").content.decode()
+    assert "words of the provider" not in stored + answer.content.decode()
+    if dialect.status == "failed":
+        assert (answer.status, answer.error_code) == (502, "MODEL_ERROR")
+        assert answer.details["execution_id"] == str(execution.pk)
+        assert (answer.details["reason"], answer.details["status"]) == (
+            dialect.reason,
+            dialect.http_status,
+        )
+        (step,) = json.loads(stored)["steps"]
+        assert step["error"] == dialect.reason
+        assert step["output"] in {"", "Half"}
+    else:
+        assert (answer.status, answer.json["response"]) == (200, dialect.text)
+        assert dialect.warning in answer.json.get("warning", "")
+
+
+def test_the_text_before_a_failure_is_stored(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    stub.says(reply("Half", "error"))
+    api.run(AgentFactory.create(tenant=tenant).pk, model=model.name)
+    assert Execution.objects.get(tenant=tenant).steps.get().output == "Half"
+
+
+def test_identifiers_of_the_provider_are_reported(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    stub.says(
+        refused(400, code="invalid_function_parameters", type="x y", param="tools[0].function")
+    )
+    details = api.run(AgentFactory.create(tenant=tenant).pk, model=model.name).details
+    assert details["provider_code"] == "invalid_function_parameters"
+    assert details["provider_param"] == "tools[0].function"
+    assert "provider_type" not in details
+
+
+@pytest.mark.parametrize("name", ROUND_TRIPS)
+def test_a_servers_own_fields_are_sent_back(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel, name: str
+) -> None:
+    response, message_fields, call_fields = ROUND_TRIPS[name]
+    stub.says(response, reply())
+    agent = AgentFactory.create(tenant=tenant)
+    agent.tools.add(ToolFactory.create(tenant=tenant, name="weather"))
+    assert api.run(agent.pk, model=model.name).json["response"] == "42"
+    _, _, assistant, result = stub.requests[1].body["messages"]
+    (call,) = assistant["tool_calls"]
+    assert {key: assistant[key] for key in message_fields} == message_fields
+    assert {key: value for key, value in call.items() if key not in {"id", "type", "function"}} == (
+        call_fields
+    )
+    assert (result["role"], result["tool_call_id"], result["name"]) == (
+        "tool",
+        call["id"],
+        "weather",
+    )
+    stored = api.get("history").content
+    assert b"thought_signature" not in stored
+    assert b"hmm" not in stored
+
+
+def test_schemas_are_completed_for_strict_servers(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    with tool_server() as port:
+        http = {"method": "POST", "url": f"http://127.0.0.1:{port}/echo"}
+        tool = ToolFactory.create(
+            tenant=tenant,
+            kind="http",
+            config={**http, "arguments_in": "body", "headers": {}, "timeout_seconds": 5},
+            parameters={
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "type": "object",
+                "properties": {
+                    "list": {"type": "array"},
+                    "object": {"type": ["object", "null"]},
+                    "data": {"default": {"type": "array"}, "enum": [{"type": "object"}]},
+                    "type": {"type": "string"},
+                },
+                "anyOf": [{"properties": {"list": {"items": {"type": "object"}}}}],
+            },
+        )
+        agent = AgentFactory.create(tenant=tenant)
+        agent.tools.add(tool)
+        api.run(agent.pk, model=model.name)
+    assert stub.requests[0].body["tools"][0]["function"]["parameters"] == {
+        "type": "object",
+        "properties": {
+            "list": {"type": "array", "items": {}},
+            "object": {"type": ["object", "null"], "properties": {}},
+            "data": {"default": {"type": "array"}, "enum": [{"type": "object"}]},
+            "type": {"type": "string"},
+        },
+        "anyOf": [{"properties": {"list": {"items": {"type": "object", "properties": {}}}}}],
+    }
+
+
+def test_the_name_of_the_token_limit_is_learned(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    def strict(body: dict[str, Any]) -> Any:
+        if "max_tokens" not in body:
+            return reply()
+        return refused(400, code="unsupported_parameter", param="max_tokens")
+
+    stub.says(strict)
+    agent = AgentFactory.create(tenant=tenant, settings={"max_output_tokens": 7})
+    for _ in range(2):
+        assert api.run(agent.pk, model=model.name).status == 200
+    names = [
+        [name for name in request.body if name.startswith("max_")] for request in stub.requests
+    ]
+    assert names == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]
+
+
+def test_a_response_that_cannot_be_read_is_requested_again(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    model.max_retries = 1
+    model.save()
+    stub.says({"error": {"code": 503, "message": "x"}}, reply())
+    assert api.run(AgentFactory.create(tenant=tenant).pk, model=model.name).status == 200
+    assert len(stub.requests) == 2
