@@ -1,6 +1,6 @@
 """The API of agents and language models. Runs are in `executions`."""
 
-from typing import Any, cast
+from typing import cast
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -28,9 +28,6 @@ class AgentViewSet(TenantViewSet[Agent], ModelViewSet[Agent]):
     exact_filters = {"tool_name": ("tools__name", "Only agents with the tool of this name.")}
     resource = "agent"
     not_found = AgentNotFound
-
-    def perform_create(self, serializer: Any) -> None:
-        serializer.save(tenant_id=self.caller.tenant_id)
 
     def perform_destroy(self, instance: Agent) -> None:
         services.delete_agent(agent=instance)

@@ -38,9 +38,6 @@ class ToolViewSet(TenantViewSet[Tool], ModelViewSet[Tool]):
     resource = "tool"
     not_found = ToolNotFound
 
-    def perform_create(self, serializer: Any) -> None:
-        serializer.save(tenant_id=self.caller.tenant_id)
-
     def perform_destroy(self, instance: Tool) -> None:
         try:
             deleted, _ = instance.delete()

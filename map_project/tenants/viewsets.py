@@ -23,8 +23,8 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
     """Generic views of the rows of `queryset` that belong to the caller's tenant.
 
     The actions in `row_actions` read `rows` instead of `queryset`: a queryset of `.values()`, built once
-    (`RowSerializer.rows`). `resource` is the name in errors (`tool`), `not_found` the error of an id that
-    does not exist.
+    (`RowSerializer.rows`). `resource` is the name in error details (`tool_id`), `not_found` the error of
+    an id that does not exist.
     """
 
     authentication_classes = (TenantAuthentication,)
@@ -69,7 +69,7 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
         if not super().get_queryset().filter(pk=self.get_pk()).exists():
             return self._not_found_error()
         return TenantIsolationViolation(
-            f"This {self.resource} belongs to another tenant.",
+            f"This {super().get_queryset().model._meta.verbose_name} belongs to another tenant.",
             resource_type=self.resource,
             resource_id=self.kwargs["pk"],
         )
@@ -82,6 +82,9 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
         if "data" in kwargs and self.request.META.get("CONTENT_LENGTH", "") in {"", "0"}:
             raise MalformedJson
         return super().get_serializer(*args, **kwargs)
+
+    def perform_create(self, serializer: Any) -> None:
+        serializer.save(tenant_id=self.caller.tenant_id)
 
     def handle_exception(self, exc: Exception) -> Response:
         """Report a row that was deleted between its lookup and the write as missing."""
