@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+import orjson
 from django.conf import settings
 from django.utils.module_loading import import_string
 
@@ -116,6 +117,14 @@ class ModelTimeout(ModelError):
 
     def __init__(self, text: str, *, provider: str) -> None:
         super().__init__(text, provider=provider, status=None, retryable=True)
+
+
+def is_json_object(text: str) -> bool:
+    """Return whether the text is JSON and an object, as the arguments of a call should be."""
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 class Provider(Protocol):

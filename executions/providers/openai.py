@@ -31,6 +31,7 @@ from executions.providers import (
     ModelTimeout,
     ToolCall,
     ToolDefinition,
+    is_json_object,
 )
 from map_project.api import secrets
 from tools.outbound import OutboundError, OutboundTransport
@@ -209,16 +210,9 @@ def _message(message: Message) -> dict[str, Any]:
 def _call(call: ToolCall) -> dict[str, Any]:
     """Return the call as the model wrote it, unless a server would refuse it."""
     name = call.name if _FUNCTION_NAME.fullmatch(call.name) else "unknown"
-    arguments = call.arguments if _is_object(call.arguments) else "{}"
+    arguments = call.arguments if is_json_object(call.arguments) else "{}"
     function = {"name": name, "arguments": arguments}
     return {"id": call.id, "type": "function", "function": function}
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False
 
 
 def _tool(tool: ToolDefinition) -> dict[str, Any]:
