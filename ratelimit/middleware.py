@@ -60,9 +60,7 @@ class RateLimitMiddleware:
 
 
 def headers(decision: Decision) -> dict[str, str]:
-    """Return the rate limit headers: the common `X-` ones and those of the IETF draft
-    (draft-ietf-httpapi-ratelimit-headers).
-    """
+    """Return the common `X-` headers and those of draft-ietf-httpapi-ratelimit-headers."""
     return {
         "X-RateLimit-Limit": str(decision.limit),
         "X-RateLimit-Remaining": str(decision.remaining),
