@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -200,8 +201,12 @@ def _call_tool(tool: CallableTool, arguments: str, *, deadline: float) -> ToolRe
 
 
 def _model_failure(error: ModelError) -> ApiError:
-    error_class = ModelTimedOut if isinstance(error, ModelTimeout) else ModelFailed
-    return error_class(provider=error.provider, status=error.status, retryable=error.retryable)
+    details: dict[str, Any] = {
+        "provider": error.provider,
+        "status": error.status,
+        "retryable": error.retryable,
+    }
+    return (ModelTimedOut if isinstance(error, ModelTimeout) else ModelFailed)(**details)
 
 
 def _ms_since(started: float) -> int:
