@@ -1,6 +1,7 @@
 """Agents and language models in the admin. Changes to agents go through the services of the API."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -43,16 +44,22 @@ class TenantToolsWidget(AutocompleteSelectMultiple):
 SETTING_FIELDS = ("temperature", "max_output_tokens")
 
 
+def _validate_setting(name: str, value: Any) -> None:
+    validate_as_api(SettingsField(), {name: value})
+
+
 class AgentForm(TenantOwnedForm):
     """An agent. The validation is that of the API."""
 
     temperature = forms.FloatField(
         required=False,
+        validators=[partial(_validate_setting, "temperature")],
         widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}),
         help_text="From 0 to 2. Leave blank for the model's default.",
     )
     max_output_tokens = forms.IntegerField(
         required=False,
+        validators=[partial(_validate_setting, "max_output_tokens")],
         widget=UnfoldAdminIntegerFieldWidget(),
         help_text="Maximum tokens per model response. Leave blank for the model's default.",
     )
@@ -74,18 +81,6 @@ class AgentForm(TenantOwnedForm):
             known = ", ".join(error.details["allowed_models"]) or "none"
             raise forms.ValidationError(f"{error.message} This tenant may use: {known}.") from None
         return name
-
-    def clean_temperature(self) -> float | None:
-        return self._setting("temperature")
-
-    def clean_max_output_tokens(self) -> int | None:
-        return self._setting("max_output_tokens")
-
-    def _setting(self, name: str) -> Any:
-        value = self.cleaned_data[name]
-        if value is not None:
-            validate_as_api(SettingsField(), {name: value})
-        return value
 
 
 class AgentWithToolsForm(AgentForm):
@@ -159,8 +154,7 @@ class AgentAdmin(TenantOwnedAdmin):
 
     @admin.display(description="tools", ordering="tool_count")
     def number_of_tools(self, agent: Any) -> int:
-        count: int = agent.tool_count
-        return count
+        return agent.tool_count
 
     @admin.display(description="tools")
     def tool_names(self, agent: Agent) -> str:

@@ -49,17 +49,13 @@ _reload_lock = Lock()
 
 
 def offered(allowed: Collection[str] | None) -> dict[str, KnownModel]:
-    """The active models in `allowed` (None: all) by name, in the order of the API. Raises
-    django.db.DatabaseError.
-    """
+    """The active models in `allowed` (None: all) by name, in the order of the API. Raises DatabaseError."""
     known = _known()
     return {name: known[name] for name in known if allowed is None or name in allowed}
 
 
 def find(name: str, allowed: Collection[str] | None) -> KnownModel:
-    """Return the active model with this name. Raises InvalidModel if there is none, or `allowed` (None:
-    all models) does not contain it.
-    """
+    """Return the active model with this name in `allowed` (None: all models). Raises InvalidModel."""
     found = _known().get(name)
     if found is None or (allowed is not None and name not in allowed):
         raise InvalidModel(provided_model=name, allowed_models=[*offered(allowed)])

@@ -181,14 +181,12 @@ class Loop:
             text = f"Not called: {skip_reason}."
             return Step("tool", name, call.arguments, text, 0, "not_called")
         if tool is None:
-            return Step("tool", name, call.arguments, self._unknown_tool_text(), 0, "unknown_tool")
+            known = f"Available tools: {', '.join(self.tools)}." if self.tools else "You have none."
+            text = f"There is no tool with this name. {known}"
+            return Step("tool", name, call.arguments, text, 0, "unknown_tool")
         result = tool.call(call.arguments)
         text = storable(result.text)
         return Step("tool", name, call.arguments, text, result.latency_ms, result.error or "")
-
-    def _unknown_tool_text(self) -> str:
-        available = f"Available tools: {', '.join(self.tools)}." if self.tools else "You have none."
-        return f"There is no tool with this name. {available}"
 
     def _ms_since(self, started: float) -> int:
         return max(round((self.clock() - started) * 1000), 0)

@@ -1,16 +1,8 @@
 """The system prompt of an agent."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
-
-class DescribedTool(Protocol):
-    """The fields of a tool that the system prompt contains."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def description(self) -> str: ...
+from tools.invokers import CallableTool
 
 
 def system_prompt(
@@ -18,7 +10,7 @@ def system_prompt(
     name: str,
     role: str,
     description: str,
-    tools: Sequence[DescribedTool],
+    tools: Sequence[CallableTool],
     aliases: Mapping[str, str],
 ) -> str:
     """Return the system prompt. `aliases` has the function names of the callable tools by tool name."""
@@ -34,6 +26,6 @@ def system_prompt(
     return "\n\n".join(parts)
 
 
-def _line(tool: DescribedTool, alias: str) -> str:
+def _line(tool: CallableTool, alias: str) -> str:
     hint = "" if alias == tool.name else f" (call it as {alias})"
     return f"- {tool.name}{hint}: {tool.description}"

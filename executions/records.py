@@ -6,7 +6,7 @@ with one that the ORM inserts.
 """
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -96,18 +96,9 @@ class RunRecord:
 
     def add_step(self, step: loop.Step) -> None:
         """Insert a step. Raises DatabaseError."""
-        Step.objects.create(
-            execution_id=self.execution_id,
-            position=self._step_count,
-            kind=step.kind,
-            name=step.name,
-            input=step.input,
-            output=step.output,
-            input_tokens=step.input_tokens,
-            output_tokens=step.output_tokens,
-            latency_ms=step.latency_ms,
-            error=step.error[:MAX_ERROR_LENGTH],
-        )
+        columns = asdict(step)
+        columns["error"] = step.error[:MAX_ERROR_LENGTH]
+        Step.objects.create(execution_id=self.execution_id, position=self._step_count, **columns)
         self._step_count += 1
 
     def finish(self, outcome: loop.Outcome, *, latency_ms: int) -> bool:

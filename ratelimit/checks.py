@@ -25,21 +25,13 @@ def check_redis(
         # Only the class: the text may contain the address, and this output goes to deployment logs.
         message = f"The configuration of Redis could not be read ({type(error).__name__})."
         return [checks.Warning(message, id=UNKNOWN)]
-    return [*_check_eviction(policy), *_check_role(role)]
-
-
-def _check_eviction(policy: str) -> list[checks.CheckMessage]:
-    if policy == "noeviction":
-        return []
-    message = (
-        f"Redis evicts keys (maxmemory-policy {policy}): an evicted window frees the whole quota."
-    )
-    hint = "Set maxmemory-policy to noeviction; run calls get 503 when memory is exhausted."
-    return [checks.Warning(message, hint=hint, id=EVICTION)]
-
-
-def _check_role(role: str) -> list[checks.CheckMessage]:
-    if role == "master":
-        return []
-    message = f"REDIS_URL points to a {role}, which is read-only: every run call gets 503."
-    return [checks.Warning(message, hint="Point REDIS_URL to the primary.", id=REPLICA)]
+    warnings: list[checks.CheckMessage] = []
+    if policy != "noeviction":
+        message = f"Redis evicts keys (maxmemory-policy {policy}): an evicted window frees the whole quota."
+        hint = "Set maxmemory-policy to noeviction; run calls get 503 when memory is exhausted."
+        warnings.append(checks.Warning(message, hint=hint, id=EVICTION))
+    if role != "master":
+        message = f"REDIS_URL points to a {role}, which is read-only: every run call gets 503."
+        hint = "Point REDIS_URL to the primary."
+        warnings.append(checks.Warning(message, hint=hint, id=REPLICA))
+    return warnings

@@ -7,7 +7,7 @@ from django.db import Error
 from django.http import HttpRequest, HttpResponse
 
 from map_project.api.errors import ServiceUnavailable, as_api_error
-from map_project.tenants.authentication import Caller, resolve_caller
+from map_project.tenants.authentication import resolve_caller
 from ratelimit.errors import RateLimitExceeded
 from ratelimit.limiter import Decision, LimiterUnavailable, default_limiter
 
@@ -44,10 +44,9 @@ class RateLimitMiddleware:
             caller = resolve_caller(request)
         except Error as error:
             return as_api_error(error).response()
-        # Without a valid key the view responds with 401, and no unit is taken.
-        return self._check(request, caller) if caller else None
-
-    def _check(self, request: HttpRequest, caller: Caller) -> HttpResponse | None:
+        if caller is None:
+            # The view responds with 401, and no unit is taken.
+            return None
         try:
             decision = self.limiter.take(
                 caller.tenant_id,
@@ -61,9 +60,7 @@ class RateLimitMiddleware:
 
 
 def headers(decision: Decision) -> dict[str, str]:
-    """Return the rate limit headers: the common `X-` ones and those of the IETF draft
-    (draft-ietf-httpapi-ratelimit-headers).
-    """
+    """Return the common `X-` headers and those of draft-ietf-httpapi-ratelimit-headers."""
     return {
         "X-RateLimit-Limit": str(decision.limit),
         "X-RateLimit-Remaining": str(decision.remaining),

@@ -1,7 +1,6 @@
 """Validation of a tool across its fields: kind, parameters, configuration and secrets."""
 
 import re
-from typing import Any
 
 from tools import schemas
 from tools.invokers import INVOKERS, ConfigError, invoker
@@ -62,15 +61,10 @@ def _config_errors(tool: Tool) -> list[str]:
     if tool.kind not in INVOKERS:
         has_any = tool.config is not None or tool.secret_names
         return ["A declared tool has no configuration and no secrets."] if has_any else []
+    if tool.config is None:
+        return [f"A tool of the kind {tool.kind} needs it."]
     try:
-        tool.config = checked_config(tool.kind, tool.config)
+        tool.config = invoker(tool.kind).validate_config(tool.config)
     except ConfigError as error:
         return error.problems
     return invoker(tool.kind).cross_field_errors(tool.config, tool.parameters, tool.secret_names)
-
-
-def checked_config(kind: str, config: Any) -> dict[str, Any]:
-    """The configuration with defaults. Raises ConfigError."""
-    if config is None:
-        raise ConfigError([f"A tool of the kind {kind} needs it."])
-    return invoker(kind).validate_config(config)

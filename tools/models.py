@@ -12,9 +12,7 @@ from map_project.tenants.models import TenantOwned
 
 
 class OrderedJSONField(models.JSONField):
-    """JSON stored as text. `jsonb` sorts the keys of an object, but models depend on the order of the
-    properties in a schema.
-    """
+    """JSON stored as text: `jsonb` sorts keys, but models depend on the order of a schema's properties."""
 
     def db_type(self, connection: Any) -> str:
         return "text"

@@ -79,7 +79,8 @@ def _set_secrets(tool: Tool, values: Mapping[str, str | None]) -> Errors:
         return {"secrets": ["A declared tool cannot be called and has no secrets."]}
     unchanged = sorted(set(tool.secret_names) - values.keys())
     try:
-        merged = {**(_decrypted_secrets(tool) if unchanged else {}), **values}
+        stored = orjson.loads(secrets.decrypt(tool.secrets_token)) if unchanged else {}
+        merged = {**stored, **values}
         kept = {name: value for name, value in sorted(merged.items()) if value is not None}
         tool.secrets_token = secrets.encrypt(orjson.dumps(kept).decode()) if kept else ""
     except secrets.Unreadable:
@@ -92,8 +93,3 @@ def _set_secrets(tool: Tool, values: Mapping[str, str | None]) -> Errors:
         return {"secrets": ["This server cannot store secrets: SECRETS_KEYS is not set."]}
     tool.secret_names = list(kept)
     return {}
-
-
-def _decrypted_secrets(tool: Tool) -> dict[str, str]:
-    values: dict[str, str] = orjson.loads(secrets.decrypt(tool.secrets_token))
-    return values

@@ -2,7 +2,6 @@
 
 import time
 from operator import itemgetter
-from typing import Any
 
 import orjson
 from django.db import IntegrityError
@@ -43,7 +42,8 @@ class ToolViewSet(TenantViewSet[Tool], ModelViewSet[Tool]):
             deleted, _ = instance.delete()
         except (ProtectedError, IntegrityError):
             # The foreign key reports an agent that was given the tool at the same moment.
-            raise ToolInUse(dependent_agents=_dependent_agents(instance)) from None
+            agents = sorted(instance.agents.values("id", "name"), key=itemgetter("name"))
+            raise ToolInUse(dependent_agents=agents) from None
         if not deleted:
             raise Tool.DoesNotExist
 
@@ -68,7 +68,3 @@ class ToolViewSet(TenantViewSet[Tool], ModelViewSet[Tool]):
                 "latency_ms": result.latency_ms,
             }
         )
-
-
-def _dependent_agents(tool: Tool) -> list[Any]:
-    return sorted(tool.agents.values("id", "name"), key=itemgetter("name"))

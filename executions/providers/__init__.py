@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+import orjson
 from django.conf import settings
 from django.utils.module_loading import import_string
 
@@ -142,6 +143,14 @@ class ModelTimeout(ModelError):
         super().__init__(
             text, provider=provider, status=None, retryable=True, reason="model_timeout"
         )
+
+
+def is_json_object(text: str) -> bool:
+    """Return whether the text is JSON and an object, as the arguments of a call should be."""
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 class Provider(Protocol):

@@ -12,9 +12,7 @@ import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
 
-import orjson
-
-from executions.providers import ModelRequest, ModelResponse, ToolCall
+from executions.providers import ModelRequest, ModelResponse, ToolCall, is_json_object
 
 QUOTED_CHARACTERS = 100
 QUOTED_RESULT_CHARACTERS = 1000
@@ -62,10 +60,11 @@ def respond(
     with the first 16 hexadecimal digits of SHA-256 of agent id, model and prompt, one per line. The first two
     cannot contain a line break, so different requests have different inputs.
     """
+    tool_list = f"the tools {', '.join(tools)}" if tools else "no tools"
     quoted = _truncate(prompt, QUOTED_CHARACTERS)
     digest = hashlib.sha256(f"{agent_id}\n{model}\n{prompt}".encode()).hexdigest()[:16]
     return (
-        f"[Mock Response] Agent {agent_name} ({role}), with {_tool_list(tools)}, "
+        f"[Mock Response] Agent {agent_name} ({role}), with {tool_list}, "
         f'was asked on {model}: "{quoted}" {_result_list(results)}[digest {digest}]'
     )
 
@@ -80,20 +79,9 @@ def _tool_calls(request: ModelRequest) -> Iterator[ToolCall]:
             continue
         for length in lengths:
             tool, arguments = tools.get(text[1 : length + 1]), text[length + 1 :].lstrip()
-            if tool is not None and _is_json_object(arguments):
+            if tool is not None and is_json_object(arguments):
                 yield ToolCall(f"call_{number}", tool.name, arguments)
                 break
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return text.startswith("{") and isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False
-
-
-def _tool_list(tools: Sequence[str]) -> str:
-    return f"the tools {', '.join(tools)}" if tools else "no tools"
 
 
 def _result_list(results: Sequence[str]) -> str:

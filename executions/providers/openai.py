@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx2
 import openai
-import orjson
 from django.core.exceptions import ImproperlyConfigured
 
 from executions.providers import (
@@ -30,6 +29,7 @@ from executions.providers import (
     ModelTimeout,
     ToolCall,
     ToolDefinition,
+    is_json_object,
 )
 from executions.providers.completions import read_completion
 from executions.providers.failures import NAME, error_text, identifiers, model_error
@@ -235,20 +235,13 @@ def _message(message: Message) -> dict[str, Any]:
 
 def _call(call: ToolCall) -> dict[str, Any]:
     """Return the call as the model wrote it, unless a server would refuse it."""
-    arguments = call.arguments if _is_object(call.arguments) else "{}"
+    arguments = call.arguments if is_json_object(call.arguments) else "{}"
     function = {"name": _function_name(call.name), "arguments": arguments}
     return {**call.extra, "id": call.id, "type": "function", "function": function}
 
 
 def _function_name(name: str) -> str:
     return name if _FUNCTION_NAME.fullmatch(name) else "unknown"
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False
 
 
 def _tool(tool: ToolDefinition) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 import codecs
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -86,7 +86,14 @@ def _path_and_body(
 def _append_query(path: str, url: UrlTemplate, arguments: Mapping[str, Any]) -> str:
     if conflicts := sorted(arguments.keys() & url.query_names()):
         raise InvalidValueError(f"{conflicts[0]} is set by the tool itself.")
-    query = "&".join(_query_pairs(arguments))
+    # One pair for each item of a list. Null is left out.
+    pairs = [
+        (name, _text(item))
+        for name, value in arguments.items()
+        for item in (value if isinstance(value, list) else [value])
+        if item is not None
+    ]
+    query = urlencode(pairs, quote_via=quote)
     path += f"{'&' if '?' in path else '?'}{query}" if query else ""
     if len(path) > MAX_PATH_CHARACTERS:
         raise InvalidValueError("They are too long for a URL.")
@@ -106,14 +113,6 @@ def _url_argument(name: str, arguments: Mapping[str, Any]) -> str:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _query_pairs(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """Yield `name=value`, once for each item of a list. Null is left out."""
-    for name, value in arguments.items():
-        for item in value if isinstance(value, list) else [value]:
-            if item is not None:
-                yield f"{quote(name, safe='')}={quote(_text(item), safe='')}"
 
 
 def _headers(

@@ -64,7 +64,9 @@ class OutboundTransport(httpx2.BaseTransport):
             connection.close()
             return
         with self._lock:
-            while self._idle and self._is_surplus(self._idle[0]):
+            while len(self._idle) >= self._max_idle_connections or (
+                self._idle and self._idle[0].has_expired()
+            ):
                 self._idle.pop(0).close()
             self._idle.append(connection)
 
@@ -73,9 +75,6 @@ class OutboundTransport(httpx2.BaseTransport):
         with self._lock:
             while self._idle:
                 self._idle.pop().close()
-
-    def _is_surplus(self, oldest: "_Connection") -> bool:
-        return len(self._idle) >= self._max_idle_connections or oldest.has_expired()
 
     def _connection(self, origin: httpcore2.Origin) -> "_Connection":
         """Return the connection to this origin that was used last, or a new one."""

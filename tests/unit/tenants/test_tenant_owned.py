@@ -13,7 +13,7 @@ MODELS = TenantOwned.__subclasses__()
 
 @pytest.mark.parametrize("model", MODELS)
 def test_lists_have_an_order_and_an_index(model: type[TenantOwned]) -> None:
-    assert tuple(model._meta.ordering) == ("created_at", "id")
+    assert model._meta.ordering == ("created_at", "id")
     assert ["tenant", "created_at", "id"] in [index.fields for index in model._meta.indexes]
 
 
