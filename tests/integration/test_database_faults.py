@@ -130,11 +130,14 @@ def assert_probes(port: int) -> None:
 
 
 def assert_recovered(service: Service) -> None:
-    """Assert that all calls succeed within two seconds, and on the idle server at once."""
+    """Assert that all calls succeed within two seconds, on both servers."""
     started = time.monotonic()
-    # The idle server's pool has only lost connections.
-    responses = at_once([lambda: service.idle.get("tools")] * CALLS)
-    assert {response.status for response in responses} == {200}
+    # The idle server's pool has only lost connections. Its circuit breaker is open for a second if it
+    # searched for lost runs at the end of the outage.
+    while {answer.status for answer in at_once([lambda: service.idle.get("tools")] * CALLS)} != {
+        200
+    }:
+        assert time.monotonic() < started + IN_TIME_SECONDS
     service.wait_until_recovered(started + IN_TIME_SECONDS - time.monotonic())
     for _ in range(3):
         assert {response.status for response in at_once(service.many_calls())} <= {200, 201, 400}
