@@ -8,8 +8,8 @@ from rest_framework import serializers
 
 from agents import language_models, services
 from agents.models import MAX_STEPS, MAX_TOOL_CALLS, MAX_TOOLS, Agent, tools_json
-from map_project.api.errors import MAX_UNKNOWN_NAMES
 from map_project.api.fields import (
+    MAX_UNKNOWN_NAMES,
     NameField,
     ObjectField,
     StrictSerializer,

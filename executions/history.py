@@ -27,8 +27,6 @@ CACHE_TTL_FACTOR = 50
 CACHE_SIZE = 10_000
 # Up to this offset, one statement with a plain OFFSET is as fast.
 MAX_PLAIN_OFFSET = 500
-
-
 # The steps in an execution. All steps are in `/history/{id}/steps`.
 MAX_STEPS_SHOWN = 100
 

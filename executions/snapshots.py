@@ -14,6 +14,7 @@ from agents.models import Agent
 from executions.aliases import aliases
 from executions.prompts import system_prompt
 from executions.providers import AgentProfile, ToolDefinition
+from executions.providers.tool_schemas import sent_parameters
 from tools.invokers import INVOKERS, CallableTool
 
 MAX_SNAPSHOTS = 10_000
@@ -62,7 +63,12 @@ class AgentSnapshot:
             tool_names=tool_names,
             callable_tools={functions[tool.name]: tool for tool in callable_tools},
             definitions=tuple(
-                ToolDefinition(functions[tool.name], tool.name, tool.description, tool.parameters)
+                ToolDefinition(
+                    functions[tool.name],
+                    tool.name,
+                    tool.description,
+                    sent_parameters(tool.parameters),
+                )
                 for tool in callable_tools
             ),
             system_prompt=system_prompt(

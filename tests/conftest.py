@@ -19,6 +19,7 @@ from map_project.tenants.models import Tenant
 from tests.api import Api, LiveApi
 from tests.factories import TenantFactory
 from tests.live import serving
+from tests.stub_model import StubModel, stub_model
 
 pytest_plugins = ["tests.log_guard"]
 
@@ -78,6 +79,13 @@ def live_port() -> Iterator[int]:
 def live_api(live_port: int, api: Api) -> LiveApi:
     """The tenant's client for the live server."""
     return LiveApi(live_port, api.key)
+
+
+@pytest.fixture(scope="module")
+def model_server() -> Iterator[StubModel]:
+    """Run a scripted model provider."""
+    with stub_model() as stub:
+        yield stub
 
 
 @pytest.fixture

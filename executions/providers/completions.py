@@ -53,7 +53,7 @@ def read_completion(completion: object) -> ModelResponse:
         if not messages:
             raise LookupError
         if reasons & _FAILURES or any(
-            _extra_fields(choice, ("error",)) for choice in completion.choices
+            _error_in(choice) is not None for choice in completion.choices
         ):
             raise ModelError(
                 "the provider reported an error",
@@ -79,7 +79,7 @@ def read_completion(completion: object) -> ModelResponse:
 
 def _raise_reported_error(completion: ChatCompletion) -> None:
     """Raise ModelError for an error object in a response with the status 200."""
-    error = (completion.model_extra or {}).get("error")
+    error = _error_in(completion)
     if not isinstance(error, dict):
         return
     code = str(error.get("code"))
@@ -91,6 +91,11 @@ def _raise_reported_error(completion: ChatCompletion) -> None:
         retryable=status == 200 or is_retryable(status),
         reason="server_error" if status == 200 else status_reason(status),
     )
+
+
+def _error_in(part: Any) -> Any:
+    """Return the `error` of a completion or a choice, which OpenAI does not define, or None."""
+    return (part.model_extra or {}).get("error")
 
 
 def _text(message: Any) -> str:

@@ -33,7 +33,6 @@ from executions.providers import (
 )
 from executions.providers.completions import read_completion
 from executions.providers.failures import NAME, error_text, identifiers, model_error
-from executions.providers.tool_schemas import sent_parameters
 from map_project.api import secrets
 from tools.outbound import OutboundTransport
 
@@ -248,6 +247,6 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     function = {
         "name": tool.name,
         "description": tool.description,
-        "parameters": sent_parameters(tool.parameters),
+        "parameters": dict(tool.parameters),
     }
     return {"type": "function", "function": function}

@@ -21,8 +21,6 @@ from map_project.api import request_id
 
 logger = logging.getLogger("map.errors")
 
-# A response reports at most this many unknown names of one object: a body of 1 MiB can contain 80,000.
-MAX_UNKNOWN_NAMES = 20
 RETRY_AFTER_SECONDS = 1
 
 

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import cache
 from itertools import islice
 from typing import Any, cast
@@ -12,7 +12,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
-from map_project.api.errors import MAX_UNKNOWN_NAMES, ValidationFailed
+from map_project.api.errors import ValidationFailed
+
+# A response reports at most this many unknown names of one object: a body of 1 MiB can contain 80,000.
+MAX_UNKNOWN_NAMES = 20
 
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -20,6 +23,11 @@ _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 def parse_uuid(text: object) -> uuid.UUID | None:
     """Return the UUID for text in the 8-4-4-4-12 form, or None."""
     return uuid.UUID(text) if isinstance(text, str) and _UUID.fullmatch(text) else None
+
+
+def unknown_names(data: Mapping[str, Any], known: Container[str]) -> list[str]:
+    """Return the first names in `data` that are not known."""
+    return list(islice((name for name in data if name not in known), MAX_UNKNOWN_NAMES))
 
 
 class TextField(serializers.CharField):
@@ -148,8 +156,9 @@ class StrictSerializer(RowSerializer):
 
     def to_internal_value(self, data: Any) -> Any:
         writable = {name for name, field in self.fields.items() if not field.read_only}
-        unknown = islice((name for name in data if name not in writable), MAX_UNKNOWN_NAMES)
-        errors: dict[str, Any] = {name: ["Unknown field."] for name in unknown}
+        errors: dict[str, Any] = {
+            name: ["Unknown field."] for name in unknown_names(data, writable)
+        }
         try:
             value = super().to_internal_value(data)
         except serializers.ValidationError as error:

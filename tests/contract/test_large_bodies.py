@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agents.models import MAX_TOOLS
-from map_project.api.errors import MAX_UNKNOWN_NAMES
+from map_project.api.fields import MAX_UNKNOWN_NAMES
 from map_project.tenants.models import Tenant
 from tests.api import Api
 from tests.factories import ToolFactory

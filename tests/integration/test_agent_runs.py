@@ -20,7 +20,7 @@ from map_project.tenants.models import Tenant
 from tests.api import Answer, Api
 from tests.conftest import api_of
 from tests.factories import AgentFactory, TenantFactory
-from tests.stub_model import HANG, StubModel, completion, error, stub_model
+from tests.stub_model import HANG, StubModel, completion, error
 from tests.tool_server import tool_server
 
 CONTRACT = [
@@ -36,12 +36,6 @@ CONTRACT = [
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[StubModel]:
-    with stub_model() as stub:
-        yield stub
-
-
-@pytest.fixture(scope="module")
 def tool_port() -> Iterator[int]:
     with tool_server() as port:
         yield port
@@ -53,13 +47,13 @@ def _loopback_is_allowed(settings: Any) -> None:
 
 
 @pytest.fixture
-def real(server: StubModel) -> Iterator[LanguageModel]:
+def real(model_server: StubModel) -> Iterator[LanguageModel]:
     """Create the model `real`, which the stub serves."""
-    server.says(completion("It is sunny."))
+    model_server.says(completion("It is sunny."))
     yield LanguageModel.objects.create(
         name="real",
         provider="openai",
-        base_url=server.url,
+        base_url=model_server.url,
         credential_token=secrets.encrypt("sk-of-the-operator"),
         input_price_per_million=Decimal("2.5"),
         output_price_per_million=Decimal(10),
@@ -70,8 +64,8 @@ def real(server: StubModel) -> Iterator[LanguageModel]:
 
 
 @pytest.fixture
-def stub(server: StubModel, real: LanguageModel) -> StubModel:
-    return server
+def stub(model_server: StubModel, real: LanguageModel) -> StubModel:
+    return model_server
 
 
 def tool(api: Api, port: int, name: str = "weather now", **more: Any) -> str:

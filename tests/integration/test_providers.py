@@ -7,7 +7,6 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -36,22 +35,15 @@ from tests.stub_model import (
     completion,
     error,
     silent_port,
-    stub_model,
 )
 
 SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}}
 TOOL = ToolDefinition("web_search", "web search", "Searches.", SCHEMA)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[StubModel]:
-    with stub_model() as stub:
-        yield stub
-
-
 @pytest.fixture
-def stub(server: StubModel) -> StubModel:
-    return server.says(completion())
+def stub(model_server: StubModel) -> StubModel:
+    return model_server.says(completion())
 
 
 def request_to(stub: StubModel | str, *, seconds: float = 20, **changes: Any) -> ModelRequest:

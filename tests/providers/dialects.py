@@ -6,7 +6,7 @@ To add a dialect, add rows. The responses are scripted; no server of these provi
 from dataclasses import dataclass
 from typing import Any
 
-from tests.stub_model import StubResponse
+from tests.stub_model import StubResponse, completion
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,12 @@ class Dialect:
 
 
 def reply(content: Any = "42", finish_reason: Any = "stop", **message: Any) -> dict[str, Any]:
-    return {
-        "id": "x",
-        "object": "chat.completion",
-        "created": 1_700_000_000,
-        "model": "m",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": content, **message},
-                "finish_reason": finish_reason,
-            }
-        ],
-    }
+    """Return a completion in which these fields may have any value."""
+    response = completion(content)
+    (choice,) = response["choices"]
+    choice["message"] |= message
+    choice["finish_reason"] = finish_reason
+    return response
 
 
 def refused(status: int, **error: Any) -> StubResponse:

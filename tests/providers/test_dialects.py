@@ -12,19 +12,13 @@ from map_project.tenants.models import Tenant
 from tests.api import Api
 from tests.factories import AgentFactory, ToolFactory
 from tests.providers.dialects import DIALECTS, ROUND_TRIPS, Dialect, refused, reply
-from tests.stub_model import StubModel, stub_model
+from tests.stub_model import StubModel
 from tests.tool_server import tool_server
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[StubModel]:
-    with stub_model() as stub:
-        yield stub
-
-
 @pytest.fixture
-def stub(server: StubModel) -> StubModel:
-    return server.says(reply())
+def stub(model_server: StubModel) -> StubModel:
+    return model_server.says(reply())
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any
 
-from map_project.api.errors import MAX_UNKNOWN_NAMES
+from map_project.api.fields import unknown_names
 from tools.invokers.base import ConfigError
 from tools.invokers.url import SECRET, UrlError, parse_url
 
@@ -30,7 +29,7 @@ def validate_config(config: object) -> dict[str, Any]:
     """Return the configuration with defaults filled in. See `tools.invokers.base.Invoker`."""
     if not isinstance(config, dict):
         raise ConfigError(["Expected an object."])
-    unknown = islice((name for name in config if name not in _FIELDS), MAX_UNKNOWN_NAMES)
+    unknown = unknown_names(config, _FIELDS)
     problems = [f"{name}: This field is not known here." for name in unknown]
     problems += [
         f"{name}: This field is required." for name in ("method", "url") if name not in config
