@@ -1,19 +1,16 @@
 """The API of agents and language models. Runs are in `executions`."""
 
-from typing import cast
-
 from django.conf import settings
 from django.db.models import QuerySet
 from rest_framework.mixins import ListModelMixin
-from rest_framework.viewsets import GenericViewSet, ModelViewSet
+from rest_framework.viewsets import ModelViewSet
 
 from agents import openapi, services
 from agents.errors import AgentNotFound
 from agents.models import Agent, LanguageModel
 from agents.serializers import AgentSerializer, LanguageModelSerializer
 from map_project.api.filters import ExactFilter
-from map_project.tenants.authentication import Caller, TenantAuthentication
-from map_project.tenants.viewsets import TenantViewSet
+from map_project.tenants.viewsets import CallerViewSet, TenantViewSet
 
 
 @openapi.documented
@@ -34,10 +31,9 @@ class AgentViewSet(TenantViewSet[Agent], ModelViewSet[Agent]):
 
 
 @openapi.models_documented
-class LanguageModelViewSet(ListModelMixin, GenericViewSet[LanguageModel]):
+class LanguageModelViewSet(ListModelMixin, CallerViewSet[LanguageModel]):
     """The models that the tenant may use."""
 
-    authentication_classes = (TenantAuthentication,)
     http_method_names = ["get", "head"]
     queryset = LanguageModel.objects.all()
     serializer_class = LanguageModelSerializer
@@ -46,7 +42,6 @@ class LanguageModelViewSet(ListModelMixin, GenericViewSet[LanguageModel]):
         models = (
             super().get_queryset().filter(is_active=True, provider__in=settings.MODEL_PROVIDERS)
         )
-        caller = cast(Caller, self.request.auth)
-        if caller.allowed_models is None:
+        if self.caller.allowed_models is None:
             return models
-        return models.filter(name__in=caller.allowed_models)
+        return models.filter(name__in=self.caller.allowed_models)

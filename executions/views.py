@@ -104,6 +104,7 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     queryset = Execution.objects.all()
     rows = ExecutionSerializer.rows(Execution.objects.all())
     row_actions = ("list",)
+    paginated_actions = ("list", "steps")
     serializer_class = ExecutionSerializer
     pagination_class = HistoryPagination
     resource = "execution"

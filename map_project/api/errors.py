@@ -6,8 +6,8 @@ document takes the code, the default message and the example from the class.
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import orjson
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
@@ -102,6 +102,23 @@ class BadRequest(ApiError):
     status_code = 400
     error_code = "BAD_REQUEST"
     message = "The request is malformed."
+
+
+class UnknownQueryParameter(BadRequest):
+    """400 for query parameters that the operation does not have."""
+
+    message = "Unknown query parameter: page. Known parameters: limit, offset."
+    example_details = {"unknown_parameters": ["page"], "known_parameters": ["limit", "offset"]}
+
+    @classmethod
+    def of(cls, unknown: Sequence[str], known: Sequence[str]) -> Self:
+        """Return the error for these names. The message has the first unknown one."""
+        parameters = f"Known parameters: {', '.join(known)}." if known else "There are none."
+        return cls(
+            f"Unknown query parameter: {unknown[0][:100]}. {parameters}",
+            unknown_parameters=unknown,
+            known_parameters=known,
+        )
 
 
 class UnreadableBody(BadRequest):

@@ -16,11 +16,11 @@ from rest_framework import serializers
 
 from map_project.api.errors import (
     ApiError,
-    BadRequest,
     InternalError,
     MalformedJson,
     RequestTooLarge,
     ServiceUnavailable,
+    UnknownQueryParameter,
     UnsupportedMediaType,
     ValidationFailed,
     error_classes,
@@ -39,7 +39,7 @@ _DESCRIPTIONS = {
     503: "The database or Redis is unavailable",
     504: "The model did not respond in time",
 }
-_EVERY_OPERATION = (BadRequest, RequestTooLarge, InternalError, ServiceUnavailable)
+_EVERY_OPERATION = (UnknownQueryParameter, RequestTooLarge, InternalError, ServiceUnavailable)
 _WITH_BODY = (ValidationFailed, MalformedJson, UnsupportedMediaType)
 
 

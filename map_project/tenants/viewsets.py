@@ -1,7 +1,7 @@
-"""The base class of every view of a tenant's rows: no queryset reaches a view without its tenant."""
+"""The base classes of every view that needs an API key: no queryset reaches a view without its tenant."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
@@ -11,28 +11,25 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from map_project.api.errors import ApiError, BadRequest, MalformedJson
-from map_project.api.fields import parse_uuid
+from map_project.api.errors import ApiError, BadRequest, MalformedJson, UnknownQueryParameter
+from map_project.api.fields import parse_uuid, unknown_names
 from map_project.tenants.authentication import Caller, TenantAuthentication
 from map_project.tenants.errors import TenantIsolationViolation
 
 Row = TypeVar("Row", bound=models.Model)
 
 
-class TenantViewSet(GenericViewSet[Row], Generic[Row]):
-    """Generic views of the rows of `queryset` that belong to the caller's tenant.
+class CallerViewSet(GenericViewSet[Row], Generic[Row]):
+    """Views that need an API key.
 
-    The actions in `row_actions` read `rows` instead of `queryset`: a queryset of `.values()`, built once
-    (`RowSerializer.rows`). `resource` is the name in error details (`tool_id`), `not_found` the error of
-    an id that does not exist.
+    Actions in `paginated_actions` take the query parameters of the pagination, and `list` also those of
+    `exact_filters` (`map_project.api.filters`). Other parameters are errors.
     """
 
     authentication_classes = (TenantAuthentication,)
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
-    rows: models.QuerySet[Row, Any]
-    row_actions: Sequence[str] = ()
-    resource: str
-    not_found: type[ApiError]
+    paginated_actions: Sequence[str] = ("list",)
+    exact_filters: Mapping[str, tuple[str, str]] = {}
 
     @property
     def caller(self) -> Caller:
@@ -42,6 +39,30 @@ class TenantViewSet(GenericViewSet[Row], Generic[Row]):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         _check_query_string(request)
+        if self.action in self.action_map.values():
+            self._check_query_parameters()
+
+    def _check_query_parameters(self) -> None:
+        """Raise UnknownQueryParameter: a filter that is silently ignored would look as if it had worked."""
+        known = ["limit", "offset"] if self.action in self.paginated_actions else []
+        if self.action == "list":
+            known += self.exact_filters
+        if unknown := unknown_names(self.request.query_params, known):
+            raise UnknownQueryParameter.of(unknown, known)
+
+
+class TenantViewSet(CallerViewSet[Row], Generic[Row]):
+    """Generic views of the rows of `queryset` that belong to the caller's tenant.
+
+    The actions in `row_actions` read `rows` instead of `queryset`: a queryset of `.values()`, built once
+    (`RowSerializer.rows`). `resource` is the name in error details (`tool_id`), `not_found` the error of
+    an id that does not exist.
+    """
+
+    rows: models.QuerySet[Row, Any]
+    row_actions: Sequence[str] = ()
+    resource: str
+    not_found: type[ApiError]
 
     def get_queryset(self) -> models.QuerySet[Row, Any]:
         queryset = self.rows if self.action in self.row_actions else super().get_queryset()
