@@ -8,19 +8,17 @@ limit of tool calls or of the size, the run ends at once and further calls get n
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import orjson
-
+from executions.conversation import MAX_RESPONSE_BYTES, Conversation
 from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
-from executions.texts import first_bytes
+from executions.stop_reasons import StopReason
+from executions.texts import first_bytes, storable
 
 # Most models request less than a tenth of it.
 MAX_CALLS_PER_RESPONSE = 64
-# Of the text of one response, in UTF-8.
-MAX_RESPONSE_BYTES = 1024 * 1024
 
 Status = Literal["succeeded", "incomplete", "failed"]
 
@@ -48,8 +46,9 @@ class LoopTool:
 class Step:
     """A call of the model or of a tool.
 
-    For a model, `input` is the JSON list of the messages since its last response, and `output` the text of
-    its response. For a tool, `input` is the arguments as the model wrote them, and `output` the result.
+    For a model, `input` is the JSON list of the messages since its last response, `output` the text of its
+    response, and `tool_calls` are the calls that it requests. For a tool, `input` is the arguments as the
+    model wrote them, and `output` the result.
     """
 
     kind: Literal["model", "tool"]
@@ -60,6 +59,7 @@ class Step:
     error: str = ""
     input_tokens: int | None = None
     output_tokens: int | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Outcome:
     """
 
     status: Status
-    stop_reason: str
+    stop_reason: StopReason
     response: str
     input_tokens: int | None
     output_tokens: int | None
@@ -98,54 +98,56 @@ class Loop:
 
     def run(self, prompt: str) -> Generator[Step, None, Outcome]:
         """Yield each step once it is over, and return the outcome."""
-        conversation = _Conversation(prompt)
+        conversation = Conversation(prompt)
         for number in range(1, self.max_steps + 1):
             new_messages, started = conversation.new_messages(), self.clock()
             if number > 1 and (limit := self._limit_before_request(conversation, new_messages)):
-                return conversation.outcome("incomplete", limit)
+                return _outcome(conversation, "incomplete", limit)
             try:
                 response = conversation.add_response(self.complete(tuple(conversation.messages)))
             except ModelError as error:
                 yield self._failed_model_step(new_messages, error, started)
                 return self._failure(conversation, error)
             yield self._model_step(new_messages, response, started)
-            conversation.size += len(new_messages.encode()) + len(response.text.encode())
+            conversation.size += len(new_messages.encode())
             if conversation.is_response_truncated:
-                return conversation.outcome("incomplete", "max_response_bytes")
+                return _outcome(conversation, "incomplete", StopReason.MAX_RESPONSE_BYTES)
             if not response.tool_calls:
-                return conversation.outcome(*_OUTCOMES[response.finish_reason])
+                return _outcome(conversation, *_OUTCOMES[response.finish_reason])
             for call in response.tool_calls:
                 if limit := self._limit_before_call(conversation, call):
-                    return conversation.outcome("incomplete", limit)
+                    return _outcome(conversation, "incomplete", limit)
                 step = self._tool_step(call, self._skip_reason(conversation, number))
                 conversation.add_result(call, step.output)
                 yield step
-        return conversation.outcome("incomplete", "max_steps")
+        return _outcome(conversation, "incomplete", StopReason.MAX_STEPS)
 
-    def _limit_before_request(self, conversation: "_Conversation", new_messages: str) -> str:
-        """Return the stop reason of a run that ends before this request to the model, or ""."""
+    def _limit_before_request(
+        self, conversation: Conversation, new_messages: str
+    ) -> StopReason | None:
+        """Return the stop reason of a run that ends before this request to the model, or None."""
         if self._deadline_passed():
-            return "run_timeout"
+            return StopReason.RUN_TIMEOUT
         is_too_large = conversation.size + len(new_messages.encode()) > self.max_bytes
-        return "max_run_bytes" if is_too_large else ""
+        return StopReason.MAX_RUN_BYTES if is_too_large else None
 
-    def _limit_before_call(self, conversation: "_Conversation", call: ToolCall) -> str:
-        """Return the stop reason of a run that ends before this tool call, or ""."""
+    def _limit_before_call(self, conversation: Conversation, call: ToolCall) -> StopReason | None:
+        """Return the stop reason of a run that ends before this tool call, or None."""
         if conversation.call_count >= self.max_tool_calls:
-            return "max_tool_calls"
+            return StopReason.MAX_TOOL_CALLS
         if conversation.size + len(call.arguments.encode()) > self.max_bytes:
-            return "max_run_bytes"
-        return ""
+            return StopReason.MAX_RUN_BYTES
+        return None
 
     def _deadline_passed(self) -> bool:
         return self.clock() >= self.deadline
 
-    def _failure(self, conversation: "_Conversation", error: ModelError) -> Outcome:
+    def _failure(self, conversation: Conversation, error: ModelError) -> Outcome:
         """Return the outcome after an error: "incomplete" if the deadline interrupted a later call."""
         is_timeout = isinstance(error, ModelTimeout) and self._deadline_passed()
         if is_timeout and conversation.responses:
-            return conversation.outcome("incomplete", "run_timeout")
-        return conversation.outcome("failed", error.error_code.lower(), error)
+            return _outcome(conversation, "incomplete", StopReason.RUN_TIMEOUT)
+        return _outcome(conversation, "failed", StopReason(error.error_code.lower()), error)
 
     def _model_step(self, new_messages: str, response: ModelResponse, started: float) -> Step:
         return Step(
@@ -156,6 +158,7 @@ class Loop:
             latency_ms=self._ms_since(started),
             input_tokens=response.input_tokens,
             output_tokens=response.output_tokens,
+            tool_calls=response.tool_calls,
         )
 
     def _failed_model_step(self, new_messages: str, error: ModelError, started: float) -> Step:
@@ -164,7 +167,7 @@ class Loop:
             "model", self.model_name, new_messages, output, self._ms_since(started), error.reason
         )
 
-    def _skip_reason(self, conversation: "_Conversation", number: int) -> str:
+    def _skip_reason(self, conversation: Conversation, number: int) -> str:
         """Return why the next tool call is not made, or ""."""
         if number == self.max_steps:
             return "the run has reached its maximum number of steps"
@@ -192,89 +195,24 @@ class Loop:
         return max(round((self.clock() - started) * 1000), 0)
 
 
-_OUTCOMES: Mapping[str, tuple[Status, str]] = {
-    "stop": ("succeeded", "completed"),
-    "length": ("incomplete", "max_output_tokens"),
-    "content_filter": ("incomplete", "content_filter"),
+_OUTCOMES: Mapping[str, tuple[Status, StopReason]] = {
+    "stop": ("succeeded", StopReason.COMPLETED),
+    "length": ("incomplete", StopReason.MAX_OUTPUT_TOKENS),
+    "content_filter": ("incomplete", StopReason.CONTENT_FILTER),
 }
 
 
-class _Conversation:
-    """The messages of a run."""
-
-    def __init__(self, prompt: str) -> None:
-        self.messages = [Message("user", prompt)]
-        self.responses: list[ModelResponse] = []
-        self.calls_since_response = 0
-        self.call_count = 0
-        # The bytes of the steps so far.
-        self.size = 0
-        self.is_response_truncated = False
-        self._first_new_message = 0
-        self._call_ids: set[str] = set()
-
-    def new_messages(self) -> str:
-        """Return the messages since the last response of the model, as JSON."""
-        new_messages = self.messages[self._first_new_message :]
-        return orjson.dumps([_as_dict(message) for message in new_messages]).decode()
-
-    def add_response(self, response: ModelResponse) -> ModelResponse:
-        """Append a response of the model. Its texts become storable and its call ids unique."""
-        text, self.is_response_truncated = first_bytes(storable(response.text), MAX_RESPONSE_BYTES)
-        response = replace(
-            response,
-            text=text,
-            tool_calls=tuple(self._with_unique_id(call) for call in response.tool_calls),
-        )
-        self.responses.append(response)
-        self.messages.append(
-            Message("assistant", response.text, response.tool_calls, extra=response.extra)
-        )
-        self._first_new_message = len(self.messages)
-        self.calls_since_response = 0
-        return response
-
-    def add_result(self, call: ToolCall, text: str) -> None:
-        """Append the result of a call."""
-        self.calls_since_response += 1
-        self.call_count += 1
-        self.size += len(call.arguments.encode()) + len(text.encode())
-        self.messages.append(Message("tool", text, tool_call_id=call.id, name=call.name))
-
-    def outcome(self, status: Status, stop_reason: str, error: ModelError | None = None) -> Outcome:
-        """Return the outcome of a run that ends now."""
-        texts = (response.text for response in reversed(self.responses) if response.text)
-        return Outcome(
-            status,
-            stop_reason,
-            response=next(texts, ""),
-            input_tokens=_sum([response.input_tokens for response in self.responses]),
-            output_tokens=_sum([response.output_tokens for response in self.responses]),
-            error=error,
-        )
-
-    def _with_unique_id(self, call: ToolCall) -> ToolCall:
-        """Some models use one id for several calls, or an empty one."""
-        call_id, attempt = storable(call.id), len(self._call_ids)
-        while not call_id or call_id in self._call_ids:
-            call_id, attempt = f"call_{attempt}", attempt + 1
-        self._call_ids.add(call_id)
-        return replace(
-            call, id=call_id, name=storable(call.name), arguments=storable(call.arguments)
-        )
-
-
-def storable(text: str) -> str:
-    """Replace NUL and unpaired surrogates, which PostgreSQL rejects."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _as_dict(message: Message) -> dict[str, str]:
-    fields = {"role": message.role, "content": message.text}
-    return fields | {"tool_call_id": message.tool_call_id} if message.tool_call_id else fields
-
-
-def _sum(counts: Sequence[int | None]) -> int | None:
-    """Return the sum, or None if a count is unknown or there are none."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known and len(known) == len(counts) else None
+def _outcome(
+    conversation: Conversation,
+    status: Status,
+    stop_reason: StopReason,
+    error: ModelError | None = None,
+) -> Outcome:
+    return Outcome(
+        status,
+        stop_reason,
+        response=conversation.last_text,
+        input_tokens=conversation.input_tokens,
+        output_tokens=conversation.output_tokens,
+        error=error,
+    )

@@ -11,6 +11,7 @@ from django.db.models import DurationField, ExpressionWrapper, F, IntegerField
 from django.db.models.functions import Cast, Extract, Now
 
 from executions.models import Execution
+from executions.stop_reasons import StopReason
 
 logger = logging.getLogger("map.runs")
 
@@ -25,7 +26,7 @@ def fail_lost_runs() -> int:
         status=Execution.Status.RUNNING, finish_by__lt=Now() - GRACE_PERIOD
     ).update(
         status=Execution.Status.FAILED,
-        stop_reason="lost",
+        stop_reason=StopReason.LOST,
         error_code="LOST",
         latency_ms=Cast(Extract(age, "epoch") * 1000, IntegerField()),
     )

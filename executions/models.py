@@ -1,8 +1,10 @@
 """Executions, each the record of one run, and their steps."""
 
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models.functions import Now
 
+from executions.stop_reasons import StopReason
 from map_project.api.ids import uuid7
 from map_project.tenants.models import Tenant
 
@@ -34,9 +36,14 @@ class Execution(models.Model):
     status = models.CharField(max_length=20, choices=Status)
     # Why the run ended; empty while it is running.
     stop_reason = models.CharField(
-        max_length=50, blank=True, default="completed", db_default="completed"
+        max_length=50, blank=True, default=StopReason.COMPLETED, db_default="completed"
     )
     error_code = models.CharField(max_length=50, blank=True)
+    # Why the model provider failed: a code of docs/models-and-tools.md, the identifiers in its response, and
+    # its message without secrets, which only operators see.
+    error_reason = models.CharField(max_length=50, blank=True, default="", db_default="")
+    provider_error = models.JSONField(null=True, blank=True)
+    provider_message = models.TextField(blank=True, default="", db_default="")
     provider = models.CharField(max_length=50, default="mock", db_default="mock")
     # Null if unknown.
     input_tokens = models.PositiveBigIntegerField(null=True, blank=True)
@@ -68,6 +75,8 @@ class Execution(models.Model):
                 condition=models.Q(status="running"),
                 name="execution_running",
             ),
+            # For the search of the admin.
+            HashIndex(fields=("request_id",), name="execution_by_request"),
         ]
 
     def __str__(self) -> str:
@@ -95,6 +104,8 @@ class Step(models.Model):
     output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     latency_ms = models.PositiveIntegerField()
     error = models.CharField(max_length=100, blank=True)
+    # Of a model step: the calls that the model requested, as `id`, `name` and `arguments`.
+    tool_calls = models.JSONField(default=list, db_default=[], blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -25,12 +25,20 @@ _RECORD = {
 }
 _TIME = "2026-11-22T10:00:00.123456Z"
 _ID = "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004"
-_EXECUTION = {"id": _ID, **_RECORD, "status": "succeeded", "created_at": _TIME}
+_REQUEST_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+_EXECUTION = {
+    "id": _ID,
+    **_RECORD,
+    "status": "succeeded",
+    "created_at": _TIME,
+    "request_id": _REQUEST_ID,
+}
 _STEP = {
     "kind": "model",
     "name": "gpt-4o",
     "input": '[{"role":"user","content":"What changed in the third quarter?"}]',
     "output": "",
+    "tool_calls": [{"id": "call_1", "name": "web_search", "arguments": '{"q":"third quarter"}'}],
     "input_tokens": 180,
     "output_tokens": 21,
     "latency_ms": 1120,
@@ -41,12 +49,13 @@ _EXECUTION_DETAIL = {
     "response": "Sales grew by 4 %.",
     "stop_reason": "completed",
     "error_code": None,
+    "error_reason": None,
+    "provider_error": None,
     "provider": "openai",
     "input_tokens": 412,
     "output_tokens": 58,
     "cost_usd": "0.00161",
     "latency_ms": 2840,
-    "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     "system_prompt": "You are Researcher, research analyst.\n\nFinds and summarizes sources.",
     "steps": [
         _STEP,
@@ -55,6 +64,7 @@ _EXECUTION_DETAIL = {
             "name": "web_search",
             "input": '{"q":"third quarter"}',
             "output": "Sales: +4 %",
+            "tool_calls": [],
             "input_tokens": None,
             "output_tokens": None,
             "latency_ms": 310,
@@ -65,6 +75,7 @@ _EXECUTION_DETAIL = {
             "name": "gpt-4o",
             "input": '[{"role":"tool","content":"Sales: +4 %","tool_call_id":"call_1"}]',
             "output": "Sales grew by 4 %.",
+            "tool_calls": [],
             "input_tokens": 232,
             "output_tokens": 37,
             "latency_ms": 1390,
@@ -77,6 +88,11 @@ _RESULT = {
     **_RECORD,
     "tools_available": ["web_search"],
     "executed_at": _TIME,
+    "status": "succeeded",
+    "stop_reason": "completed",
+    "usage": {"input_tokens": 412, "output_tokens": 58, "cost_usd": "0.00161"},
+    "latency_ms": 2840,
+    "request_id": _REQUEST_ID,
 }
 
 

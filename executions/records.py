@@ -6,7 +6,7 @@ with one that the ORM inserts.
 """
 
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,10 @@ from django.db import connection
 from agents.language_models import KnownModel
 from executions import loop
 from executions.models import Execution, Step
+from executions.providers import ModelError
 from executions.snapshots import AgentSnapshot
+from executions.stop_reasons import StopReason
+from executions.texts import storable
 
 MAX_ERROR_LENGTH = 100
 _TOKENS_PER_PRICE = 1_000_000
@@ -96,8 +99,12 @@ class RunRecord:
 
     def add_step(self, step: loop.Step) -> None:
         """Insert a step. Raises DatabaseError."""
-        columns = asdict(step)
+        columns = {each.name: getattr(step, each.name) for each in fields(step)}
         columns["error"] = step.error[:MAX_ERROR_LENGTH]
+        columns["tool_calls"] = [
+            {"id": call.id, "name": call.name, "arguments": call.arguments}
+            for call in step.tool_calls
+        ]
         Step.objects.create(execution_id=self.execution_id, position=self._step_count, **columns)
         self._step_count += 1
 
@@ -106,19 +113,19 @@ class RunRecord:
         return self._update(
             status=outcome.status,
             stop_reason=outcome.stop_reason,
-            error_code=outcome.error.error_code if outcome.error else "",
             response=outcome.response,
             input_tokens=outcome.input_tokens,
             output_tokens=outcome.output_tokens,
             cost_usd=cost_usd(self.model, outcome.input_tokens, outcome.output_tokens),
             latency_ms=latency_ms,
+            **(_error_columns(outcome.error) if outcome.error else {}),
         )
 
     def fail(self, *, latency_ms: int) -> bool:
         """Store an internal error. Raises DatabaseError."""
         return self._update(
             status=Execution.Status.FAILED,
-            stop_reason="internal_error",
+            stop_reason=StopReason.INTERNAL_ERROR,
             error_code="INTERNAL_ERROR",
             latency_ms=latency_ms,
         )
@@ -126,6 +133,15 @@ class RunRecord:
     def _update(self, **values: object) -> bool:
         running = Execution.objects.filter(pk=self.execution_id, status=Execution.Status.RUNNING)
         return running.update(**values) == 1
+
+
+def _error_columns(error: ModelError) -> dict[str, object]:
+    return {
+        "error_code": error.error_code,
+        "error_reason": error.reason,
+        "provider_error": {"status": error.status, **error.identifiers},
+        "provider_message": storable(error.provider_message),
+    }
 
 
 def cost_usd(

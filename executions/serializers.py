@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from agents.serializers import PriceField
 from executions.models import Execution, Step
+from executions.stop_reasons import StopReason
 from executions.texts import first_bytes
 from map_project.api.fields import RowSerializer, StrictSerializer, TextField
 
@@ -17,6 +18,16 @@ class NullableCodeField(serializers.CharField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_null=True, **kwargs)
+
+    def to_representation(self, value: Any) -> Any:
+        return value or None
+
+
+class StopReasonField(serializers.ChoiceField):
+    """A `StopReason`, or null while the run is running."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=[reason.value for reason in StopReason], **kwargs)
 
     def to_representation(self, value: Any) -> Any:
         return value or None
@@ -37,6 +48,7 @@ class BaseExecutionSerializer(RowSerializer):
     response = serializers.CharField()
     status = serializers.ChoiceField(choices=Execution.Status.choices)
     created_at = serializers.DateTimeField()
+    request_id = serializers.CharField(help_text="The `X-Request-ID` of the run.")
 
 
 class ExecutionSerializer(BaseExecutionSerializer):
@@ -63,6 +75,17 @@ class ExecutionSerializer(BaseExecutionSerializer):
         return row
 
 
+class RequestedCallSerializer(serializers.Serializer[Any]):
+    """A tool call as the model wrote it."""
+
+    id = serializers.CharField()
+    name = serializers.CharField(help_text="The function name, as the model wrote it.")
+    arguments = serializers.CharField(help_text="JSON, as the model wrote it.")
+
+    def to_representation(self, instance: Any) -> Any:
+        return instance  # from a JSON column
+
+
 class StepSerializer(serializers.Serializer[Step]):
     """A call of the model or of a tool."""
 
@@ -72,23 +95,49 @@ class StepSerializer(serializers.Serializer[Step]):
         help_text="The messages that were new to the model, as JSON; or the arguments of the tool."
     )
     output = serializers.CharField(help_text="The text of the model, or the result of the tool.")
+    tool_calls = RequestedCallSerializer(
+        many=True, help_text="The calls that the model requested. Empty for a tool."
+    )
     input_tokens = serializers.IntegerField(allow_null=True)
     output_tokens = serializers.IntegerField(allow_null=True)
     latency_ms = serializers.IntegerField()
     error = NullableCodeField(help_text="An error code, or null.")
 
 
+class ProviderErrorSerializer(serializers.Serializer[Any]):
+    """The error that a model provider reported."""
+
+    status = serializers.IntegerField(
+        allow_null=True, help_text="The HTTP status. Null without a response."
+    )
+    code = serializers.CharField(required=False, help_text="The provider's code.")
+    type = serializers.CharField(required=False, help_text="The provider's type.")
+    param = serializers.CharField(
+        required=False, help_text="The part of the request that the provider names."
+    )
+
+    def to_representation(self, instance: Any) -> Any:
+        return instance  # from a JSON column
+
+
 class ExecutionDetailSerializer(BaseExecutionSerializer):
     """An execution with its steps. Unknown values are null."""
 
-    stop_reason = NullableCodeField(help_text="Null while the run is going on.")
+    stop_reason = StopReasonField(help_text="Why the run ended. Null while it is running.")
     error_code = NullableCodeField(help_text="Null unless the run failed.")
+    error_reason = NullableCodeField(
+        help_text="Why the model failed, for example `auth`, `rate_limited`, `context_length` or "
+        "`unreachable`. Null unless it did."
+    )
+    provider_error = ProviderErrorSerializer(
+        allow_null=True,
+        help_text="The response of the model provider. Null unless the model failed.",
+    )
     provider = serializers.CharField()
     input_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
     output_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
     cost_usd = PriceField(help_text="At the prices at the time of the run.")
     latency_ms = serializers.IntegerField()
-    request_id = serializers.CharField(help_text="The `X-Request-ID` of the run.")
     system_prompt = serializers.CharField()
     steps = StepSerializer(
         many=True,
@@ -107,6 +156,14 @@ class RunSerializer(StrictSerializer):
     )
 
 
+class UsageSerializer(serializers.Serializer[Any]):
+    """What a run used. Unknown values are null."""
+
+    input_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
+    output_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
+    cost_usd = PriceField(help_text="At the model's present prices.")
+
+
 class RunResultSerializer(serializers.Serializer[Any]):
     """The result of a run."""
 
@@ -120,14 +177,15 @@ class RunResultSerializer(serializers.Serializer[Any]):
         child=serializers.CharField(), help_text="Names of the agent's tools, sorted."
     )
     executed_at = serializers.DateTimeField(help_text="`created_at` of the execution.")
-    status = serializers.CharField(
-        required=False, help_text="`incomplete`. Only present if a limit ended the run."
+    status = serializers.ChoiceField(
+        choices=Execution.Status.choices,
+        help_text="`succeeded`, or `incomplete` if a limit or a content filter ended the run.",
     )
-    stop_reason = serializers.CharField(
-        required=False,
-        help_text="The limit: `max_steps`, `max_tool_calls`, `run_timeout`, `max_output_tokens`, "
-        "`max_response_bytes`, `max_run_bytes` or `content_filter`.",
-    )
+    stop_reason = StopReasonField(help_text="Why the run ended.")
+    usage = UsageSerializer()
+    latency_ms = serializers.IntegerField(help_text="Duration of the run in the service.")
+    request_id = serializers.CharField(help_text="The `X-Request-ID` of the request.")
     warning = serializers.CharField(
-        required=False, help_text="Present if a limit ended the run, or the agent has no tools."
+        required=False,
+        help_text="Present if the run is incomplete, the response is empty, or the agent has no tools.",
     )

@@ -6,6 +6,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -27,8 +28,9 @@ from executions.providers import (
     Provider,
     get_provider,
 )
-from executions.records import RunRecord, RunRequest, insert_execution
+from executions.records import RunRecord, RunRequest, cost_usd, insert_execution
 from executions.snapshots import AgentSnapshot
+from executions.stop_reasons import StopReason
 from map_project.api.errors import ApiError, ValidationFailed
 from map_project.api.ids import uuid7
 from map_project.postgresql.connections import released_connection
@@ -44,14 +46,22 @@ MODEL_REQUIRED = "This field is required."
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run whose execution has been stored."""
+    """A run whose execution has been stored. Token counts and cost are None if they are unknown."""
 
     id: uuid.UUID
     request: RunRequest
     response: str
     created_at: datetime
+    latency_ms: int
     status: str = Execution.Status.SUCCEEDED.value
-    stop_reason: str = "completed"
+    stop_reason: StopReason = StopReason.COMPLETED
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """The cost at the prices of the model."""
+        return cost_usd(self.request.model, self.input_tokens, self.output_tokens)
 
 
 def run_agent(
@@ -124,15 +134,16 @@ def _run_locally(
     """Store the execution once it is over: one statement."""
     started, execution_id = time.perf_counter(), uuid7()
     response = provider.complete(model_request).text
+    latency_ms = _ms_since(started)
     created_at = insert_execution(
         execution_id,
         request,
         status=Execution.Status.SUCCEEDED,
-        stop_reason="completed",
+        stop_reason=StopReason.COMPLETED.value,
         response=response,
-        latency_ms=_ms_since(started),
+        latency_ms=latency_ms,
     )
-    return Run(execution_id, request, response, created_at) if created_at else None
+    return Run(execution_id, request, response, created_at, latency_ms) if created_at else None
 
 
 def _run_in_steps(
@@ -151,7 +162,8 @@ def _run_in_steps(
     record = RunRecord(execution_id, request.model)
     try:
         outcome = _run_loop(request, provider, model_request, record)
-        is_stored = record.finish(outcome, latency_ms=_ms_since(started))
+        latency_ms = _ms_since(started)
+        is_stored = record.finish(outcome, latency_ms=latency_ms)
     except Exception:
         with suppress(DatabaseError):
             record.fail(latency_ms=_ms_since(started))
@@ -164,7 +176,15 @@ def _run_in_steps(
         lost = ModelTimeout("marked as lost", provider=request.model.provider)
         raise _model_failure(execution_id, lost)
     return Run(
-        execution_id, request, outcome.response, created_at, outcome.status, outcome.stop_reason
+        execution_id,
+        request,
+        outcome.response,
+        created_at,
+        latency_ms,
+        outcome.status,
+        outcome.stop_reason,
+        outcome.input_tokens,
+        outcome.output_tokens,
     )
 
 

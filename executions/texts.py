@@ -1,4 +1,4 @@
-"""Texts with a maximum size."""
+"""Texts that the database can store."""
 
 
 def first_bytes(text: str, limit: int) -> tuple[str, bool]:
@@ -10,3 +10,8 @@ def first_bytes(text: str, limit: int) -> tuple[str, bool]:
         return text, False
     # The last character may have been cut in the middle.
     return content[:limit].decode(errors="ignore"), True
+
+
+def storable(text: str) -> str:
+    """Replace NUL and unpaired surrogates, which PostgreSQL rejects."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

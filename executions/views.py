@@ -23,6 +23,7 @@ from executions.serializers import (
     StepSerializer,
 )
 from executions.services import MODEL_REQUIRED, Run, run_agent
+from executions.stop_reasons import StopReason
 from map_project.api import request_id
 from map_project.api.errors import ApiError
 from map_project.api.pagination import StrictPagination
@@ -31,13 +32,13 @@ from map_project.tenants.viewsets import TenantViewSet
 _NO_TOOLS = "This agent has no tools. The model answered from the prompt alone."
 _NO_TEXT = "The model returned no text. Some models return only their reasoning."
 _INCOMPLETE = {
-    "max_steps": "The run reached the agent's max_steps while the model still requested tool calls.",
-    "max_tool_calls": "The run reached the agent's max_tool_calls.",
-    "max_run_bytes": "The texts of the run reached the maximum size of a run.",
-    "max_response_bytes": "The response of the model was cut at 1 MiB.",
-    "run_timeout": "The run reached its time limit before the model was done.",
-    "max_output_tokens": "The model reached its maximum number of output tokens.",
-    "content_filter": "The model provider filtered the response or a part of it.",
+    StopReason.MAX_STEPS: "The run reached the agent's max_steps while the model still requested tool calls.",
+    StopReason.MAX_TOOL_CALLS: "The run reached the agent's max_tool_calls.",
+    StopReason.MAX_RUN_BYTES: "The texts of the run reached the maximum size of a run.",
+    StopReason.MAX_RESPONSE_BYTES: "The response of the model was cut at 1 MiB.",
+    StopReason.RUN_TIMEOUT: "The run reached its time limit before the model was done.",
+    StopReason.MAX_OUTPUT_TOKENS: "The model reached its maximum number of output tokens.",
+    StopReason.CONTENT_FILTER: "The model provider filtered the response or a part of it.",
 }
 
 
@@ -78,7 +79,7 @@ def _add_missing_model(error: ValidationError, data: Any) -> None:
 
 
 def _result(run: Run) -> dict[str, Any]:
-    agent = run.request.agent
+    agent, cost = run.request.agent, run.cost_usd
     result = {
         "execution_id": run.id,
         "agent_id": agent.agent_id,
@@ -88,13 +89,26 @@ def _result(run: Run) -> dict[str, Any]:
         "response": run.response,
         "tools_available": agent.tool_names,
         "executed_at": run.created_at,
+        "status": run.status,
+        "stop_reason": run.stop_reason,
+        "usage": {
+            "input_tokens": run.input_tokens,
+            "output_tokens": run.output_tokens,
+            "cost_usd": None if cost is None else f"{cost.normalize():f}",
+        },
+        "latency_ms": run.latency_ms,
+        "request_id": run.request.request_id,
     }
+    warning = _warning(run)
+    return {**result, "warning": warning} if warning else result
+
+
+def _warning(run: Run) -> str:
     if run.status != Execution.Status.SUCCEEDED:
-        ended = {"status": run.status, "stop_reason": run.stop_reason}
-        return {**result, **ended, "warning": _INCOMPLETE[run.stop_reason]}
+        return _INCOMPLETE[run.stop_reason]
     if not run.response:
-        return {**result, "warning": _NO_TEXT}
-    return result if agent.tool_names else {**result, "warning": _NO_TOOLS}
+        return _NO_TEXT
+    return "" if run.request.agent.tool_names else _NO_TOOLS
 
 
 @openapi.history_documented

@@ -108,8 +108,9 @@ class ModelError(Exception):
 
     `status` is the HTTP status of the provider, None without a response. `retryable` is true if the same
     request may succeed later. `reason` is one of the codes in docs/models-and-tools.md, `output` the part of
-    the model's text that arrived, and `identifiers` are the provider's `code`, `type` and `param`. The
-    message is logged, so it must not contain text of the provider or the tenant.
+    the model's text that arrived, and `identifiers` are the provider's `code`, `type` and `param`.
+    `provider_message` is the provider's message for operators, without secrets. The text is logged, so it
+    must not contain text of the provider or the tenant.
     """
 
     error_code = "MODEL_ERROR"
@@ -124,6 +125,7 @@ class ModelError(Exception):
         reason: str = "model_error",
         output: str = "",
         identifiers: Mapping[str, str] | None = None,
+        provider_message: str = "",
     ) -> None:
         super().__init__(text)
         self.provider = provider
@@ -132,6 +134,7 @@ class ModelError(Exception):
         self.reason = reason
         self.output = output
         self.identifiers = dict(identifiers or {})
+        self.provider_message = provider_message
 
 
 class ModelTimeout(ModelError):

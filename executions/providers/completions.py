@@ -1,5 +1,6 @@
 """Reads chat completions, in the dialects of the servers that implement OpenAI's API."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -7,7 +8,13 @@ import orjson
 from openai.types.chat import ChatCompletion
 
 from executions.providers import FinishReason, ModelError, ModelResponse, ToolCall
-from executions.providers.failures import NAME, is_retryable, status_reason, unreadable_response
+from executions.providers.failures import (
+    NAME,
+    ReportedError,
+    is_retryable,
+    status_reason,
+    unreadable_response,
+)
 
 # In one response. Each call becomes a step, also if it is not made.
 MAX_TOOL_CALLS = 500
@@ -45,24 +52,17 @@ def read_completion(completion: object) -> ModelResponse:
     try:
         if not isinstance(completion, ChatCompletion):
             raise TypeError
-        _raise_reported_error(completion)
+        if error := _error_in(completion):
+            raise _reported_failure(error)
         messages = [choice.message for choice in completion.choices]
-        text = next(filter(None, map(_text, messages)), "")
+        text = _without_reasoning(next(filter(None, map(_text, messages)), ""))
         calls = [call for message in messages for call in message.tool_calls or ()]
         reasons = {str(choice.finish_reason).lower() for choice in completion.choices}
         if not messages:
             raise LookupError
-        if reasons & _FAILURES or any(
-            _error_in(choice) is not None for choice in completion.choices
-        ):
-            raise ModelError(
-                "the provider reported an error",
-                provider=NAME,
-                status=200,
-                retryable=True,
-                reason="server_error",
-                output=text,
-            )
+        errors = [error for choice in completion.choices if (error := _error_in(choice))]
+        if errors or reasons & _FAILURES:
+            raise _reported_failure(next(iter(errors), None), output=text)
         if reasons & _CALL_REASONS and not calls and not text:
             raise unreadable_response()
         return ModelResponse(
@@ -77,25 +77,38 @@ def read_completion(completion: object) -> ModelResponse:
         raise unreadable_response() from None
 
 
-def _raise_reported_error(completion: ChatCompletion) -> None:
-    """Raise ModelError for an error object in a response with the status 200."""
-    error = _error_in(completion)
-    if not isinstance(error, dict):
-        return
-    code = str(error.get("code"))
-    status = int(code) if code.isascii() and code.isdigit() and 400 <= int(code[:4]) < 600 else 200
-    raise ModelError(
+def _reported_failure(error: object, output: str = "") -> ModelError:
+    """Return the failure that a response with the status 200 reports. `code` may be an HTTP status."""
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    status = int(code) if re.fullmatch("[45][0-9]{2}", code) else 200
+    reported = ReportedError(error)
+    return ModelError(
         "the response contains an error",
         provider=NAME,
         status=status,
         retryable=status == 200 or is_retryable(status),
         reason="server_error" if status == 200 else status_reason(status),
+        output=output,
+        identifiers=reported.identifiers,
+        provider_message=reported.message,
     )
 
 
 def _error_in(part: Any) -> Any:
     """Return the `error` of a completion or a choice, which OpenAI does not define, or None."""
     return (part.model_extra or {}).get("error")
+
+
+def _without_reasoning(text: str) -> str:
+    """Remove the reasoning at the beginning of a text.
+
+    Servers without a parser for the model, for example of DeepSeek R1 and Qwen, leave it in the text.
+    """
+    start = text.lstrip()
+    if not start.startswith("<think>"):
+        return text
+    _, _, answer = start.partition("</think>")
+    return answer.lstrip()
 
 
 def _text(message: Any) -> str:

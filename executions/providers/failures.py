@@ -1,17 +1,28 @@
 """Errors of OpenAI's SDK and of its transport as `ModelError`, without text of the provider."""
 
 import re
+from typing import Any
 
 import openai
 
 from executions.providers import ModelError, ModelTimeout
 from tools.outbound import OutboundError
+from tools.redaction import PLACEHOLDER, SecretRedactor
 
 NAME = "openai"
+# Groq: the model wrote a call that is not valid. Another attempt often succeeds.
+TOOL_USE_FAILED = "tool_use_failed"
+# Of the provider's message: searched, and shown to operators.
+MAX_MESSAGE_CHARACTERS = 10_000
+MAX_SHOWN_CHARACTERS = 1_000
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
 _CONTEXT_LENGTH = re.compile(
     "context.?(length|window|size)|maximum context|prompt is too long|too many (input )?tokens"
+)
+# Keys of the well-known providers, also if they are masked in part, and tokens in a header.
+_KEY = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|r8|key|AIza)[-_]?[\w*.\-]{8,}|(?<=Bearer )\S+", re.ASCII
 )
 _STATUS_REASONS = {
     401: "auth",
@@ -48,7 +59,12 @@ def model_error(error: Exception) -> ModelError:
         case OutboundError():
             text, retryable = f"no complete response: {error.code}", error.code != "bad_request"
             return ModelError(
-                text, provider=NAME, status=None, retryable=retryable, reason=error.code
+                text,
+                provider=NAME,
+                status=None,
+                retryable=retryable,
+                reason=error.code,
+                provider_message=error.text,
             )
         case openai.APIStatusError():
             return _status_error(error)
@@ -62,30 +78,47 @@ def model_error(error: Exception) -> ModelError:
 
 def _status_error(error: openai.APIStatusError) -> ModelError:
     status = error.status_code
+    reported = ReportedError(error.body)
     reason = status_reason(status)
-    if status in {400, 413, 422} and _CONTEXT_LENGTH.search(error_text(error)):
+    if status in {400, 413, 422} and _CONTEXT_LENGTH.search(reported.searched_text):
         reason = "context_length"
+    is_tool_use_failed = reported.identifiers.get("code") == TOOL_USE_FAILED
     return ModelError(
         f"status {status}",
         provider=NAME,
         status=status,
-        retryable=is_retryable(status),
-        reason=reason,
-        identifiers=identifiers(error),
+        retryable=is_retryable(status) or is_tool_use_failed,
+        reason="bad_answer" if is_tool_use_failed else reason,
+        identifiers=reported.identifiers,
+        provider_message=reported.message,
     )
 
 
-def identifiers(error: openai.APIStatusError) -> dict[str, str]:
-    """Return the provider's `code`, `type` and `param`, if they look like identifiers and not like text."""
-    body = error.body if isinstance(error.body, dict) else {}
-    found = {name: body.get(name) for name in ("code", "type", "param")}
-    return {
-        name: value
-        for name, value in found.items()
-        if isinstance(value, str) and _IDENTIFIER.fullmatch(value)
-    }
+class ReportedError:
+    """The error in a response of a provider, in any of the forms that servers use.
+
+    `identifiers` are its `code`, `type` and `param` if they look like identifiers and not like text.
+    `message` may contain anything, also the credential. `searched_text` is the whole error in lower case.
+    """
+
+    def __init__(self, body: object) -> None:
+        if isinstance(body, list) and body:  # Gemini
+            body = body[0]
+        if isinstance(body, dict):
+            body = body.get("error") or body
+        fields: dict[str, Any] = body if isinstance(body, dict) else {}
+        found = {name: fields.get(name) for name in ("code", "type", "param")}
+        self.identifiers = {
+            name: value
+            for name, value in found.items()
+            if isinstance(value, str) and _IDENTIFIER.fullmatch(value)
+        }
+        message = fields.get("message") or fields.get("detail") or body or ""
+        self.message = str(message)[:MAX_MESSAGE_CHARACTERS]
+        self.searched_text = str(body)[:MAX_MESSAGE_CHARACTERS].lower()
 
 
-def error_text(error: openai.APIStatusError) -> str:
-    """Return the beginning of the provider's error, which is searched and not shown."""
-    return str(error.body)[:10_000].lower()
+def without_secrets(message: str, credential: str) -> str:
+    """Return the message for operators: without the credential and what looks like one, and shortened."""
+    redacted = SecretRedactor([credential] if credential else []).redact(message)
+    return _KEY.sub(PLACEHOLDER, redacted)[:MAX_SHOWN_CHARACTERS]

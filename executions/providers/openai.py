@@ -32,7 +32,7 @@ from executions.providers import (
     is_json_object,
 )
 from executions.providers.completions import read_completion
-from executions.providers.failures import NAME, error_text, identifiers, model_error
+from executions.providers.failures import NAME, ReportedError, model_error, without_secrets
 from map_project.api import secrets
 from tools.outbound import OutboundTransport
 
@@ -85,6 +85,9 @@ class OpenAI:
             except Exception as error:
                 # Its message may quote the provider's response, which must not reach the log.
                 failure, headers = model_error(error), _response_headers(error)
+            failure.provider_message = without_secrets(
+                failure.provider_message, _credential(request.model.credential_token)
+            )
             if attempt >= request.model.max_retries or not _should_retry(failure, headers):
                 raise failure
             delay_seconds = _retry_delay_seconds(attempt, headers)
@@ -100,7 +103,7 @@ def _completion(request: ModelRequest) -> ModelResponse:
     try:
         return read_completion(_create(request, body))
     except openai.BadRequestError as error:
-        if identifiers(error).get("code") in _FILTER_CODES:
+        if ReportedError(error.body).identifiers.get("code") in _FILTER_CODES:
             return ModelResponse("", finish_reason="content_filter")
         name, other = _token_limit_names(request.model.base_url)
         if name not in body or not _is_unsupported(name, other, error):
@@ -140,7 +143,7 @@ def _credential(token: str) -> str:
         return secrets.decrypt(token) if token else NO_CREDENTIAL
     except (secrets.Unreadable, ImproperlyConfigured) as error:
         text = f"the credential cannot be read: {error}"
-        raise ModelError(text, provider=NAME, status=None, retryable=False) from None
+        raise ModelError(text, provider=NAME, status=None, retryable=False, reason="auth") from None
 
 
 def _token_limit_names(base_url: str) -> tuple[str, str]:
@@ -160,10 +163,11 @@ def _token_limit_names(base_url: str) -> tuple[str, str]:
 
 def _is_unsupported(name: str, other: str, error: openai.APIStatusError) -> bool:
     """Return whether the server refuses the name and not the value."""
-    text = error_text(error)
+    reported = ReportedError(error.body)
+    text = reported.searched_text
     return (
         other in text
-        or identifiers(error).get("code") == "unsupported_parameter"
+        or reported.identifiers.get("code") == "unsupported_parameter"
         or (name in text and _UNSUPPORTED.search(text) is not None)
     )
 

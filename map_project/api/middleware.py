@@ -72,9 +72,9 @@ def _log_fields(
     caller = getattr(request, "map_caller", None) or getattr(request, "auth", None)
     if caller is not None:
         fields |= {"tenant_id": str(caller.tenant_id), "key_prefix": caller.key_prefix}
-    data = getattr(response, "data", None)
-    if isinstance(data, dict) and "execution_id" in data:
-        fields["execution_id"] = str(data["execution_id"])
+    data = getattr(response, "data", None) or {}
+    if execution_id := data.get("execution_id") or data.get("details", {}).get("execution_id"):
+        fields["execution_id"] = str(execution_id)
     return fields
 
 

@@ -1,4 +1,4 @@
-"""The admin's search by name, ID or key prefix."""
+"""The admin's search by name, ID, request ID or key prefix."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -40,11 +40,14 @@ def _lookups(text: str) -> Iterator[tuple[str, str, QuerySet[Any]]]:
     pk = parse_uuid(text.lower())
     agents = Agent.objects.select_related("tenant")
     tools = Tool.objects.select_related("tenant")
+    executions = Execution.objects.select_related("tenant")
+    # The default order would read all executions of a request ID that a client uses for every request.
+    yield "Execution", "history", executions.filter(request_id=text).order_by()
     if pk:
         yield "Tenant", "apartment", Tenant.objects.filter(pk=pk)
         yield "Agent", "smart_toy", agents.filter(pk=pk)
         yield "Tool", "build", tools.filter(pk=pk)
-        yield "Execution", "history", Execution.objects.select_related("tenant").filter(pk=pk)
+        yield "Execution", "history", executions.filter(pk=pk)
         return
     keys = ApiKey.objects.select_related("tenant")
     yield "Tenant", "apartment", Tenant.objects.filter(name__icontains=text)

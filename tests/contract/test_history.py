@@ -21,18 +21,20 @@ FIELDS = [
     "response",
     "status",
     "created_at",
+    "request_id",
 ]
 
 # The additional fields of a single execution.
 DETAIL_FIELDS = [
     "stop_reason",
     "error_code",
+    "error_reason",
+    "provider_error",
     "provider",
     "input_tokens",
     "output_tokens",
     "cost_usd",
     "latency_ms",
-    "request_id",
     "system_prompt",
     "steps",
 ]
@@ -60,6 +62,8 @@ def test_a_run_is_stored_with_all_fields(api: Api, agent: Agent) -> None:
         "created_at": run["executed_at"],
         "stop_reason": "completed",
         "error_code": None,
+        "error_reason": None,
+        "provider_error": None,
         "provider": "mock",
         "input_tokens": None,
         "output_tokens": None,

@@ -28,6 +28,11 @@ FIELDS = [
     "response",
     "tools_available",
     "executed_at",
+    "status",
+    "stop_reason",
+    "usage",
+    "latency_ms",
+    "request_id",
 ]
 MODELS = ["gpt-4o", "gpt-4", "gpt-3.5-turbo", "claude-3-opus", "claude-3-sonnet"]
 HEADERS = {
@@ -80,6 +85,11 @@ class TestResponse:
             "response": execution.response,
             "tools_available": [tool.name for tool in agent.tools_by_name()],
             "executed_at": response.json["executed_at"],
+            "status": "succeeded",
+            "stop_reason": "completed",
+            "usage": {"input_tokens": None, "output_tokens": None, "cost_usd": None},
+            "latency_ms": execution.latency_ms,
+            "request_id": response.headers["x-request-id"],
         }
         assert is_time(response.json["executed_at"])
 

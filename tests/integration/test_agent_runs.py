@@ -32,6 +32,11 @@ CONTRACT = [
     "response",
     "tools_available",
     "executed_at",
+    "status",
+    "stop_reason",
+    "usage",
+    "latency_ms",
+    "request_id",
 ]
 
 
@@ -124,12 +129,17 @@ class TestRealModel:
         assert (found["input_tokens"], found["output_tokens"]) == (12, 3)
         assert Decimal(found["cost_usd"]) == Decimal("0.00006")
         assert found["created_at"] == run.json["executed_at"]
+        assert run.json["usage"] == {name: found[name] for name in run.json["usage"]}
+        assert list(run.json["usage"]) == ["input_tokens", "output_tokens", "cost_usd"]
+        assert run.json["request_id"] == found["request_id"] == run.headers["x-request-id"]
+        assert run.json["latency_ms"] == found["latency_ms"]
         (step,) = found["steps"]
         assert list(step) == [
             "kind",
             "name",
             "input",
             "output",
+            "tool_calls",
             "input_tokens",
             "output_tokens",
             "latency_ms",
@@ -143,6 +153,7 @@ class TestRealModel:
             "kind": "model",
             "name": "real",
             "output": "It is sunny.",
+            "tool_calls": [],
             "input_tokens": 12,
             "output_tokens": 3,
             "error": None,
@@ -268,7 +279,7 @@ class TestLimits:
         identifier = agent(api, tool(api, tool_port, name="weather"), max_steps=3)
         run = api.run(identifier, model="real")
         assert run.status == 200
-        assert list(run.json) == [*CONTRACT, "status", "stop_reason", "warning"]
+        assert list(run.json) == [*CONTRACT, "warning"]
         assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_steps")
         assert run.json["response"] == "Again."
         assert len(stub.requests) == 3
@@ -310,7 +321,17 @@ class TestLimits:
         assert run.json["response"] == "é" * (512 * 1024)
         assert stored_run(api, run)["response"] == run.json["response"]
 
-    @pytest.mark.parametrize("where", ["arguments", "results"])
+    def test_the_calls_of_a_large_response_are_cut(
+        self, api: Api, stub: StubModel, tool_port: int
+    ) -> None:
+        calls = [("x" * 300_000, "{}"), ("weather", json.dumps("y" * 700_000)), ("z" * 400_000, "")]
+        stub.says(completion("", calls=calls))
+        run = api.run(agent(api, tool(api, tool_port, name="weather")), model="real")
+        assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_response_bytes")
+        (step,) = stored_run(api, run)["steps"]
+        assert [len(call["name"]) for call in step["tool_calls"]] == [300_000, 7]
+
+    @pytest.mark.parametrize("where", ["arguments", "results", "names"])
     def test_the_size_of_all_texts_ends_a_run(
         self, api: Api, stub: StubModel, tool_port: int, settings: Any, where: str
     ) -> None:
@@ -318,8 +339,9 @@ class TestLimits:
         http = {"method": "POST", "url": f"http://127.0.0.1:{tool_port}/echo"}
         identifier = agent(api, tool(api, tool_port, name="echo", http=http, secrets={}))
         count, length = (1, 300_000) if where == "arguments" else (8, 20_000)
-        arguments = json.dumps({"q": "x" * length})
-        stub.says(completion("", calls=[("echo", arguments)] * count))
+        arguments = json.dumps({"q": "x" * length if where != "names" else ""})
+        name = "echo" if where != "names" else "x" * 20_000
+        stub.says(completion("", calls=[(name, arguments)] * count))
         run = api.run(identifier, model="real")
         assert run.status == 200
         assert (run.json["status"], run.json["stop_reason"]) == ("incomplete", "max_run_bytes")

@@ -3,6 +3,7 @@
 To add a dialect, add rows. The responses are scripted; no server of these providers was called.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +109,7 @@ DIALECTS = [
             ],
         },
         reason="server_error",
-        http_status=200,
+        http_status=502,
         **_FAILED,
     ),
     Dialect(
@@ -180,6 +181,44 @@ DIALECTS = [
         **_FAILED,
     ),
     Dialect("overloaded", refused(529), reason="server_error", http_status=529, **_FAILED),
+    Dialect(
+        "Groq: invalid call",
+        refused(400, code="tool_use_failed", failed_generation="<function=weather"),
+        reason="bad_answer",
+        http_status=400,
+        **_FAILED,
+    ),
+    Dialect(
+        "Gemini: list of errors",
+        StubResponse(
+            400, json.dumps([{"error": {"code": 400, "message": "words of the provider"}}]).encode()
+        ),
+        reason="bad_request",
+        http_status=400,
+        **_FAILED,
+    ),
+    Dialect(
+        "Ollama: text as error",
+        StubResponse(500, {"error": "words of the provider"}),
+        reason="server_error",
+        http_status=500,
+        **_FAILED,
+    ),
+    Dialect(
+        "a gateway's page",
+        StubResponse(502, b"<html>words of the provider</html>"),
+        reason="server_error",
+        http_status=502,
+        **_FAILED,
+    ),
+    Dialect("Qwen on Ollama: reasoning", reply("<think>\nhmm\n</think>\n\n42"), "42"),
+    Dialect("reasoning in the middle", reply("42 <think>hmm</think>"), "42 <think>hmm</think>"),
+    Dialect(
+        "Qwen on Ollama: reasoning cut",
+        reply("<think>\nhmm", "length"),
+        status="incomplete",
+        stop_reason="max_output_tokens",
+    ),
 ]
 
 # Messages that request a tool call, and the fields of the message and of the call that must be sent back.

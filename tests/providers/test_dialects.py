@@ -5,15 +5,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.urls import reverse
+from django.utils.html import escape
 
 from agents.models import LanguageModel
 from executions.models import Execution
+from map_project.api import secrets
 from map_project.tenants.models import Tenant
 from tests.api import Api
 from tests.factories import AgentFactory, ToolFactory
 from tests.providers.dialects import DIALECTS, ROUND_TRIPS, Dialect, refused, reply
-from tests.stub_model import StubModel
+from tests.stub_model import StubModel, StubResponse, completion
 from tests.tool_server import tool_server
+from tests.unit.desk.conftest import signed_in
 
 
 @pytest.fixture
@@ -50,6 +54,9 @@ def test_a_response_ends_a_run(
         )
         (step,) = json.loads(stored)["steps"]
         assert step["error"] == dialect.reason
+        found = json.loads(stored)
+        assert found["error_reason"] == dialect.reason
+        assert found["provider_error"]["status"] == dialect.http_status
         assert step["output"] in {"", "Half"}
     else:
         assert (answer.status, answer.json["response"]) == (200, dialect.text)
@@ -74,6 +81,87 @@ def test_identifiers_of_the_provider_are_reported(
     assert details["provider_code"] == "invalid_function_parameters"
     assert details["provider_param"] == "tools[0].function"
     assert "provider_type" not in details
+    found = api.get(f"history/{details['execution_id']}").json
+    assert (found["error_reason"], found["provider_error"]) == (
+        "bad_request",
+        {"status": 400, "code": details["provider_code"], "param": details["provider_param"]},
+    )
+
+
+CREDENTIAL = "credential/of=the+model"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"error": {"message": f"Wrong key {CREDENTIAL}."}}, "Wrong key [secret]."),
+        ({"error": {"message": "Wrong key: sk-abcd****wxyz."}}, "Wrong key: [secret]"),
+        ({"error": {"message": "Wrong: Bearer abc.def"}}, "Wrong: Bearer [secret]"),
+        ({"message": "No such model.", "code": 404}, "No such model."),
+        ({"detail": "Not Found"}, "Not Found"),
+        ({"error": "model not loaded"}, "model not loaded"),
+        (b'[{"error": {"message": "Bad schema."}}]', "Bad schema."),
+        (b"<html>Bad Gateway</html>", "<html>Bad Gateway</html>"),
+        ({"error": {"message": "x" * 5_000}}, "x" * 1_000),
+        ({"error": {"message": "NUL \0."}}, "NUL \ufffd."),
+        (b"", ""),
+    ],
+)
+def test_operators_see_the_message_of_the_provider(
+    *,
+    tenant: Tenant,
+    api: Api,
+    stub: StubModel,
+    model: LanguageModel,
+    body: Any,
+    message: str,
+) -> None:
+    model.credential_token = secrets.encrypt(CREDENTIAL)
+    model.save()
+    stub.says(StubResponse(401, body))
+    answer = api.run(AgentFactory.create(tenant=tenant).pk, model=model.name)
+    execution = Execution.objects.get(tenant=tenant)
+    assert execution.provider_message == message
+    page = signed_in("operator").get(
+        reverse("admin:executions_execution_change", args=[execution.pk])
+    )
+    assert escape(message) in page.content.decode()
+    assert "auth" in page.content.decode()
+    for seen in (answer.content, api.get(f"history/{execution.pk}").content):
+        assert not message or message.encode() not in seen
+
+
+def test_an_unreachable_server_has_a_reason(api: Api, tenant: Tenant, model: LanguageModel) -> None:
+    model.base_url = "http://127.0.0.1:1/v1"
+    model.save()
+    details = api.run(AgentFactory.create(tenant=tenant).pk, model=model.name).details
+    assert (details["reason"], details["status"]) == ("unreachable", None)
+    execution = Execution.objects.get(tenant=tenant)
+    assert (execution.error_reason, execution.provider_error) == ("unreachable", {"status": None})
+
+
+def test_the_calls_of_a_response_are_on_its_step(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    calls = [("weather", '{"city": "Oslo"}'), ("none", "{broken"), ("weather", "")]
+    stub.says(completion("", calls=calls), reply())
+    agent = AgentFactory.create(tenant=tenant)
+    agent.tools.add(ToolFactory.create(tenant=tenant, name="weather"))
+    run = api.run(agent.pk, model=model.name).json
+    first, *_, last = api.get(f"history/{run['execution_id']}").json["steps"]
+    found = [(call["name"], call["arguments"]) for call in first["tool_calls"]]
+    assert (found, last["tool_calls"]) == (calls, [])
+    sent = stub.requests[1].body["messages"][2]["tool_calls"]
+    assert [call["id"] for call in first["tool_calls"]] == [call["id"] for call in sent]
+
+
+def test_a_failed_call_of_groq_is_tried_again(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    model.max_retries = 1
+    model.save()
+    stub.says(refused(400, code="tool_use_failed"), reply())
+    assert api.run(AgentFactory.create(tenant=tenant).pk, model=model.name).status == 200
 
 
 @pytest.mark.parametrize("name", ROUND_TRIPS)

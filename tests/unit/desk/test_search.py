@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from executions.models import Execution
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
 from ratelimit.limiter import Limiter, LimiterUnavailable, Quota, default_limiter
@@ -41,6 +43,23 @@ def test_names_and_key_prefixes_find_their_rows(operator: Client, tenant: Tenant
     key, text = issue_key(tenant=tenant)
     assert search(operator, text) == [page(key)]
     assert search(operator, tenant.name[:30]) == [page(tenant)]
+
+
+@pytest.mark.parametrize("request_id", [uuid.uuid4().hex, str(uuid.uuid4()), f"my.{uuid.uuid4()}"])
+def test_a_request_id_finds_its_executions(
+    operator: Client, tenant: Tenant, request_id: str
+) -> None:
+    agent = AgentFactory.create(tenant=tenant)
+    rows = [ExecutionFactory.create(agent=agent, request_id=request_id) for _ in range(2)]
+    assert sorted(search(operator, f" {request_id}")) == sorted(map(page, rows))
+
+
+def test_the_search_for_a_request_id_uses_an_index(tenant: Tenant) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        plan = Execution.objects.filter(request_id="x").order_by()[:5].explain()
+        cursor.execute("RESET enable_seqscan")
+    assert "execution_by_request" in plan
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\0"])

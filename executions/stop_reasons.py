@@ -1,0 +1,24 @@
+"""Why runs end."""
+
+from enum import StrEnum
+
+
+class StopReason(StrEnum):
+    """The reason why a run ended: the first group with the status `succeeded`, the others with `incomplete`
+    and `failed`.
+    """
+
+    COMPLETED = "completed"
+
+    MAX_STEPS = "max_steps"
+    MAX_TOOL_CALLS = "max_tool_calls"
+    MAX_RUN_BYTES = "max_run_bytes"
+    MAX_RESPONSE_BYTES = "max_response_bytes"
+    MAX_OUTPUT_TOKENS = "max_output_tokens"
+    RUN_TIMEOUT = "run_timeout"
+    CONTENT_FILTER = "content_filter"
+
+    MODEL_ERROR = "model_error"
+    MODEL_TIMEOUT = "model_timeout"
+    INTERNAL_ERROR = "internal_error"
+    LOST = "lost"
