@@ -18,6 +18,9 @@ from map_project.api.fields import (
     WholeNumberField,
 )
 
+# The setting `max_output_tokens` in other APIs, and here.
+MAX_TOKENS_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
 _SETTINGS: dict[str, Any] = {
     "temperature": {"type": "number", "minimum": 0, "maximum": 2},
     "max_output_tokens": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
@@ -69,6 +72,15 @@ class AgentSerializer(StrictSerializer):
     """A role with tools, which is run on a prompt and a model."""
 
     row_expressions = {"tools": tools_json()}
+
+    hints = {
+        **dict.fromkeys(("tools", "tool_names"), "Did you mean tool_ids?"),
+        **dict.fromkeys(
+            ("instructions", "system_prompt", "system", "prompt"),
+            "The system prompt consists of name, role, description and tools.",
+        ),
+        **dict.fromkeys(("temperature", *MAX_TOKENS_NAMES), "Send it as a field of settings."),
+    }
 
     id = serializers.UUIDField(read_only=True)
     name = NameField(help_text="Unique among your agents. Surrounding whitespace is removed.")

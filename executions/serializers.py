@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models.functions import Left
 from rest_framework import serializers
 
-from agents.serializers import PriceField
+from agents.serializers import MAX_TOKENS_NAMES, PriceField
 from executions.models import Execution, Step
 from executions.stop_reasons import StopReason
 from executions.texts import first_bytes
@@ -147,6 +147,14 @@ class ExecutionDetailSerializer(BaseExecutionSerializer):
 
 class RunSerializer(StrictSerializer):
     """A run of an agent."""
+
+    hints = {
+        **dict.fromkeys(
+            ("messages", "message", "input", "inputs", "query", "question", "text", "content"),
+            "Did you mean prompt?",
+        ),
+        **dict.fromkeys(("temperature", *MAX_TOKENS_NAMES), "Set it in the settings of the agent."),
+    }
 
     prompt = TextField(help_text="Stored byte for byte. At most 10,000 characters by default.")
     model = TextField(

@@ -85,6 +85,15 @@ class ToolSerializer(StrictSerializer):
         "http": Cast("config", JSONText()),
     }
 
+    hints = {
+        "function": "Send the name, description and parameters of the function as fields of the tool.",
+        "type": "Did you mean kind?",
+        **dict.fromkeys(("input_schema", "inputSchema", "schema"), "Did you mean parameters?"),
+        **dict.fromkeys(
+            ("url", "method", "headers", "arguments_in"), "Send it as a field of http."
+        ),
+    }
+
     id = serializers.UUIDField(read_only=True)
     name = NameField(help_text="Unique among your tools. Surrounding whitespace is removed.")
     description = TextField(max_length=1000, help_text="What the tool does. The model reads this.")

@@ -157,7 +157,19 @@ class UnsupportedMediaType(ApiError):
 
     status_code = 415
     error_code = "UNSUPPORTED_MEDIA_TYPE"
-    message = 'Unsupported media type "text/plain" in request.'
+    message = (
+        'Unsupported media type "text/plain" in request. '
+        "Send JSON with the header Content-Type: application/json."
+    )
+
+
+class UnsupportedContentEncoding(UnsupportedMediaType):
+    """415 for a compressed body. `Accept-Encoding` is the response header of RFC 7694."""
+
+    message = "A body with a Content-Encoding is not supported. Send it uncompressed."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Accept-Encoding": "identity"})
 
 
 class InternalError(ApiError):
@@ -205,7 +217,9 @@ def _expected(error: BaseException) -> ApiError | None:  # noqa: C901, PLR0911  
         case exceptions.MethodNotAllowed():
             return MethodNotAllowed(str(error.detail))
         case exceptions.UnsupportedMediaType():
-            return UnsupportedMediaType(str(error.detail))
+            return UnsupportedMediaType(
+                f"{error.detail} Send JSON with the header Content-Type: application/json."
+            )
         case Http404():
             return NotFound()
         case PermissionDenied():

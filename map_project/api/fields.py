@@ -2,7 +2,8 @@
 
 import re
 import uuid
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
+from difflib import get_close_matches
 from functools import cache
 from itertools import islice
 from typing import Any, cast
@@ -16,6 +17,9 @@ from map_project.api.errors import ValidationFailed
 
 # A response reports at most this many unknown names of one object: a body of 1 MiB can contain 80,000.
 MAX_UNKNOWN_NAMES = 20
+# A longer unknown name is not compared with the known ones, which takes time.
+MAX_COMPARED_LENGTH = 40
+MIN_SIMILARITY = 0.8
 
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -146,7 +150,12 @@ class RowSerializer(serializers.Serializer[Any]):
 
 
 class StrictSerializer(RowSerializer):
-    """A serializer of a request body that rejects unknown and read-only fields by name."""
+    """A serializer of a request body that rejects unknown and read-only fields by name.
+
+    `hints` are sentences for fields that clients of other APIs send, by name.
+    """
+
+    hints: Mapping[str, str] = {}
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if not isinstance(data, dict):
@@ -157,7 +166,7 @@ class StrictSerializer(RowSerializer):
     def to_internal_value(self, data: Any) -> Any:
         writable = {name for name, field in self.fields.items() if not field.read_only}
         errors: dict[str, Any] = {
-            name: ["Unknown field."] for name in unknown_names(data, writable)
+            name: [self._unknown_field(name, writable)] for name in unknown_names(data, writable)
         }
         try:
             value = super().to_internal_value(data)
@@ -166,3 +175,10 @@ class StrictSerializer(RowSerializer):
         if errors:
             raise serializers.ValidationError(errors)
         return value
+
+    def _unknown_field(self, name: str, known: Collection[str]) -> str:
+        hint = self.hints.get(name, "")
+        if not hint and name not in self.fields and len(name) <= MAX_COMPARED_LENGTH:
+            similar = get_close_matches(name.lower(), known, n=1, cutoff=MIN_SIMILARITY)
+            hint = f"Did you mean {similar[0]}?" if similar else ""
+        return f"Unknown field. {hint}".rstrip()

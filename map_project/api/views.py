@@ -9,6 +9,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse
+from django.urls import resolve
 from django.views.decorators.csrf import csrf_exempt
 from django_redis import get_redis_connection
 from drf_spectacular.utils import extend_schema
@@ -19,6 +20,8 @@ from rest_framework.views import APIView
 
 from map_project.api.errors import NotFound
 from map_project.api.schema import HEALTH, LIVE, READY, document
+
+MAX_SHOWN_PATH = 200
 
 logger = logging.getLogger("map.health")
 
@@ -107,4 +110,9 @@ def _passes(name: str, check: Callable[[], object]) -> bool:
 @csrf_exempt
 def unknown_route(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
     """The last URL pattern: a JSON 404 for every other URL, also with DEBUG on."""
+    path = request.path.rstrip("/")
+    for candidate in (path, f"/api/v1{path}"):
+        is_suggested = candidate.startswith("/api/v1/") and len(candidate) <= MAX_SHOWN_PATH
+        if is_suggested and resolve(candidate).func is not unknown_route:
+            return NotFound(f"{NotFound.message} Did you mean {candidate}?").response()
     return NotFound().response()

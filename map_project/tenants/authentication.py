@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -17,6 +18,16 @@ from map_project.tenants.keys import hash_key
 from map_project.tenants.models import ApiKey
 
 _WWW_AUTHENTICATE = 'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
+
+# Headers of other services in which clients send a key.
+_OTHER_HEADERS = (
+    "api-key",
+    "apikey",
+    "x-api-token",
+    "x-auth-token",
+    "x-access-token",
+    "x-goog-api-key",
+)
 
 # A revocation must take effect within one second in every process.
 CACHE_TTL_SECONDS = 0.75
@@ -108,14 +119,36 @@ def _load_caller(key_hash: str) -> Caller | None:
     )
 
 
+def _missing_key_hint(headers: Mapping[str, str]) -> str | None:
+    """Return a message for a key in the wrong place, or None."""
+    if "HTTP_AUTHORIZATION" in headers:
+        return "The Authorization header must have the form: Bearer <key>."
+    for name in _OTHER_HEADERS:
+        if f"HTTP_{name.replace('-', '_').upper()}" in headers:
+            return f"The header {name} is not used. Send the API key in the X-API-KEY header."
+    if "key=" in headers.get("QUERY_STRING", ""):
+        return "API keys in URLs are not accepted. Send the API key in the X-API-KEY header."
+    return None
+
+
+def _invalid_key_hint(key: str) -> str | None:
+    if key.lower().startswith("bearer"):
+        return 'The API key is not valid. Send the key without a second "Bearer".'
+    return None
+
+
 class TenantAuthentication(BaseAuthentication):
     """Sets `request.user` and `request.auth` to the caller, or responds with 401."""
 
     def authenticate(self, request: Request) -> tuple[Caller, Caller]:
         caller = resolve_caller(request)
         if caller is None:
-            error = InvalidApiKey if key_from_headers(request) else MissingApiKey
-            raise error(headers={"WWW-Authenticate": _WWW_AUTHENTICATE})
+            key = key_from_headers(request)
+            error = InvalidApiKey if key else MissingApiKey
+            raise error(
+                _invalid_key_hint(key) if key else _missing_key_hint(request.META),
+                headers={"WWW-Authenticate": _WWW_AUTHENTICATE},
+            )
         return caller, caller
 
     def authenticate_header(self, request: Request) -> str:

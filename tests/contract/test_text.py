@@ -180,7 +180,9 @@ def test_each_unknown_field_is_reported(rows: Rows, write: Write) -> None:
     before = rows.snapshot()
     names = ["", "id", "tenant_id", "Name", "name ", "non_field_errors", "fields", "é\0", "tools"]
     response = rows.send(write, {**write.body, **dict.fromkeys(names, 1)})
-    assert response.fields == {name: ["Unknown field."] for name in names}
+    assert response.fields.keys() == set(names)
+    for (message,) in response.fields.values():
+        assert message.startswith("Unknown field.")
     assert rows.snapshot() == before
 
 
