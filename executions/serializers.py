@@ -123,7 +123,9 @@ class ProviderErrorSerializer(serializers.Serializer[Any]):
 class ExecutionDetailSerializer(BaseExecutionSerializer):
     """An execution with its steps. Unknown values are null."""
 
-    stop_reason = StopReasonField(help_text="Why the run ended. Null while it is running.")
+    stop_reason = StopReasonField(
+        allow_null=True, help_text="Why the run ended. Null while it is running."
+    )
     error_code = NullableCodeField(help_text="Null unless the run failed.")
     error_reason = NullableCodeField(
         help_text="Why the model failed, for example `auth`, `rate_limited`, `context_length` or "

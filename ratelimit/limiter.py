@@ -81,6 +81,16 @@ class Usage:
     used: int  # exceeds `limit` for up to a window after the limit was lowered
     next_free_us: int  # until the oldest unit is free; 0 if none is in use
 
+    @property
+    def remaining(self) -> int:
+        """The number of units that are free."""
+        return max(self.limit - self.used, 0)
+
+    @property
+    def reset_after_seconds(self) -> int:
+        """Whole seconds until the oldest unit is free."""
+        return _ceil_seconds(self.next_free_us)
+
 
 class Limiter:
     """The sliding windows in one Redis. Safe to share between threads and greenlets."""

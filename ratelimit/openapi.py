@@ -1,9 +1,39 @@
-"""The OpenAPI parts of calls that take a unit of the quota."""
+"""The OpenAPI parts of the quota."""
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_view
+
 from map_project.api.schema import example
+from map_project.tenants.openapi import tenant_operation
 from ratelimit.errors import RateLimitExceeded
+from ratelimit.serializers import SCOPES, MeSerializer
+
+me_documented = extend_schema_view(
+    retrieve=tenant_operation(
+        "Read the API key, its tenant and the quota",
+        description="Whose key the request has, and how many runs are left. Does not count as a run.",
+        operation_id="me",
+        tags=["account"],
+        responses={200: MeSerializer},
+        example={
+            "tenant": {"id": "11111111-1111-1111-1111-111111111111", "name": "Tenant A"},
+            "api_key": {
+                "prefix": "map_3fZc9QvA",
+                "name": "production",
+                "created_at": "2026-11-22T10:00:00.123456Z",
+                "expires_at": None,
+            },
+            "scopes": [*SCOPES],
+            "rate_limit": {
+                "limit": 100,
+                "window_seconds": 60,
+                "remaining": 97,
+                "reset_after_seconds": 42,
+            },
+        },
+    )
+)
 
 LIMITED_OPERATIONS = {"agents_run", "tools_test"}
 # The responses of a call that has reached the limiter.

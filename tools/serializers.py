@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.models.functions import Cast
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from map_project.api.fields import NameField, ObjectField, StrictSerializer, TextField
@@ -13,8 +13,10 @@ from tools.invokers import ConfigError, invoker
 from tools.models import Tool
 
 
+# Documents `http`; `tools.invokers.http_config` validates it.
+@extend_schema_serializer(component_name="HttpConfig")
 class HttpSerializer(serializers.Serializer[Any]):
-    """The OpenAPI schema of `http`. `tools.invokers.http_config` validates it."""
+    """The HTTP request that a call of the tool makes."""
 
     method = serializers.ChoiceField(choices=["GET", "POST", "PUT", "PATCH", "DELETE"])
     url = serializers.CharField(
@@ -38,6 +40,7 @@ class HttpSerializer(serializers.Serializer[Any]):
     )
 
 
+@extend_schema_field({"type": "string", "enum": Tool.Kind.values})
 class KindField(TextField):
     """One of the kinds."""
 

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -25,6 +27,13 @@ class _LocalPage(APIView):
 
 class SwaggerView(_LocalPage, SpectacularSwaggerView):
     """Swagger UI."""
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        response: Response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]
+        # The template of drf-spectacular would set a CSRF cookie, which the API does not use.
+        response.data["csrf_token"] = ""
+        return response
 
 
 class RedocView(_LocalPage, SpectacularRedocView):

@@ -1,5 +1,6 @@
 """The OpenAPI document: what all operations share."""
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -134,6 +135,42 @@ class StrictSerializerExtension(OpenApiSerializerExtension):  # type: ignore[no-
         if direction == "request":
             return {**schema, "additionalProperties": False}
         return {**schema, "required": list(schema["properties"])}
+
+
+# The names of drf-spectacular, and those in the document.
+_COMPONENT_NAMES = {
+    r"Patched(\w+)Request": r"\1Patch",
+    r"(\w+)Request": r"\1Input",
+    r"Paginated(\w+)List": r"\1List",
+}
+
+
+def rename_components(
+    result: dict[str, Any], generator: Any, request: Any, public: bool
+) -> dict[str, Any]:
+    """Give schemas plain names (a drf-spectacular postprocessing hook)."""
+    schemas: dict[str, Any] = result["components"]["schemas"]
+    names = {name: _component_name(name) for name in schemas}
+    result["components"]["schemas"] = {names[name]: schemas[name] for name in schemas}
+    _rename_references(result, {f"#/components/schemas/{name}": names[name] for name in names})
+    return result
+
+
+def _component_name(name: str) -> str:
+    for pattern, replacement in _COMPONENT_NAMES.items():
+        if re.fullmatch(pattern, name):
+            return re.sub(pattern, replacement, name)
+    return name
+
+
+def _rename_references(part: Any, names: Mapping[str, str]) -> None:
+    if isinstance(part, dict):
+        if part.get("$ref") in names:
+            part["$ref"] = f"#/components/schemas/{names[part['$ref']]}"
+        part = list(part.values())
+    if isinstance(part, list):
+        for item in part:
+            _rename_references(item, names)
 
 
 @cache

@@ -15,11 +15,31 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    # JavaScript: the key survives a reload, and requests have no CSRF header, which the API does not use.
+    "SWAGGER_UI_SETTINGS": "{deepLinking: true, persistAuthorization: true, "
+    "requestInterceptor: (request) => request}",
+    "TAGS": [
+        {"name": "tools", "description": "Functions that agents may use."},
+        {"name": "agents", "description": "Roles with tools. A run gives an agent a prompt."},
+        {"name": "history", "description": "The record of every run and its steps."},
+        {"name": "models", "description": "The language models that runs may use."},
+        {"name": "account", "description": "The API key of the request, its tenant and its quota."},
+        {"name": "service", "description": "Health checks. They need no API key."},
+    ],
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
+    "ENUM_SUFFIX": "",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "ExecutionStatus": "executions.models.Execution.Status",
+        "StepKind": "executions.models.Step.Kind",
+        "ToolKind": "tools.models.Tool.Kind",
+        "HttpMethod": ["GET", "POST", "PUT", "PATCH", "DELETE"],
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "map_project.api.schema.rename_components",
         "ratelimit.openapi.document_rate_limit",
     ],
 }

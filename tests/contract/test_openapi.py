@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 
 from agents.models import Agent
 from executions.models import Execution
+from executions.stop_reasons import StopReason
 from map_project.api.schema import document as generated
 from tests.contract.document import COMMITTED, document
 from tests.contract.writes import Rows
@@ -151,7 +152,7 @@ def test_every_operation_of_the_api_has_its_errors_and_requires_a_key(name: str)
 
 
 def test_it_contains_every_error_code() -> None:
-    assert set(document()["components"]["schemas"]["ErrorCodeEnum"]["enum"]) == CODES
+    assert set(document()["components"]["schemas"]["ErrorCode"]["enum"]) == CODES
     in_examples = set().union(*map(codes_of, API.values()))
     assert in_examples == CODES - {"NOT_FOUND", "METHOD_NOT_ALLOWED"}
 
@@ -244,3 +245,23 @@ def test_responses_to_generated_requests_conform_to_the_document(
         case.validate_response(response, checks=checks)
 
     fuzz()
+
+
+def test_schemas_have_plain_names_and_types() -> None:
+    schemas = document()["components"]["schemas"]
+    for name in schemas:
+        assert not re.match("Patched|Paginated", name), name
+        assert not re.search("Request$|Serializer|Enum$", name), name
+    for name in ("Tool", "ToolInput", "ToolPatch"):
+        kinds = json.dumps(schemas[name]["properties"]["http"])
+        assert re.search('#/components/schemas/HttpConfig(Input)?"', kinds)
+    assert set(schemas["ToolKind"]["enum"]) == set(Tool.Kind.values)
+    assert set(schemas["ExecutionStatus"]["enum"]) == set(Execution.Status.values)
+    assert set(schemas["StopReason"]["enum"]) == {reason.value for reason in StopReason}
+
+
+def test_tags_have_a_text_and_an_order() -> None:
+    tags = [tag["name"] for tag in document()["tags"]]
+    assert tags.index("tools") < tags.index("agents") < tags.index("history")
+    assert all(tag["description"] for tag in document()["tags"])
+    assert {tag for operation in OPERATIONS.values() for tag in operation["tags"]} == set(tags)

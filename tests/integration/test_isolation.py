@@ -48,6 +48,7 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("DELETE", "agents/<str:pk>"): (None, "agent", 204),
     ("POST", "agents/<str:pk>/run"): (RUN, "agent", 200),
     ("GET", "models"): (None, "", 200),
+    ("GET", "me"): (None, "", 200),
     ("GET", "history"): (None, "", 200),
     ("GET", "history/<str:pk>"): (None, "execution", 200),
     ("GET", "history/<str:pk>/steps"): (None, "execution", 200),

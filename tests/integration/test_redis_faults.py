@@ -94,6 +94,8 @@ def assert_other_endpoints_work(service: Service) -> None:
     assert api.get("history").json["total"] == service.recorded()
     assert api.get(f"agents/{agent_id}").json["tools"][0]["id"] == tool.json["id"]
     assert api.get("/live").status == api.get("/ready").status == 200
+    limits = api.get("me").json["rate_limit"]
+    assert (limits["limit"], limits["remaining"]) == (1000, None)
     health = api.get("/health")
     assert health.status == 503
     assert health.json["checks"] == {"database": "ok", "redis": "unavailable"}
