@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.sites import AdminSite
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
@@ -21,12 +20,11 @@ from unfold.widgets import (
 )
 
 from agents import language_models, services
+from agents.credentials import encrypted_credential
 from agents.models import MAX_TOOLS, Agent, LanguageModel
 from agents.serializers import SettingsField
-from map_project.api import secrets
 from map_project.api.errors import ApiError
 from map_project.tenants.admin import TenantOwnedAdmin, TenantOwnedForm, validate_as_api
-from tools.definitions import MAX_SECRET_CHARACTERS, secret_errors
 from tools.models import Tool
 
 
@@ -211,20 +209,15 @@ class LanguageModelForm(forms.ModelForm[LanguageModel]):
 
     def clean_credential(self) -> str:
         credential: str = self.cleaned_data["credential"]
-        if credential and not settings.SECRETS_KEYS:
-            raise forms.ValidationError("SECRETS_KEYS is not set: secrets cannot be stored.")
-        if credential and secret_errors({"credential": credential}):
-            # It is sent in an HTTP header.
-            message = f"Enter at most {MAX_SECRET_CHARACTERS} printable ASCII characters."
-            raise forms.ValidationError(message)
+        if credential:
+            self.instance.credential_token = encrypted_credential(credential)
         return credential
 
-    def save(self, commit: bool = True) -> LanguageModel:
-        if self.cleaned_data["remove_credential"]:
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if self.cleaned_data.get("remove_credential") and not self.cleaned_data.get("credential"):
             self.instance.credential_token = ""
-        if credential := self.cleaned_data["credential"]:
-            self.instance.credential_token = secrets.encrypt(credential)
-        return super().save(commit)
+        return cleaned
 
 
 @admin.register(LanguageModel)
@@ -251,6 +244,7 @@ class LanguageModelAdmin(ModelAdmin):
         ("Limits", {"fields": ("timeout_seconds", "max_retries", "max_output_tokens")}),
     )
     readonly_fields = ("has_credential",)
+    change_form_outer_before_template = "desk/test_connection.html"
 
     def get_fieldsets(self, request: HttpRequest, obj: LanguageModel | None = None) -> Any:
         """Without the write-only fields for users who cannot change the model."""

@@ -36,6 +36,11 @@ class KnownModel:
     max_retries: int = 2
     max_output_tokens: int | None = None
 
+    @classmethod
+    def of(cls, model: LanguageModel) -> "KnownModel":
+        """Return the values of a row."""
+        return cls(**{name: getattr(model, name) for name in cls.__slots__})
+
 
 @dataclass(frozen=True, slots=True)
 class _Cache:

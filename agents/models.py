@@ -116,6 +116,10 @@ def provider_names() -> list[tuple[str, str]]:
     return [(name, name) for name in settings.MODEL_PROVIDERS]
 
 
+# Of the API. A base URL that ends with one was copied from an example of a request.
+_ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models")
+
+
 def address(value: str) -> None:
     """Validate an http or https URL. Unlike Django's URLValidator, it accepts any host name: in an
     internal network it can be `ollama`.
@@ -127,6 +131,13 @@ def address(value: str) -> None:
         found = None
     if not found or not value.isprintable() or " " in value:
         raise ValidationError("Enter a full URL, for example https://api.example.com/v1.")
+    if "@" in parts.netloc:
+        raise ValidationError("Enter the credential in its own field, not in the URL.")
+    if "?" in value or "#" in value:
+        raise ValidationError("A base URL has no query and no fragment.")
+    path = parts.path.rstrip("/").lower()
+    if ending := next((each for each in _ENDPOINTS if path.endswith(each)), None):
+        raise ValidationError(f"Enter the base URL without {ending}: it is added to each request.")
 
 
 class LanguageModel(models.Model):
@@ -207,3 +218,11 @@ class LanguageModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Raises ValidationError for a model that would be called at OpenAI without a credential."""
+        if self.provider == "openai" and not self.base_url and not self.credential_token:
+            raise ValidationError(
+                "Enter a base URL or a credential. Without a base URL the model is called at "
+                "api.openai.com, which requires a credential."
+            )

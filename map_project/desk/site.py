@@ -4,8 +4,10 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path
 from unfold.sites import UnfoldAdminSite
 
+from map_project.desk.connection_checks import test_connection_view
 from map_project.desk.dashboard import dashboard
 from map_project.desk.search import search_results
 
@@ -14,6 +16,13 @@ class DeskSite(UnfoldAdminSite):
     """Unfold's admin site, with a dashboard instead of the list of applications."""
 
     index_title = "Dashboard"
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        test_connection = self.admin_view(test_connection_view)
+        pattern = path(
+            "agents/languagemodel/<int:pk>/test/", test_connection, name="test_connection"
+        )
+        return [pattern, *super().get_urls()]
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
