@@ -248,8 +248,13 @@ def test_the_form_has_the_same_rules(
     operator: Client, name: str, changes: dict[str, str], message: str
 ) -> None:
     form = {
-        "name": name, "provider": "openai", "is_active": "on", "base_url": URL,
-        "timeout_seconds": "60", "max_retries": "2", **changes,
+        "name": name,
+        "provider": "openai",
+        "is_active": "on",
+        "base_url": URL,
+        "timeout_seconds": "60",
+        "max_retries": "2",
+        **changes,
     }
     response = operator.post(reverse("admin:agents_languagemodel_add"), form)
     if message:
