@@ -28,6 +28,8 @@ _LATENCY_MS = {
 }
 _INCIDENT_BEGAN, _INCIDENT_ENDED = timedelta(hours=9), timedelta(hours=6, minutes=30)
 _FAILURES = (("MODEL_ERROR", 5), ("MODEL_TIMEOUT", 3), ("INTERNAL_ERROR", 1))
+_ERROR_REASONS = {"MODEL_ERROR": "server_error", "MODEL_TIMEOUT": "model_timeout"}
+_PROVIDER_ERRORS = {"MODEL_ERROR": {"status": 503}, "MODEL_TIMEOUT": {"status": None}}
 # USD per 1 million input and output tokens.
 _PRICES = {
     "gpt-4o": (2.5, 10),
@@ -136,6 +138,8 @@ def _run(rng: random.Random, at: datetime, item: _DemoTenant, now: datetime) -> 
         status=status,
         stop_reason=_STOP_REASONS.get(status) or code.lower(),
         error_code=code,
+        error_reason=_ERROR_REASONS.get(code, ""),
+        provider_error=_PROVIDER_ERRORS.get(code),
         provider="openai",
         system_prompt=system,
         input_tokens=input_tokens,
@@ -165,10 +169,12 @@ def _create_steps(runs: Sequence[Execution]) -> None:
 def _steps(run: Execution, tool: str) -> Iterator[Step]:
     call, result = json.dumps({"query": run.prompt[:60]}), json.dumps({"results": 3})
     third = run.latency_ms // 3
+    messages = json.dumps([{"role": "user", "content": run.prompt}])
+    results = json.dumps([{"role": "tool", "content": result, "tool_call_id": "call_0"}])
     steps = (
-        (Step.Kind.MODEL, run.model, run.prompt, f"{tool} {call}", 180, 24),
+        (Step.Kind.MODEL, run.model, messages, "", 180, 24),
         (Step.Kind.TOOL, tool, call, result, None, None),
-        (Step.Kind.MODEL, run.model, result, run.response, 240, len(run.response) // 4),
+        (Step.Kind.MODEL, run.model, results, run.response, 240, len(run.response) // 4),
     )
     for position, (kind, name, input_text, output, tokens_in, tokens_out) in enumerate(steps):
         yield Step(
@@ -181,6 +187,7 @@ def _steps(run: Execution, tool: str) -> Iterator[Step]:
             input_tokens=tokens_in,
             output_tokens=tokens_out,
             latency_ms=third,
+            tool_calls=[{"id": "call_0", "name": tool, "arguments": call}] if position == 0 else [],
         )
 
 
