@@ -25,6 +25,7 @@ class ModelFailed(ApiError):
     """502. `status` is the HTTP status of the provider's response, or null.
 
     `provider_code`, `provider_type` and `provider_param` are the provider's own, if it sent them.
+    `provider_tool` is the name of the tool that it refused.
     """
 
     status_code = 502

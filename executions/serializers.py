@@ -115,6 +115,7 @@ class ProviderErrorSerializer(serializers.Serializer[Any]):
     param = serializers.CharField(
         required=False, help_text="The part of the request that the provider names."
     )
+    tool = serializers.CharField(required=False, help_text="The tool that the provider refused.")
 
     def to_representation(self, instance: Any) -> Any:
         return instance  # from a JSON column

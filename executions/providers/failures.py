@@ -1,11 +1,12 @@
 """Errors of OpenAI's SDK and of its transport as `ModelError`, without text of the provider."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import openai
 
-from executions.providers import ModelError, ModelTimeout
+from executions.providers import ModelError, ModelTimeout, ToolDefinition
 from tools.outbound import OutboundError
 from tools.redaction import PLACEHOLDER, SecretRedactor
 
@@ -17,6 +18,7 @@ MAX_MESSAGE_CHARACTERS = 10_000
 MAX_SHOWN_CHARACTERS = 1_000
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
+_TOOL_POSITION = re.compile(r"tools[.\[]([0-9]{1,3})\b")
 _CONTEXT_LENGTH = re.compile(
     "context.?(length|window|size)|maximum context|prompt is too long|too many (input )?tokens"
 )
@@ -116,6 +118,18 @@ class ReportedError:
         message = fields.get("message") or fields.get("detail") or body or ""
         self.message = str(message)[:MAX_MESSAGE_CHARACTERS]
         self.searched_text = str(body)[:MAX_MESSAGE_CHARACTERS].lower()
+
+
+def refused_tool(error: ModelError, tools: Sequence[ToolDefinition]) -> ToolDefinition | None:
+    """Return the tool that a refusal names by its position or, alone, in its message; else None."""
+    if error.reason != "bad_request":
+        return None
+    position = _TOOL_POSITION.search(error.identifiers.get("param", ""))
+    if position and int(position[1]) < len(tools):
+        return tools[int(position[1])]
+    words = set(re.findall(r"[\w-]+", error.provider_message, re.ASCII))
+    named = [tool for tool in tools if tool.name in words]
+    return named[0] if len(named) == 1 else None
 
 
 def without_secrets(message: str, credential: str) -> str:

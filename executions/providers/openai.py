@@ -32,7 +32,13 @@ from executions.providers import (
     is_json_object,
 )
 from executions.providers.completions import read_completion
-from executions.providers.failures import NAME, ReportedError, model_error, without_secrets
+from executions.providers.failures import (
+    NAME,
+    ReportedError,
+    model_error,
+    refused_tool,
+    without_secrets,
+)
 from map_project.api import secrets
 from tools.outbound import OutboundTransport
 
@@ -85,6 +91,8 @@ class OpenAI:
             except Exception as error:
                 # Its message may quote the provider's response, which must not reach the log.
                 failure, headers = model_error(error), _response_headers(error)
+            if tool := refused_tool(failure, request.tools):
+                failure.identifiers["tool"] = tool.tool_name
             failure.provider_message = without_secrets(
                 failure.provider_message, _credential(request.model.credential_token)
             )

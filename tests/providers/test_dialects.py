@@ -88,6 +88,41 @@ def test_identifiers_of_the_provider_are_reported(
     )
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"param": "tools[1].function.parameters", "message": "Invalid schema."},
+        {"param": "tools.1.function", "message": "Invalid schema."},
+        {"message": "Invalid schema for function 'beta_search': bad type."},
+    ],
+)
+def test_a_refused_tool_is_named(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel, error: dict[str, str]
+) -> None:
+    agent = AgentFactory.create(tenant=tenant)
+    with tool_server() as port:
+        http = {"method": "GET", "url": f"http://127.0.0.1:{port}/", "arguments_in": "query"}
+        for name in ("alpha", "beta_search", "beta"):
+            config = {**http, "headers": {}, "timeout_seconds": 5}
+            agent.tools.add(
+                ToolFactory.create(tenant=tenant, name=name, kind="http", config=config)
+            )
+
+        def refuse(body: dict[str, Any]) -> Any:
+            names = [tool["function"]["name"] for tool in body["tools"]]
+            sent = {
+                name: value.replace("1", str(names.index("beta_search")))
+                for name, value in error.items()
+            }
+            return StubResponse(400, {"error": sent})
+
+        stub.says(refuse)
+        details = api.run(agent.pk, model=model.name).details
+    assert details["provider_tool"] == "beta_search"
+    found = api.get(f"history/{details['execution_id']}").json
+    assert found["provider_error"]["tool"] == "beta_search"
+
+
 CREDENTIAL = "credential/of=the+model"
 
 
