@@ -1,8 +1,7 @@
 """The index for the admin's search, created without blocking inserts."""
 
-from django.contrib.postgres.indexes import HashIndex
 from django.contrib.postgres.operations import AddIndexConcurrently
-from django.db import migrations
+from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
@@ -13,6 +12,6 @@ class Migration(migrations.Migration):
     operations = [
         AddIndexConcurrently(
             model_name="execution",
-            index=HashIndex(fields=["request_id"], name="execution_by_request"),
+            index=models.Index(fields=["request_id"], name="execution_by_request"),
         ),
     ]
