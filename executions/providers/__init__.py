@@ -107,7 +107,7 @@ class ModelError(Exception):
     """A request to a model failed.
 
     `status` is the HTTP status of the provider, None without a response. `retryable` is true if the same
-    request may succeed later. `reason` is one of the codes in docs/models-and-tools.md, `output` the part of
+    request may succeed later. `reason` is one of the codes in docs/troubleshoot.md, `output` the part of
     the model's text that arrived, and `identifiers` are the provider's `code`, `type` and `param`.
     `provider_message` is the provider's message for operators, without secrets. The text is logged, so it
     must not contain text of the provider or the tenant.
