@@ -52,9 +52,9 @@ CMD ["python", "-m", "map_project.server"]
 
 FROM app AS tests
 USER root
-# For the tests that start servers of their own, follow `make run`, or call the README's lines.
+# For the tests that start servers of their own, follow `make run`, or run the README's commands.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends curl make redis-server \
+    && apt-get install -y --no-install-recommends curl make redis-server zsh \
     && rm -rf /var/lib/apt/lists/*
 COPY requirements/dev.txt requirements/
 RUN pip --python /opt/venv/bin/python install \

@@ -38,7 +38,7 @@ class Execution(models.Model):
         max_length=50, blank=True, default=StopReason.COMPLETED, db_default="completed"
     )
     error_code = models.CharField(max_length=50, blank=True)
-    # Why the model provider failed: a code of docs/models-and-tools.md, the identifiers in its response, and
+    # Why the model provider failed: a code of docs/troubleshoot.md, the identifiers in its response, and
     # its message without secrets, which only operators see.
     error_reason = models.CharField(max_length=50, blank=True, default="", db_default="")
     provider_error = models.JSONField(null=True, blank=True)

@@ -107,7 +107,7 @@ class ModelError(Exception):
     """A request to a model failed.
 
     `status` is the HTTP status of the provider, None without a response. `retryable` is true if the same
-    request may succeed later. `reason` is one of the codes in docs/models-and-tools.md, and `output` the part
+    request may succeed later. `reason` is one of the codes in docs/troubleshoot.md, and `output` the part
     of the model's text that arrived. `identifiers` are the provider's `code`, `type` and `param`, and `tool`,
     the name of the tool that it refused. `provider_message` is the provider's message for operators, without
     secrets. The text is logged, so it must not contain text of the provider or the tenant.

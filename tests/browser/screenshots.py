@@ -97,8 +97,8 @@ def take_screenshots() -> None:
             full_height = desk.page.evaluate("document.documentElement.scrollHeight")
             desk.page.set_viewport_size({"width": SIZE[0], "height": heights[name] or full_height})
             desk.page.wait_for_load_state("networkidle")
-            desk.page.screenshot(path=DOCS / f"desk-{name}.png")
-            print(f"docs/desk-{name}.png")
+            desk.page.screenshot(path=DOCS / f"admin-{name}.png")
+            print(f"docs/admin-{name}.png")
 
 
 def use_quotas() -> None:

@@ -1,9 +1,13 @@
 """Find the shell blocks of a Markdown page, and run those with curl against any address.
 
-A comment above each curl call has the expected status and fields of the body:
+The commands use the address in `$BASE`. A list after the block of a curl call has the expected status and
+fields of each response, in order:
 
-    # → 200 items, total, limit, offset, has_more
-    curl -s http://127.0.0.1:8000/api/v1/history -H 'X-API-KEY: tenant-a-key'
+    ```sh
+    curl -s "$BASE/api/v1/history" -H 'X-API-KEY: tenant-a-key'
+    ```
+
+    - `200` `items` `total` `limit` `offset` `has_more`
 """
 
 import json
@@ -15,8 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(?:bash|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_EXPECTED = re.compile(r"^# → (\d{3})(?: (.+))?$", re.MULTILINE)
-_DEFAULT_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1):8000\b")
+# An item of a list: a status, and fields that can continue on indented lines.
+_EXPECTED = re.compile(r"^- `(\d{3})`((?:\s+`\w+`)*)$", re.MULTILINE)
+
+# Interactive, as if the commands were pasted: zsh then runs comments as commands. Without the user's files.
+# The shells end at the first command that fails.
+SHELLS = {
+    "bash": ["bash", "--norc", "--noprofile", "-i", "-euo", "pipefail"],
+    "zsh": ["zsh", "-f", "-i", "-euo", "pipefail"],
+}
 
 # Precedes curl on the PATH, so that calls inside $(...) are recorded too. Each call gets a numbered
 # folder with the headers and the body of the response.
@@ -44,36 +55,41 @@ def shell_blocks(page: str) -> list[str]:
 
 
 def curl_script(page: str) -> str:
-    """Return the blocks that contain curl, as one script."""
-    return "\n".join(block for block in shell_blocks(page) if re.search(r"\bcurl\b", block))
+    """Return the blocks that use `BASE`, as one script."""
+    return "\n".join(block for block in shell_blocks(page) if "BASE" in block)
 
 
 def expected_responses(page: str) -> list[Response]:
     """Return the expected responses in the order of the calls."""
     return [
-        Response(int(status), frozenset(fields.split(", ") if fields else ()))
-        for status, fields in _EXPECTED.findall(curl_script(page))
+        Response(int(status), frozenset(re.findall(r"\w+", fields)))
+        for status, fields in _EXPECTED.findall(page)
     ]
 
 
-def actual_responses(page: str, address: str, folder: Path) -> list[Response]:
-    """Run the page's curl blocks in one shell, with `address` for 127.0.0.1:8000 and localhost:8000.
+def actual_responses(
+    page: str, address: str, folder: Path, *, shell: str = "bash"
+) -> list[Response]:
+    """Run the page's curl blocks in one interactive shell, with the address in `BASE`.
 
-    `folder` must be empty; the responses are stored in it. Raises CalledProcessError if the shell fails.
+    `folder` must be empty; the responses are stored in it. Raises CalledProcessError if a command fails.
     """
     calls, wrapper = folder / "calls", folder / "bin" / "curl"
     for directory in (calls, wrapper.parent):
         directory.mkdir(parents=True)
     wrapper.write_text(_CURL_WRAPPER.format(calls=calls, curl=shutil.which("curl")))
     wrapper.chmod(0o755)
+    path = f"{wrapper.parent}:{os.environ['PATH']}"
     subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", _DEFAULT_ADDRESS.sub(address, curl_script(page))],
-        env={**os.environ, "PATH": f"{wrapper.parent}:{os.environ['PATH']}"},
+        SHELLS[shell],
+        input=curl_script(page),
+        env={**os.environ, "PATH": path, "BASE": f"http://{address}"},
         cwd=folder,
         capture_output=True,
         text=True,
         check=True,
         timeout=300,
+        start_new_session=True,
     )
     return [_response(call) for call in sorted(calls.iterdir(), key=lambda call: int(call.name))]
 

@@ -81,8 +81,8 @@ def verify_readme(stack: Stack, folder: Path) -> None:
 
 
 def verify_backup(stack: Stack) -> None:
-    """Check the commands for Compose in docs/operating.md."""
-    page = (stack.folder / "docs" / "operating.md").read_text()
+    """Check the commands for Compose in docs/operate.md."""
+    page = (stack.folder / "docs" / "operate.md").read_text()
     blocks = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (lines,) = [block for block in blocks if "pg_restore" in block]
     stack.shell(lines)
@@ -91,7 +91,7 @@ def verify_backup(stack: Stack) -> None:
     psql = ("exec", "-T", "postgres", "psql", "-U", "map", "-Atc", count, "-d")
     original, restored = (int(stack(*psql, name)) for name in ("map", "map_restored"))
     check(original == restored > 0, f"{original} executions, restored {restored}")
-    report("backup and restore", f"as in docs/operating.md; {restored} executions in the copy")
+    report("backup and restore", f"as in docs/operate.md; {restored} executions in the copy")
 
 
 def verify_manage(stack: Stack) -> str:

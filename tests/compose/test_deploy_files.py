@@ -15,7 +15,13 @@ from threading import Thread
 import pytest
 
 from map_project.environment import env_keys
-from tests.compose.readme import Response, actual_responses, expected_responses, shell_blocks
+from tests.compose.readme import (
+    SHELLS,
+    Response,
+    actual_responses,
+    expected_responses,
+    shell_blocks,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -235,18 +241,22 @@ make run
 curl()
 ```
 ```sh
-# → 200 status, checks
-response=$(curl -s http://localhost:8000/ready)
+BASE=${BASE:-http://127.0.0.1:1}
+response=$(curl -s "$BASE/ready?x=1")
 echo "$response"
-# → 204
-curl -s http://127.0.0.1:8000/gone
+curl -s "$BASE/gone"
 ```
+
+- `200` `status`
+  `checks`
+- `204`
+- `make run`
 """
 
 
 def test_shell_blocks_in_order() -> None:
     first_lines = [block.splitlines()[0] for block in shell_blocks(PAGE)]
-    assert first_lines == ["make run", "# → 200 status, checks"]
+    assert first_lines == ["make run", "BASE=${BASE:-http://127.0.0.1:1}"]
 
 
 def test_expected_responses() -> None:
@@ -256,13 +266,46 @@ def test_expected_responses() -> None:
     ]
 
 
+needs_shell = pytest.mark.parametrize(
+    "shell",
+    [
+        pytest.param(
+            shell, marks=pytest.mark.skipif(not shutil.which(shell), reason="not installed")
+        )
+        for shell in SHELLS
+    ],
+)
+
+
+@needs_shell
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_curl_blocks_are_run_against_the_address(api: HTTPServer, tmp_path: Path) -> None:
-    actual = actual_responses(PAGE, f"127.0.0.1:{api.server_port}", tmp_path)
+def test_curl_blocks_are_run_against_the_address(
+    api: HTTPServer, tmp_path: Path, shell: str
+) -> None:
+    actual = actual_responses(PAGE, f"127.0.0.1:{api.server_port}", tmp_path, shell=shell)
     assert actual == [Response(400, frozenset({"path"})), Response(400, frozenset({"path"}))]
 
 
+@needs_shell
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_a_call_without_a_response_ends_the_script(unused_port: int, tmp_path: Path) -> None:
+def test_a_call_without_a_response_ends_the_script(
+    unused_port: int, tmp_path: Path, shell: str
+) -> None:
     with pytest.raises(subprocess.CalledProcessError):
-        actual_responses(PAGE, f"127.0.0.1:{unused_port}", tmp_path)
+        actual_responses(PAGE, f"127.0.0.1:{unused_port}", tmp_path, shell=shell)
+
+
+@needs_shell
+@pytest.mark.parametrize("command", ["# a comment", "curl -s $BASE/x?y=1"])
+def test_a_command_that_fails_when_pasted_into_zsh_ends_the_script(
+    api: HTTPServer, tmp_path: Path, shell: str, command: str
+) -> None:
+    def run() -> None:
+        page = PAGE.replace("echo", f"{command}\necho")
+        actual_responses(page, f"127.0.0.1:{api.server_port}", tmp_path, shell=shell)
+
+    if shell == "zsh":
+        with pytest.raises(subprocess.CalledProcessError):
+            run()
+    else:
+        run()

@@ -1,4 +1,4 @@
-"""Backup and restore with the commands of docs/operating.md: the responses are the same afterwards."""
+"""Backup and restore with the commands of docs/operate.md: the responses are the same afterwards."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from tests.own_postgres import OwnPostgres, own_postgres
 
 pytestmark = pytest.mark.slow
 
-PAGE = (Path(settings.BASE_DIR) / "docs" / "operating.md").read_text()
+PAGE = (Path(settings.BASE_DIR) / "docs" / "operate.md").read_text()
 (BACKUP,) = [block for block in shell_blocks(PAGE) if block.startswith("pg_dump")]
 (RESTORE,) = [block for block in shell_blocks(PAGE) if "pg_restore" in block]
 

@@ -1,4 +1,4 @@
-"""The curl calls of the README, in order."""
+"""The commands of the README and of the page about HTTP tools, in order."""
 
 import re
 import shutil
@@ -7,29 +7,58 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
-from tests.compose.readme import actual_responses, curl_script, expected_responses
+from tests.compose.readme import SHELLS, actual_responses, curl_script, expected_responses
 from tests.live import serving
+from tools.models import Tool
 
-PAGE = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "README.md").read_text()
+TOOL_PAGE = (ROOT / "docs" / "call-your-api.md").read_text()
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="requires curl")
+in_both_shells = pytest.mark.parametrize(
+    "shell",
+    [
+        pytest.param(
+            shell, marks=pytest.mark.skipif(not shutil.which(shell), reason="not installed")
+        )
+        for shell in SHELLS
+    ],
+)
+needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="requires curl")
 
 
+@in_both_shells
 @needs_curl
-def test_every_curl_call_returns_the_documented_response(tmp_path: Path) -> None:
+def test_every_curl_call_returns_the_documented_response(shell: str, tmp_path: Path) -> None:
     call_command("seed_demo", "--force", verbosity=0)
     with serving() as port:
-        actual = actual_responses(PAGE, f"127.0.0.1:{port}", tmp_path)
+        actual = actual_responses(PAGE, f"127.0.0.1:{port}", tmp_path, shell=shell)
     expected = expected_responses(PAGE)
     assert [response.status for response in actual] == [response.status for response in expected]
     for number, (response, documented) in enumerate(zip(actual, expected, strict=True), start=1):
         assert response.fields >= documented.fields, f"call {number} of the page"
 
 
+@in_both_shells
+@needs_curl
+def test_the_example_of_an_http_tool(shell: str, tmp_path: Path) -> None:
+    call_command("seed_demo", "--force", verbosity=0)
+    Tool.objects.filter(name="weather").delete()
+    with serving() as port:
+        created, tested = actual_responses(TOOL_PAGE, f"127.0.0.1:{port}", tmp_path, shell=shell)
+    assert (created.status, tested.status) == (201, 200)
+    # The host of the example does not exist.
+    assert tested.fields == {"ok", "error", "result", "latency_ms"}
+
+
 def test_every_curl_call_has_a_documented_response() -> None:
     expected = expected_responses(PAGE)
     assert expected
     assert len(re.findall(r"\bcurl\b", curl_script(PAGE))) == len(expected)
+
+
+def test_the_default_address_is_that_of_make_run() -> None:
+    assert curl_script(PAGE).startswith("BASE=${BASE:-http://127.0.0.1:8000}\n")
 
 
 @pytest.mark.parametrize(
