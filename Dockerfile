@@ -12,7 +12,7 @@ FROM base AS build
 RUN python -m venv --without-pip /opt/venv
 COPY requirements/base.txt requirements/
 RUN pip --python /opt/venv/bin/python install \
-        --no-cache-dir --require-hashes --only-binary :all: -r requirements/base.txt
+        --no-cache-dir --no-compile --require-hashes --only-binary :all: -r requirements/base.txt
 COPY manage.py ./
 COPY map_project map_project
 COPY tools tools
@@ -20,15 +20,19 @@ COPY agents agents
 COPY executions executions
 COPY ratelimit ratelimit
 COPY deploy deploy
-# Settings want these three; collecting static files opens none of them.
-RUN mkdir static \
-    && SECRET_KEY=unused DATABASE_URL=postgres://unused/unused REDIS_URL=redis://unused \
-        python manage.py collectstatic --noinput --verbosity 0 \
-    && python -m compileall -q manage.py map_project tools agents executions ratelimit
-# Collected, they need not be there twice; nobody reads a script's map or a translation's source here.
+# The settings require these three; nothing connects to them.
+RUN export SECRET_KEY=unused DATABASE_URL=postgres://unused/unused REDIS_URL=redis://unused \
+        DJANGO_SETTINGS_MODULE=map_project.settings PYTHONPATH=/app \
+    && mkdir static \
+    && python manage.py collectstatic --noinput --verbosity 0 --ignore rest_framework \
+    && python deploy/import_all.py
+# Not needed at run time: the originals of collected files, translations (USE_I18N is off), the tests of
+# packages, and the sources of compiled modules.
 RUN find /opt/venv -path '*/static/*' -type f ! -name '*.py*' -delete \
-    && find /opt/venv -name '*.po' -delete \
-    && find static -name '*.map*' -delete
+    && find static -name '*.map*' -delete \
+    && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
+    && find /opt/venv -type f \( -name '*.po' -o -name '*.mo' -o -name '*.pyi' -o -name '*.pxd' -o -name '*.pyx' \
+        -o -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' \) -delete
 
 
 FROM base AS app

@@ -3,7 +3,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format bench bench-inflight bench-limiter schema screenshots lock install-run install-dev
+.PHONY: help run stop reset test test-all check format bench bench-inflight bench-limiter schema screenshots \
+	lock install-run install-dev
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,11 +12,22 @@ PACKAGES := map_project tools agents executions ratelimit
 # The first of these that is 3.11 or later creates the environment. To choose one: make run PYTHON=...
 PYTHON ?= python3 python3.12 python3.11 python3.13 python3.14
 
+# Variables of the shell that lead pip to another place, or Python to other packages.
+unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_DRY_RUN PIP_REQUIREMENT PIP_EDITABLE PIP_CONSTRAINT
+unexport PIP_PLATFORM PIP_PYTHON_VERSION PIP_IMPLEMENTATION PIP_ABI PIP_IGNORE_INSTALLED
+unexport PYTHONHOME PYTHONPATH PYTHONUSERBASE PYTHONSAFEPATH PYTHONPLATLIBDIR
+
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 run: install-run ## serve on HOST and PORT (127.0.0.1, 8000), with embedded PostgreSQL and Redis
 	@exec $(BIN)/python manage.py up --follow-parent $$PPID
+
+stop: install-run ## stop `make run` of this checkout, and its PostgreSQL and Redis
+	@$(BIN)/python manage.py stop
+
+reset: install-run ## delete the data of this checkout's PostgreSQL and Redis (ARGS=--noinput: without a question)
+	@$(BIN)/python manage.py reset $(ARGS)
 
 test: install-dev ## run the tests except the slow ones, with branch coverage
 	@rm -f .coverage .coverage.*
@@ -68,26 +80,10 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml $(COMPILE) --extra bench -c requirements/dev.txt -o requirements/bench.txt
 COMPILE := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
-# The environment contains a copy of the installed lock file. If it is unchanged, nothing is installed.
 install-run:
-	@cmp -s requirements/dev.txt $(VENV)/dev.txt && $(BIN)/python -c '' || $(call install,run)
+	@$(call install,run)
 
 install-dev:
 	@$(call install,dev)
 
-define install
-{ cmp -s requirements/$(1).txt $(VENV)/$(1).txt && $(BIN)/python -c ''; } || { \
-	if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
-		for python in $(PYTHON); do \
-			$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
-		done || { echo "Python 3.11 or later is required. Not found among: $(PYTHON)." >&2; exit 1; }; \
-		$$python -c 'import venv, ensurepip' 2>/dev/null || { \
-			echo "$$python has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }; \
-		echo "Creating $(VENV) with $$($$python --version) ..."; \
-		$$python -m venv --clear $(VENV) || exit 1; \
-	fi; \
-	echo "Installing requirements/$(1).txt into $(VENV) ..."; \
-	$(BIN)/python -m pip install --disable-pip-version-check --no-input \
-		--only-binary :all: --no-deps --require-hashes -r requirements/$(1).txt || exit 1; \
-	cp requirements/$(1).txt $(VENV)/$(1).txt; }
-endef
+install = sh requirements/install.sh $(VENV) $(1) $(PYTHON)

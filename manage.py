@@ -5,26 +5,33 @@ import os
 import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
+# PYTHONSAFEPATH removes this folder from the path, here and in the server that `up` starts.
+os.environ.pop("PYTHONSAFEPATH", None)
+if (_checkout := str(Path(__file__).resolve().parent)) not in sys.path:
+    sys.path.insert(0, _checkout)
+
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 from django.db import OperationalError, ProgrammingError, connection
 
-from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.servers import running_as_configured
 
-# `help` and `version` need no server. `up` starts them itself, after it has checked its port.
-_WITHOUT_SERVERS = {"help", "version", "up"}
+# They need no server, except `up`, which starts them itself after it has checked its port.
+_WITHOUT_SERVERS = {"help", "version", "up", "stop", "reset"}
 
 
 def main() -> None:
     """Run the command. An error of the configuration or the database is reported in one sentence."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
+    # Not setdefault(): the shell may have the settings of another project.
+    os.environ["DJANGO_SETTINGS_MODULE"] = "map_project.settings"
     signal.signal(signal.SIGTERM, _terminate)
     try:
         with _servers(sys.argv[1:]):
             execute_from_command_line(sys.argv)
-    except (ImproperlyConfigured, EmbeddedServersError) as error:
+    except ImproperlyConfigured as error:
         sys.exit(str(error))
     except (OperationalError, ProgrammingError) as error:
         message = _database_message(error)
@@ -44,7 +51,8 @@ def _servers(arguments: list[str]) -> AbstractContextManager[None]:
 
 def _database_message(error: OperationalError | ProgrammingError) -> str | None:
     """A message for operators, or None if the error is a bug in this code."""
-    if reason := _connection_error():
+    # The embedded server was started for this command, and has stopped by now.
+    if not settings.EMBEDDED_POSTGRES and (reason := _connection_error()):
         return f"The database does not answer (DATABASE_URL): {reason}."
     if isinstance(error, OperationalError):
         return f"Database error: {_first_line(error)}."

@@ -24,6 +24,7 @@ from benchmarks.size import web_processes
 from map_project.embedded import Location, location
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.servers import running
+from map_project.environment import ignore_libpq_variables
 
 _CHECKOUT = Path(__file__).parent.parent
 _PARTS = tuple(endpoint.name for endpoint in ENDPOINTS)
@@ -78,6 +79,7 @@ def _options() -> Namespace:
 
 def _bench(options: Namespace) -> int:
     where = location(_CHECKOUT, "bench")
+    ignore_libpq_variables(keep_credentials=False)
     with alone(where), running(where):
         redis.Redis.from_url(where.redis_url).flushall()
         dbs = databases.create(where)

@@ -32,6 +32,7 @@ from benchmarks.report import table
 from map_project.embedded import Location, location
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.servers import running
+from map_project.environment import ignore_libpq_variables
 
 _CHECKOUT = Path(__file__).parent.parent
 _DATABASE = "bench_inflight"
@@ -53,6 +54,7 @@ def main() -> int:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         where = location(_CHECKOUT, "bench")
+        ignore_libpq_variables(keep_credentials=False)
         with alone(where), running(where):
             measured = _bench(options, where)
     except (BenchError, EmbeddedServersError) as error:

@@ -267,7 +267,7 @@ def redis_url(given: str | None) -> Iterator[str]:
 
 
 def main() -> int:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "map_project.settings"
     parser = argparse.ArgumentParser(description="Compare the limiter with others on one Redis.")
     parser.add_argument("--redis-url", help="the Redis to use; without it one is started")
     with redis_url(parser.parse_args().redis_url) as url, Redis.from_url(url, protocol=2) as redis:

@@ -8,6 +8,7 @@ import base64
 import os
 import re
 import secrets
+import ssl
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,8 @@ from redis.connection import ConnectionPool
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
 _BOOLEANS |= {"0": False, "false": False, "no": False, "off": False}
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# Passwords, TLS and Kerberos, not the server or the session.
+_LIBPQ_CREDENTIALS = re.compile("PG(PASS|SSL|REQUIRE|CHANNELBINDING|GSS|KRB)")
 # The patterns of ALLOWED_HOSTS: `*`, a name, a domain after a dot, or an address.
 _HOST = re.compile(r"\*|\.?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
 
@@ -29,6 +32,44 @@ _HOST = re.compile(r"\*|\.?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa
 def env_text(name: str, default: str = "") -> str:
     """The variable, or `default` if it is unset or empty."""
     return os.environ.get(name, "").strip() or default
+
+
+def ignore_libpq_variables(*, keep_credentials: bool) -> None:
+    """Remove libpq's environment variables: a connection goes where the settings say, and nowhere else.
+
+    With `keep_credentials`, those remain that only authenticate and encrypt, for what the URL omits.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        if not (keep_credentials and _LIBPQ_CREDENTIALS.match(name)):
+            del os.environ[name]
+
+
+def check_certificates() -> None:
+    """Check SSL_CERT_FILE and SSL_CERT_DIR. OpenSSL ignores a file that does not exist, and trusts nobody.
+
+    Empty variables are removed: OpenSSL takes them for the name of a file.
+    """
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if not env_text(name):
+            os.environ.pop(name, None)
+    if (file := os.environ.get("SSL_CERT_FILE")) and (reason := _unusable(file)):
+        raise ImproperlyConfigured(
+            f"SSL_CERT_FILE must name a file of certificates in PEM format, not {file!r} ({reason})."
+        )
+    for folder in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep):
+        if folder and not Path(folder).is_dir():
+            raise ImproperlyConfigured(f"SSL_CERT_DIR must name folders, not {folder!r}.")
+
+
+def _unusable(file: str) -> str:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(file)
+    except ssl.SSLError:
+        return "it contains none"
+    except OSError as error:
+        return str(error.strerror)
+    return "" if context.cert_store_stats()["x509"] else "it contains none"
 
 
 def env_bool(name: str, default: bool) -> bool:

@@ -13,7 +13,7 @@ from django.utils.log import configure_logging
 from gevent import get_hub
 from gunicorn.glogging import Logger
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
+os.environ["DJANGO_SETTINGS_MODULE"] = "map_project.settings"
 try:
     host, port = settings.HOST, settings.PORT
 except ImproperlyConfigured as error:

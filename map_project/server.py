@@ -24,7 +24,7 @@ def main() -> None:
     With `--stop-with-stdin`, the server also stops when its standard input ends: then the process that
     started it has ended.
     """
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "map_project.settings")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "map_project.settings"
     # Evaluates the settings, and exits with a sentence if one of them is not valid. Before gunicorn, whose
     # import raises ValueError for a WEB_CONCURRENCY that is not a number.
     from map_project import gunicorn_conf  # isort: skip

@@ -14,6 +14,7 @@ from map_project.api.logs import logging_config
 from map_project.api.spectacular import SPECTACULAR_SETTINGS  # noqa: F401  of drf-spectacular
 from map_project.desk.theme import UNFOLD  # noqa: F401  a setting of django-unfold
 from map_project.environment import (
+    check_certificates,
     env_bool,
     env_host,
     env_hosts,
@@ -23,6 +24,7 @@ from map_project.environment import (
     env_origins,
     env_text,
     env_url,
+    ignore_libpq_variables,
     postgresql_parameters,
     random_key,
     redis_url,
@@ -37,12 +39,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # Without DATABASE_URL or REDIS_URL, an embedded server of this checkout is used.
 EMBEDDED_POSTGRES = not env_text("DATABASE_URL")
 EMBEDDED_REDIS = not env_text("REDIS_URL")
-EMBEDDED = embedded.location(BASE_DIR) if EMBEDDED_POSTGRES or EMBEDDED_REDIS else None
-if EMBEDDED and not embedded.installed():
-    raise ImproperlyConfigured(
-        f"{'DATABASE_URL' if EMBEDDED_POSTGRES else 'REDIS_URL'} is not set, and the embedded "
-        "servers are not installed."
-    )
+EMBEDDED = embedded.usable_location(BASE_DIR, postgres=EMBEDDED_POSTGRES, redis=EMBEDDED_REDIS)
+ignore_libpq_variables(keep_credentials=not EMBEDDED_POSTGRES)
+check_certificates()
 DATABASE_URL = env_url(
     "DATABASE_URL",
     ("postgresql", "postgres"),
@@ -258,11 +257,10 @@ if HTTPS:
     # Health probes do not pass through the proxy.
     SECURE_REDIRECT_EXEMPT = ["^(live|ready|health)$"]
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
-# HSTS preload affects the whole domain, so a single service must not enable it.
-SILENCED_SYSTEM_CHECKS = ["security.W021"]
+# HSTS for subdomains, and its preload, affect other services of the domain.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

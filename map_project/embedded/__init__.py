@@ -1,6 +1,6 @@
 """PostgreSQL and Redis for a checkout on a machine that has neither.
 
-The settings import only this module. It derives the location of the servers from the path of the
+The settings import only this package. It derives the location of the servers from the path of the
 checkout, so that every process finds the same ones. `servers` starts and stops them.
 """
 
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
+
+from map_project.embedded.errors import EmbeddedServersError
+from map_project.embedded.ownership import check_owner
 
 # The path of a socket is limited to 107 bytes, which a deep checkout exceeds. A fixed folder, because
 # TMPDIR can differ between two processes of a checkout.
@@ -39,6 +42,20 @@ def location(checkout: Path, name: str = "dev") -> Location:
     data_dir = checkout.resolve() / ".map" / name
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     return Location(data_dir, RUNTIME_ROOT / f"map-{digest}")
+
+
+def usable_location(checkout: Path, *, postgres: bool, redis: bool) -> Location | None:
+    """The location, or None if neither server is wanted. Raises EmbeddedServersError."""
+    if not postgres and not redis:
+        return None
+    if not installed():
+        name = "DATABASE_URL" if postgres else "REDIS_URL"
+        raise EmbeddedServersError(
+            f"{name} is not set, and the embedded servers are not installed."
+        )
+    place = location(checkout)
+    check_owner(place.data_dir)
+    return place
 
 
 def installed() -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from map_project.embedded.errors import EmbeddedServersError
+from map_project.embedded.ownership import account_name
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,7 @@ class Account:
     @property
     def name(self) -> str:
         """The user name, or the user ID if there is none."""
-        try:
-            return pwd.getpwuid(self.uid).pw_name
-        except KeyError:
-            return str(self.uid)
+        return account_name(self.uid)
 
     @property
     def is_other(self) -> bool:
@@ -63,12 +61,6 @@ def account_for(data_dir: Path) -> Account:
     For root: the owner of the data or of the checkout, else "postgres" or "nobody".
     """
     if os.geteuid() != 0:
-        if data_dir.exists() and (uid := data_dir.stat().st_uid) != os.geteuid():
-            owner = Account(uid, uid).name
-            raise EmbeddedServersError(
-                f'{data_dir} belongs to the account "{owner}": run as that account or as root, '
-                "or remove the folder and its data."
-            )
         return Account(os.geteuid(), os.getegid())
     for folder in (data_dir, data_dir.parent.parent):
         if folder.exists() and (info := folder.stat()).st_uid != 0:

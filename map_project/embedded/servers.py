@@ -6,8 +6,9 @@ the next process uses the servers that still run, and stops them.
 """
 
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from map_project.embedded.accounts import Account, account_for
 from map_project.embedded.daemon import Daemon
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.locks import FileLock
+from map_project.embedded.ownership import check_owner
 from map_project.embedded.postgres import Postgres
 from map_project.embedded.redis import Redis
 
@@ -31,23 +33,25 @@ def running(
     With `durable=False`, each start creates new data, and writes are not synced to disk.
     Raises EmbeddedServersError.
     """
+    check_owner(location.data_dir)
     account = account_for(location.data_dir)
     _make_data_dir(location.data_dir, account)
-    daemons: dict[Daemon, bool] = {
-        Postgres(location, account, durable=durable): postgres,
-        Redis(location, account, durable=durable): redis,
-    }
-    with FileLock(location.data_dir / "users.lock") as users:
+    daemons = _daemons(location, durable=durable)
+    with _users(location) as users:
         try:
             with _gate(location):
                 users.acquire(shared=True)
                 _make_runtime_dir(location.runtime_dir, account)
-                for daemon, wanted in daemons.items():
-                    if wanted:
+                for daemon, is_wanted in zip(daemons, (postgres, redis), strict=True):
+                    if is_wanted:
                         daemon.ensure()
+                _own_entries(location.data_dir, account)
             yield
         finally:
-            _release(location, users, list(daemons))
+            with _gate(location):
+                if users.acquire(wait=False):
+                    _stop(location, daemons)
+                users.close()
 
 
 def running_as_configured() -> AbstractContextManager[None]:
@@ -59,17 +63,51 @@ def running_as_configured() -> AbstractContextManager[None]:
     )
 
 
-def _release(location: Location, users: FileLock, daemons: list[Daemon]) -> None:
-    with _gate(location):
+def stop_unused(location: Location) -> None:
+    """Stop servers that no process uses, which a killed process has left running."""
+    with _users(location) as users, _gate(location):
         if users.acquire(wait=False):
-            # Signal all of them before waiting: a second Ctrl-C during the wait leaves none running.
-            for daemon in daemons:
-                daemon.send_stop()
-            for daemon in daemons:
-                daemon.wait_for_stop()
-            with suppress(OSError):
-                location.runtime_dir.rmdir()
-        users.close()
+            _stop(location, _daemons(location))
+
+
+def delete_data(location: Location) -> None:
+    """Stop the servers and delete their data and the secrets. Raises EmbeddedServersError if they are in use.
+
+    The lock files remain: another process can wait for one of them.
+    """
+    with _users(location) as users, _gate(location):
+        if not users.acquire(wait=False):
+            raise EmbeddedServersError(
+                f"Another command uses the data in {location.data_dir}: wait until it has ended."
+            )
+        _stop(location, _daemons(location))
+        for path in location.data_dir.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.suffix != ".lock":
+                path.unlink()
+
+
+def _daemons(location: Location, *, durable: bool = True) -> tuple[Daemon, Daemon]:
+    account = account_for(location.data_dir)
+    return (
+        Postgres(location, account, durable=durable),
+        Redis(location, account, durable=durable),
+    )
+
+
+def _stop(location: Location, daemons: Iterable[Daemon]) -> None:
+    # Signal all of them before waiting: a second Ctrl-C during the wait leaves none running.
+    for daemon in daemons:
+        daemon.send_stop()
+    for daemon in daemons:
+        daemon.wait_for_stop()
+    with suppress(OSError):
+        location.runtime_dir.rmdir()
+
+
+def _users(location: Location) -> FileLock:
+    return FileLock(location.data_dir / "users.lock")
 
 
 @contextmanager
@@ -88,10 +126,15 @@ def _make_data_dir(data_dir: Path, account: Account) -> None:
             checkout = data_dir.parent.parent.stat()
             os.chown(data_dir.parent, checkout.st_uid, checkout.st_gid)
             data_dir.parent.chmod(0o755)
-            for path in (data_dir, *data_dir.iterdir()):
-                account.own(path)
+            _own_entries(data_dir, account)
     except OSError as error:
         raise EmbeddedServersError(f"Cannot use {error.filename}: {error.strerror}.") from error
+
+
+def _own_entries(data_dir: Path, account: Account) -> None:
+    """As root: give all files to the account, which may run the next command itself."""
+    for path in (data_dir, *data_dir.iterdir()):
+        account.own(path)
 
 
 def _make_runtime_dir(runtime_dir: Path, account: Account) -> None:
@@ -101,7 +144,8 @@ def _make_runtime_dir(runtime_dir: Path, account: Account) -> None:
     info = runtime_dir.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid not in (account.uid, os.geteuid()):
         raise EmbeddedServersError(
-            f'{runtime_dir} must be a folder of the account "{account.name}": remove it.'
+            f'{runtime_dir} must be a folder of the account "{account.name}": '
+            f"enter `sudo rm -r {runtime_dir}`."
         )
     runtime_dir.chmod(0o700)
     account.own(runtime_dir)

@@ -3,8 +3,9 @@
     python3 -m tests.compose.prove [--compose 'docker compose'] [--port 8000] [--skip-tests]
 
 Builds, starts, breaks and removes a fresh clone of the committed tree, in two Compose projects of
-its own, including their volumes. The engine provides the base images python:3.13-slim, postgres:18
-and redis:8. Exits with 1 at the first failed check. Requires git, curl, bash and Python 3.11.
+its own, including their volumes. The engine provides the images python:3.13-slim, postgres:18, redis:8
+and nginx:stable; the ports 80 and 443 are free. Exits with 1 at the first failed check. Requires git, curl,
+openssl, bash and Python 3.11.
 """
 
 import argparse

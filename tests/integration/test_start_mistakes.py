@@ -111,6 +111,11 @@ def test_a_port_in_use() -> None:
         ("REDIS_URL", "redis://localhost:port"),
         ("DATABASE_URL", "localhost"),
         ("ALLOWED_HOSTS", ","),
+        ("SSL_CERT_FILE", "/nowhere/certificates.pem"),
+        ("SSL_CERT_FILE", "/"),
+        ("SSL_CERT_FILE", __file__),
+        ("SSL_CERT_DIR", "/nowhere"),
+        ("SSL_CERT_DIR", __file__),
     ],
 )
 def test_an_invalid_setting(name: str, value: str) -> None:

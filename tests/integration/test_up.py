@@ -256,14 +256,23 @@ def test_make_run_stops_without_errors(
 
 @pytest.mark.slow
 @requires_make
-def test_make_run_installs_all_that_it_needs(folder: Path, port: str) -> None:
-    """The other tests use the development environment, which has packages that run.txt may lack."""
-    with process("make", "run", cwd=folder, PORT=port) as make:
+def test_make_run_installs_all_that_it_needs(folder: Path, port: str, tmp_path: Path) -> None:
+    """The other tests use the development environment, which has packages that run.txt may lack.
+
+    Variables of the shell that lead pip, Python, Django and libpq elsewhere have no effect.
+    """
+    elsewhere = {
+        name: str(tmp_path / name) for name in ("PIP_TARGET", "PYTHONUSERBASE", "PYTHONHOME")
+    }
+    others = {"PIP_USER": "1", "PYTHONSAFEPATH": "1", "DJANGO_SETTINGS_MODULE": "other.settings"}
+    hosts = {"PGPORT": "1", "PGHOSTADDR": "127.0.0.9"}
+    with process("make", "run", cwd=folder, PORT=port, **elsewhere, **others, **hosts) as make:
         wait_until_serving(make)
         wait_until_healthy(port)
         make.send_signal(signal.SIGINT)
         output = output_of(make)
     assert "Traceback" not in output
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

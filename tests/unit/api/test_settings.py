@@ -274,7 +274,7 @@ def test_concurrent_starts_store_one_secret(tmp_path: Path) -> None:
 
 def test_no_other_file_reads_the_environment() -> None:
     """Other files only set DJANGO_SETTINGS_MODULE, as Django's templates do."""
-    reading = re.compile(r"os\.environ(?!\.setdefault\(\"DJANGO_SETTINGS_MODULE\")|os\.getenv")
+    reading = re.compile(r"os\.environ(?!\[\"DJANGO_SETTINGS_MODULE\"\] = )|os\.getenv")
     sources = [
         path
         for package in ("map_project", "tools", "agents", "executions", "ratelimit")

@@ -60,15 +60,6 @@ def test_root_without_such_an_account_is_an_error(
         account_for(folder / ".map" / "dev")
 
 
-def test_data_of_another_account_are_an_error(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 4321)
-
-    with pytest.raises(EmbeddedServersError, match="belongs to the account"):
-        account_for(folder)
-
-
 def test_an_account_without_a_name_has_its_id_as_name() -> None:
     assert Account(4321, 4321).name == "4321"
 

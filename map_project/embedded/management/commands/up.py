@@ -1,14 +1,11 @@
 """The command `up`, which `make run` calls: it sets up and serves an empty checkout."""
 
-import os
 import signal
 import socket
 import subprocess
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -16,10 +13,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 from map_project.embedded import location
-from map_project.embedded.errors import EmbeddedServersError
-from map_project.embedded.locks import FileLock, open_no_link
+from map_project.embedded.instance import single_instance
 from map_project.embedded.parent import Parent
-from map_project.embedded.ports import RELEASE_TIMEOUT_SECONDS, await_port
+from map_project.embedded.ports import await_port
 from map_project.embedded.servers import running_as_configured
 from map_project.embedded.waiting import wait_until
 
@@ -55,7 +51,7 @@ class Command(BaseCommand):
         for stop_signal in (signal.SIGINT, signal.SIGTERM):
             signal.signal(stop_signal, _exit)
         parent = Parent(follow_parent) if follow_parent else None
-        with _single_instance(settings.BASE_DIR):
+        with single_instance(location(settings.BASE_DIR).data_dir, _address()):
             await_port(settings.HOST, settings.PORT)
             with running_as_configured():
                 self.stdout.write("Migrating the database ...")
@@ -116,22 +112,3 @@ def _host() -> str:
 def _address() -> str:
     host = _host()
     return f"http://[{host}]:{settings.PORT}" if ":" in host else f"http://{host}:{settings.PORT}"
-
-
-@contextmanager
-def _single_instance(checkout: Path) -> Iterator[None]:
-    """Hold the lock of `up`. Raises EmbeddedServersError if another `up` of this checkout runs."""
-    path = location(checkout).data_dir / "up.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EmbeddedServersError(f"Cannot use {error.filename}: {error.strerror}.") from error
-    with FileLock(path) as lock:
-        if not wait_until(lambda: lock.acquire(wait=False), RELEASE_TIMEOUT_SECONDS):
-            other = path.read_text().strip()
-            raise EmbeddedServersError(
-                f"Another `make run` of this checkout is running ({other}): stop it first."
-            )
-        with open(path, "w", opener=open_no_link) as file:
-            file.write(f"process {os.getpid()}, {_address()}\n")
-        yield
