@@ -80,8 +80,10 @@ def _text(schema: Mapping[str, Any]) -> bytes:
     """Return the schema as JSON text, the key of the cache. Raises SchemaRejected."""
     try:
         text = orjson.dumps(schema)
-    except TypeError:
-        raise SchemaRejected("The schema is not JSON, or it is nested too deeply.") from None
+    except TypeError as error:
+        raise SchemaRejected(
+            f"The schema is not JSON, or it is nested too deeply: {error}."
+        ) from None
     if _NUL.search(text):
         raise SchemaRejected("A string in the schema contains NUL (U+0000).")
     if len(text) > MAX_BYTES:
