@@ -1,4 +1,4 @@
-"""The tool that a model means. Models add blanks and prefixes to names, and change their case."""
+"""The tool that a model means. Models add spaces and prefixes to names, and change their case."""
 
 import re
 from collections.abc import Callable, Mapping

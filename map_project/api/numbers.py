@@ -47,4 +47,4 @@ def _is_exact(number: str) -> bool:
 
 def _sentence(number: str) -> str:
     shown = number[:MAX_SHOWN_CHARACTERS] + ("…" if len(number) > MAX_SHOWN_CHARACTERS else "")
-    return f"The number {shown} has more digits than 64 bits can hold: send it as a string."
+    return f"The number {shown} cannot be represented exactly in 64 bits: send it as a string."

@@ -34,7 +34,7 @@ def _failure_text(response: Response, redactor: SecretRedactor) -> str:
         target = location or "another URL"
         return f"The server redirects to {target}, and redirects are not followed."
     if response.status == 304:
-        return "The server says that the content has not changed, and sends none."
+        return "Not modified: the server sent no content."
     try:
         return _body_text(response, redactor) or "(no text)"
     except ToolError:
