@@ -8,7 +8,7 @@ import orjson
 from rest_framework.parsers import BaseParser
 
 from map_project.api.errors import MalformedJson, UnreadableBody, UnsupportedContentEncoding
-from map_project.api.numbers import InexactNumber, loads
+from map_project.api.numbers import loads
 
 # By the first bytes of a body. The mark of UTF-32 begins with that of UTF-16.
 _OTHER_ENCODINGS = {
@@ -22,10 +22,7 @@ _OTHER_ENCODINGS = {
 
 
 class StrictJSONParser(BaseParser):
-    """Parses any JSON value.
-
-    Rejects NaN, unpaired surrogates, invalid UTF-8, excessive nesting, and numbers that are not exact.
-    """
+    """Parses any JSON value. Rejects NaN, unpaired surrogates, invalid UTF-8 and excessive nesting."""
 
     media_type = "application/json"
 
@@ -44,8 +41,6 @@ class StrictJSONParser(BaseParser):
             raise UnreadableBody
         try:
             return loads(body)
-        except InexactNumber as error:
-            raise MalformedJson(str(error)) from None
         except orjson.JSONDecodeError as error:
             raise MalformedJson(
                 _encoding_error(body) or f"The body is not valid JSON: {error}."

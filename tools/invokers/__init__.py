@@ -15,7 +15,7 @@ import orjson
 from django.core.exceptions import ImproperlyConfigured
 
 from map_project.api import secrets
-from map_project.api.numbers import InexactNumber, loads
+from map_project.api.numbers import inexact_number, loads
 from tools import schemas
 from tools.integers import with_integers
 from tools.invokers import http
@@ -122,12 +122,12 @@ def _parse_arguments(text: str) -> dict[str, Any]:
         raise ToolError("bad_arguments", message)
     try:
         arguments = loads(text) if text.strip() not in {"", "null"} else {}
-    except InexactNumber as error:
-        raise ToolError("bad_arguments", f"The arguments are not valid: {error}") from None
     except orjson.JSONDecodeError as error:
         raise ToolError("bad_arguments", f"The arguments are not valid JSON: {error}.") from None
     if not isinstance(arguments, dict):
         raise ToolError("bad_arguments", "The arguments are not a JSON object.")
+    if number := inexact_number(arguments):
+        raise ToolError("bad_arguments", f"The arguments are not valid: {number}")
     return arguments
 
 
