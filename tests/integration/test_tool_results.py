@@ -173,7 +173,14 @@ class TestCompression:
 
     @pytest.mark.parametrize(
         ("coding", "window_bits"),
-        [("gzip", 31), ("x-gzip", 31), ("GZip", 31), ("deflate", 15), ("deflate", -15)],
+        [
+            ("gzip", 31),
+            ("x-gzip", 31),
+            ("GZip", 31),
+            ("identity, gzip", 31),
+            ("deflate", 15),
+            ("deflate", -15),
+        ],
     )
     @pytest.mark.parametrize("status", [200, 404])
     def test_they_are_decoded(self, base: str, coding: str, window_bits: int, status: int) -> None:

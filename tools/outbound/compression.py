@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from tools.outbound.network import unusable_response
 
 _GZIP, _ZLIB, _RAW = 31, 15, -15
-_CODINGS = {"": None, "identity": None, "gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
+_CODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 
 
 class Decoder(Protocol):
@@ -24,11 +24,16 @@ def decoder(content_encoding: str, *, max_bytes: int) -> Decoder:
 
     A compressed body that expands to more than `max_bytes` is an error.
     """
-    coding = content_encoding.strip().lower()
-    if coding not in _CODINGS:
-        raise unusable_response("it is compressed in a way that was not requested")
-    window_bits = _CODINGS[coding]
-    return _Identity() if window_bits is None else _Zlib(window_bits, max_bytes)
+    names = (name.strip() for name in content_encoding.lower().split(","))
+    codings = [name for name in names if name not in {"", "identity"}]
+    match codings:
+        case []:
+            return _Identity()
+        case [coding] if coding in _CODINGS:
+            return _Zlib(_CODINGS[coding], max_bytes)
+    raise unusable_response(
+        "it is compressed, which was not requested, and not with gzip or deflate"
+    )
 
 
 class _Identity:
