@@ -1,5 +1,6 @@
 """The JSON Schema of a tool as strict model servers accept it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ _SCHEMA = {
     *("propertyNames", "unevaluatedItems", "unevaluatedProperties"),
 }
 _SCHEMA_LISTS = {"allOf", "anyOf", "oneOf", "prefixItems", "items"}
+_ITEM_OF_TUPLE = re.compile("/items/([0-9]+)")
 _SCHEMA_MAPS = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
 
 
@@ -34,6 +36,9 @@ def _completed(schema: Any) -> Any:
             completed[name] = {key: _completed(part) for key, part in value.items()}
         else:
             completed[name] = _completed(value) if name in _SCHEMA else value
+    if isinstance(schema.get("$ref"), str):
+        # See `_update_tuple`.
+        completed["$ref"] = _ITEM_OF_TUPLE.sub(r"/prefixItems/\1", schema["$ref"])
     if isinstance(schema.get("items"), list):
         _update_tuple(completed)
     kinds = schema.get("type")
