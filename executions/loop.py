@@ -9,13 +9,14 @@ limit of tool calls or of the size, the run ends at once and further calls get n
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from executions.conversation import MAX_RESPONSE_BYTES, Conversation
 from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
 from executions.stop_reasons import StopReason
 from executions.texts import first_bytes, storable
+from executions.tool_names import resolve
 
 # Most models request less than a tenth of it.
 MAX_CALLS_PER_RESPONSE = 64
@@ -104,10 +105,11 @@ class Loop:
             if number > 1 and (limit := self._limit_before_request(conversation, new_messages)):
                 return _outcome(conversation, "incomplete", limit)
             try:
-                response = conversation.add_response(self.complete(tuple(conversation.messages)))
+                response = self.complete(tuple(conversation.messages))
             except ModelError as error:
                 yield self._failed_model_step(new_messages, error, started)
                 return self._failure(conversation, error)
+            response = conversation.add_response(self._with_known_names(response))
             yield self._model_step(new_messages, response, started)
             conversation.size += len(new_messages.encode())
             if conversation.is_response_truncated:
@@ -121,6 +123,12 @@ class Loop:
                 conversation.add_result(call, step.output)
                 yield step
         return _outcome(conversation, "incomplete", StopReason.MAX_STEPS)
+
+    def _with_known_names(self, response: ModelResponse) -> ModelResponse:
+        """Return the response with the function names that its calls mean."""
+        names = {function: tool.name for function, tool in self.tools.items()}
+        calls = (replace(call, name=resolve(call.name, names)) for call in response.tool_calls)
+        return replace(response, tool_calls=tuple(calls))
 
     def _limit_before_request(
         self, conversation: Conversation, new_messages: str

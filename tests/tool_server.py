@@ -61,6 +61,10 @@ class Handler(BaseHTTPRequestHandler):
         }
         self.reply(json.dumps(request).encode(), Content_Type="application/json")
 
+    def at_raw(self) -> None:
+        """The response that the argument `response` has in base64."""
+        self.wfile.write(base64.b64decode(json.loads(self.content)["response"]))
+
     def at_status(self) -> None:
         self.reply(b"so it is", int(self.query["code"]))
 

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from map_project.api.numbers import loads
 from map_project.tenants.admin import TenantOwnedAdmin, validate_as_api
 from tools import services
 from tools.models import Tool
@@ -29,7 +30,7 @@ class SchemaField(forms.Field):
 
     def to_python(self, value: Any) -> Any:
         try:
-            schema = orjson.loads(value or "")
+            schema = loads(value or "")
         except orjson.JSONDecodeError as error:
             raise forms.ValidationError(f"Enter valid JSON: {error}.") from None
         return validate_as_api(ParametersField(), schema)

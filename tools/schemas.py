@@ -16,6 +16,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
+from map_project.api.numbers import inexact_number
 from tools.schema_analysis import Analysis, SchemaRejected
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -80,8 +81,10 @@ def _text(schema: Mapping[str, Any]) -> bytes:
     """Return the schema as JSON text, the key of the cache. Raises SchemaRejected."""
     try:
         text = orjson.dumps(schema)
-    except TypeError:
-        raise SchemaRejected("The schema is not JSON, or it is nested too deeply.") from None
+    except TypeError as error:
+        number = inexact_number(schema)
+        message = f"The schema is not JSON, or it is nested too deeply: {error}."
+        raise SchemaRejected(str(number or message)) from None
     if _NUL.search(text):
         raise SchemaRejected("A string in the schema contains NUL (U+0000).")
     if len(text) > MAX_BYTES:

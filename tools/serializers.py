@@ -10,6 +10,7 @@ from map_project.api.fields import NameField, ObjectField, StrictSerializer, Tex
 from map_project.api.json_text import JSONText
 from tools import definitions, schemas, services
 from tools.invokers import ConfigError, invoker
+from tools.invokers.http_config import ARGUMENTS_IN
 from tools.models import Tool
 
 
@@ -25,10 +26,11 @@ class HttpSerializer(serializers.Serializer[Any]):
         "secret. Both are percent-encoded.",
     )
     arguments_in = serializers.ChoiceField(
-        choices=["query", "body"],
+        choices=ARGUMENTS_IN,
         required=False,
-        help_text="Where to send the arguments that are not part of the URL: in the query, or in a JSON "
-        "body. Defaults to the query for GET and DELETE, else to the body.",
+        help_text="Where to send the arguments that are not part of the URL: in the query, in a JSON body, "
+        "or in a form (`application/x-www-form-urlencoded`). Defaults to the query for GET and DELETE, "
+        "else to the body.",
     )
     headers = serializers.DictField(
         child=serializers.CharField(),

@@ -1,10 +1,10 @@
 """Reads chat completions, in the dialects of the servers that implement OpenAI's API."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-import orjson
 from openai.types.chat import ChatCompletion
 
 from executions.providers import FinishReason, ModelError, ModelResponse, ToolCall
@@ -140,7 +140,7 @@ def _tool_call(call: Any) -> ToolCall:
         raise TypeError
     if not isinstance(arguments, str):
         # Some servers send an object instead of its JSON.
-        arguments = orjson.dumps(arguments or {}).decode()
+        arguments = json.dumps(arguments or {}, ensure_ascii=False)
     call_id = call.id if isinstance(call.id, str) else ""
     return ToolCall(call_id, name, arguments, extra=_extra_fields(call))
 
@@ -158,9 +158,10 @@ def _extra_fields(part: Any, names: tuple[str, ...] = ()) -> Mapping[str, Any]:
         if value is not None and (not names or name in names)
     }
     try:
-        return fields if len(orjson.dumps(fields)) <= MAX_EXTRA_BYTES else {}
-    except TypeError:  # for example unpaired surrogates
+        text = json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # unpaired surrogates
         return {}
+    return fields if len(text) <= MAX_EXTRA_BYTES else {}
 
 
 def _finish_reason(reasons: set[str]) -> FinishReason:

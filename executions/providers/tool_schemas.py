@@ -1,5 +1,6 @@
 """The JSON Schema of a tool as strict model servers accept it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,14 +11,15 @@ _SCHEMA = {
     *("propertyNames", "unevaluatedItems", "unevaluatedProperties"),
 }
 _SCHEMA_LISTS = {"allOf", "anyOf", "oneOf", "prefixItems", "items"}
+_ITEM_OF_TUPLE = re.compile("/items/([0-9]+)")
 _SCHEMA_MAPS = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
 
 
 def sent_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of a tool for a request.
 
-    The dialect and the identifier are left out. An object has `properties` and an array has `items`, without
-    which some servers refuse the request.
+    It is of draft 2020-12, without the dialect and the identifier. An object has `properties` and an array
+    has `items`, without which some servers refuse the request.
     """
     sent = _completed(parameters)
     return {name: value for name, value in sent.items() if name not in {"$schema", "$id", "id"}}
@@ -34,10 +36,22 @@ def _completed(schema: Any) -> Any:
             completed[name] = {key: _completed(part) for key, part in value.items()}
         else:
             completed[name] = _completed(value) if name in _SCHEMA else value
+    if isinstance(schema.get("$ref"), str):
+        # See `_update_tuple`.
+        completed["$ref"] = _ITEM_OF_TUPLE.sub(r"/prefixItems/\1", schema["$ref"])
+    if isinstance(schema.get("items"), list):
+        _update_tuple(completed)
     kinds = schema.get("type")
     kinds = kinds if isinstance(kinds, list) else [kinds]
     if "object" in kinds:
         completed.setdefault("properties", {})
-    if "array" in kinds and "prefixItems" not in completed:
+    if "array" in kinds:
         completed.setdefault("items", {})
     return completed
+
+
+def _update_tuple(schema: dict[str, Any]) -> None:
+    """Rename the keywords of a tuple, which has other names before draft 2020-12."""
+    schema["prefixItems"] = schema.pop("items")
+    if "additionalItems" in schema:
+        schema["items"] = schema.pop("additionalItems")

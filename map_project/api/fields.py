@@ -8,12 +8,14 @@ from functools import cache
 from itertools import islice
 from typing import Any, cast
 
+import orjson
 from django.db.models import Expression, QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from map_project.api.errors import ValidationFailed
+from map_project.api.numbers import inexact_number
 
 # A response reports at most this many unknown names of one object: a body of 1 MiB can contain 80,000.
 MAX_UNKNOWN_NAMES = 20
@@ -73,13 +75,22 @@ class WholeNumberField(serializers.IntegerField):
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
 class ObjectField(serializers.Field[Any, Any, Any, Any]):
-    """A JSON object, returned unchanged."""
+    """A JSON object, returned unchanged. Rejects what cannot be stored as it is."""
 
-    default_error_messages = {"not_an_object": "Expected an object."}
+    default_error_messages = {
+        "not_an_object": "Expected an object.",
+        "too_deep": "The object is nested too deeply.",
+    }
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
             self.fail("not_an_object")
+        try:
+            orjson.dumps(data)
+        except TypeError:
+            if number := inexact_number(data):
+                raise serializers.ValidationError(str(number)) from None
+            self.fail("too_deep")
         return data
 
     def to_representation(self, value: Any) -> Any:

@@ -8,6 +8,7 @@ import orjson
 from rest_framework.parsers import BaseParser
 
 from map_project.api.errors import MalformedJson, UnreadableBody, UnsupportedContentEncoding
+from map_project.api.numbers import loads
 
 # By the first bytes of a body. The mark of UTF-32 begins with that of UTF-16.
 _OTHER_ENCODINGS = {
@@ -39,7 +40,7 @@ class StrictJSONParser(BaseParser):
             # The connection was lost. The part that arrived may be valid JSON.
             raise UnreadableBody
         try:
-            return orjson.loads(body)
+            return loads(body)
         except orjson.JSONDecodeError as error:
             raise MalformedJson(
                 _encoding_error(body) or f"The body is not valid JSON: {error}."

@@ -30,6 +30,7 @@ WRONG_TYPES: dict[str, Any] = {
     "zero": 0,
     "a number": 7,
     "a fraction": 1.5,
+    "a huge number": 10**30,
     "true": True,
     "false": False,
     "null": None,

@@ -8,7 +8,6 @@ import json
 import logging
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -28,13 +27,13 @@ from tests.api import Api, LiveApi
 from tests.at_once import at_once
 from tests.factories import AgentFactory, ToolFactory, saved_tool
 from tests.live import serving
+from tests.tool_calls import ANY, call_tool, callable_tool, echoed_request
 from tests.tool_server import tool_server
 from tools import invokers, views
-from tools.invokers import CallableTool, ToolResult, call, http, http_config
+from tools.invokers import CallableTool, ToolResult, call, http
 from tools.models import Tool
 
 SECRET = "correct-horse/battery+staple"
-ANY = {"type": "object", "properties": {}}
 OLD_KEY = "b2xkIGtleSBvZiBhIHRlc3QsIDMyIGJ5dGVzIGxvbmc="
 NEW_KEY = "bmV3IGtleSBvZiBhIHRlc3QsIDMyIGJ5dGVzIGxvbmc="
 
@@ -50,28 +49,6 @@ def base(port: int, settings: LazySettings) -> str:
     """Return the URL of the server, and allow tools to reach it."""
     settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
     return f"http://127.0.0.1:{port}"
-
-
-def callable_tool(
-    url: str, *, parameters: Any = ANY, secret_values: dict[str, str] | None = None, **config: Any
-) -> CallableTool:
-    complete = http_config.validate_config(
-        {"method": "GET", "timeout_seconds": 5, **config, "url": url}
-    )
-    token = secrets.encrypt(json.dumps(secret_values)) if secret_values else ""
-    return CallableTool(uuid.uuid4(), "t", "d", parameters, "http", complete, token)
-
-
-def call_tool(tool: CallableTool, arguments: Any = None) -> ToolResult:
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
-    return call(tool, text, deadline=time.monotonic() + 10)
-
-
-def echoed_request(tool: CallableTool, arguments: Any = None) -> Any:
-    """Return the request that the server received."""
-    result = call_tool(tool, arguments)
-    assert result.error is None, result
-    return json.loads(result.text)
 
 
 class TestTheRequest:
@@ -146,15 +123,15 @@ class TestTheRequest:
 
     @pytest.mark.parametrize(
         "text",
-        ["[]", "1", "null", '"x"', "{", "{'a': 1}", '{"a": NaN}', '{"a": "\\ud800"}', "x" * 70_000],
+        ["[]", "1", "true", '"x"', "{", "{'a': 1}", '{"a": NaN}', '{"a": "\\ud800"}', "x" * 70_000],
     )
     def test_arguments_that_are_not_an_object_are_an_error(self, base: str, text: str) -> None:
         result = call_tool(callable_tool(f"{base}/echo"), text)
         assert result.error == "bad_arguments"
         assert len(result.text) < 300
 
-    @pytest.mark.parametrize("text", ["", "  ", "{}"])
-    def test_an_empty_text_means_no_arguments(self, base: str, text: str) -> None:
+    @pytest.mark.parametrize("text", ["", "  ", "{}", "null", " null\n"])
+    def test_an_empty_text_and_null_mean_no_arguments(self, base: str, text: str) -> None:
         assert echoed_request(callable_tool(f"{base}/echo"), text)["path"] == "/echo"
 
     def test_arguments_are_validated_against_the_schema(self, base: str) -> None:

@@ -15,7 +15,9 @@ import orjson
 from django.core.exceptions import ImproperlyConfigured
 
 from map_project.api import secrets
+from map_project.api.numbers import inexact_number, loads
 from tools import schemas
+from tools.integers import with_integers
 from tools.invokers import http
 from tools.invokers.base import ConfigError, Invoker, ToolError
 from tools.redaction import SecretRedactor
@@ -106,7 +108,7 @@ def _call(tool: CallableTool, arguments_json: str, deadline: float) -> str:
     values = _decrypt_secrets(tool)
     return invoker(tool.kind).call(
         tool.config,
-        arguments,
+        with_integers(tool.parameters, arguments),
         values,
         redactor=SecretRedactor(values.values()),
         deadline=deadline,
@@ -114,16 +116,18 @@ def _call(tool: CallableTool, arguments_json: str, deadline: float) -> str:
 
 
 def _parse_arguments(text: str) -> dict[str, Any]:
-    """Return the arguments. Some models write an empty text for no arguments."""
+    """Return the arguments. Some models write an empty text or `null` for no arguments."""
     if len(text) > MAX_ARGUMENT_BYTES:
         message = f"The arguments have more than {MAX_ARGUMENT_BYTES} characters."
         raise ToolError("bad_arguments", message)
     try:
-        arguments = orjson.loads(text) if text.strip() else {}
+        arguments = loads(text) if text.strip() not in {"", "null"} else {}
     except orjson.JSONDecodeError as error:
         raise ToolError("bad_arguments", f"The arguments are not valid JSON: {error}.") from None
     if not isinstance(arguments, dict):
         raise ToolError("bad_arguments", "The arguments are not a JSON object.")
+    if number := inexact_number(arguments):
+        raise ToolError("bad_arguments", f"The arguments are not valid: {number}")
     return arguments
 
 

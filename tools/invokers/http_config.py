@@ -9,13 +9,16 @@ from tools.invokers.base import ConfigError
 from tools.invokers.url import SECRET, UrlError, parse_url
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-ARGUMENTS_IN = ("query", "body")
+# The content types of the bodies in which arguments are sent.
+BODY_TYPES = {"body": "application/json", "form": "application/x-www-form-urlencoded"}
+ARGUMENTS_IN = ("query", *BODY_TYPES)
 MAX_TIMEOUT_SECONDS = 60
 DEFAULT_TIMEOUT_SECONDS = 10
 MAX_HEADERS = 30
 MAX_HEADER_CHARACTERS = 4_096
 
 _FIELDS = ("method", "url", "arguments_in", "headers", "timeout_seconds")
+_FORM_TYPES = {BODY_TYPES["form"], "multipart/form-data"}
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 # Framing and connection handling, which belong to the HTTP client.
@@ -74,12 +77,30 @@ def _problems(config: dict[str, Any]) -> list[str]:
         problems.append(f"method: Expected one of {', '.join(METHODS)}.")
     if config["arguments_in"] not in ARGUMENTS_IN:
         problems.append(f"arguments_in: Expected one of {', '.join(ARGUMENTS_IN)}.")
-    elif config["method"] == "GET" and config["arguments_in"] == "body":
+    elif config["method"] == "GET" and config["arguments_in"] in BODY_TYPES:
         problems.append("arguments_in: A GET request has no body.")
     seconds = config["timeout_seconds"]
     if type(seconds) is not int or not 1 <= seconds <= MAX_TIMEOUT_SECONDS:
         problems.append(f"timeout_seconds: Expected an integer from 1 to {MAX_TIMEOUT_SECONDS}.")
-    return [*problems, *_url_problems(config["url"]), *_header_problems(config["headers"])]
+    problems += [*_url_problems(config["url"]), *_header_problems(config["headers"])]
+    return problems or list(_content_type_problems(config))
+
+
+def _content_type_problems(config: dict[str, Any]) -> Iterator[str]:
+    """Yield the contradictions between the header Content-Type and where the arguments are sent."""
+    for name, value in config["headers"].items():
+        content_type = value.partition(";")[0].strip().lower()
+        if name.lower() != "content-type":
+            continue
+        if config["arguments_in"] == "body" and content_type in _FORM_TYPES:
+            yield (
+                f"headers: {name} is a form, but the arguments are sent as JSON. Set arguments_in to "
+                f'"form", which sends them as {BODY_TYPES["form"]}.'
+            )
+        if config["arguments_in"] == "form" and content_type != BODY_TYPES["form"]:
+            yield (
+                f'headers: With arguments_in "form", {name} must be {BODY_TYPES["form"]}, or omitted.'
+            )
 
 
 def _url_problems(url: object) -> Iterator[str]:

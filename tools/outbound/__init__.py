@@ -10,12 +10,13 @@ addresses, while TLS verifies the host name.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import httpx2
 
+from tools.outbound.compression import decoder
 from tools.outbound.network import OutboundError, unusable_response
 from tools.outbound.transport import OutboundTransport
 
@@ -26,7 +27,9 @@ MAX_TOOL_RESPONSE_BYTES = 2 * 1024 * 1024
 # Each costs CPU time, however small it is: 64 KiB in chunks of one byte cost 0.4 s.
 MAX_TOOL_RESPONSE_CHUNKS = 5_000
 
-_transport = OutboundTransport(max_response_bytes=MAX_TOOL_RESPONSE_BYTES, is_guarded=True)
+_transport = OutboundTransport(
+    max_response_bytes=MAX_TOOL_RESPONSE_BYTES, is_guarded=True, allows_compression=True
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,13 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The response to a tool. `body` has at most the requested number of bytes."""
+    """The response to a tool. Header names are in lower case.
+
+    `body` is decompressed and has at most the requested number of bytes.
+    """
 
     status: int
-    content_type: str
+    headers: Mapping[str, str]
     body: bytes
     is_truncated: bool
 
@@ -72,16 +78,21 @@ def send(
         extensions={"target": path.encode("ascii"), "timeout": {"read": seconds}},
     )
     with closing(_transport.handle_request(request)) as response:
+        body_decoder = decoder(
+            response.headers.get("content-encoding", ""), max_bytes=MAX_TOOL_RESPONSE_BYTES
+        )
         received = bytearray()
         for number, chunk in enumerate(response.iter_raw()):
             if number >= MAX_TOOL_RESPONSE_CHUNKS:
                 raise unusable_response("it has too many chunks")
-            received += chunk
+            received += body_decoder.decode(chunk)
             if len(received) > max_bytes:
                 break
+        else:
+            body_decoder.finish()
     return Response(
         status=response.status_code,
-        content_type=response.headers.get("content-type", ""),
+        headers=dict(response.headers),
         body=bytes(received[:max_bytes]),
         is_truncated=len(received) > max_bytes,
     )

@@ -24,15 +24,22 @@ class OutboundTransport(httpx2.BaseTransport):
     A request's read timeout is the time for the whole request; its connect timeout, if any, is the time for
     the connection. Up to `max_idle_connections` are kept for further requests. They are not kept in an
     `httpcore2.ConnectionPool`, which examines all of its connections twice per request: with 1,000
-    requests in flight, that doubles the CPU time of a request.
+    requests in flight, that doubles the CPU time of a request. With `allows_compression`, the caller limits
+    what a compressed body expands to.
     """
 
     def __init__(
-        self, *, max_response_bytes: int, is_guarded: bool, max_idle_connections: int = 0
+        self,
+        *,
+        max_response_bytes: int,
+        is_guarded: bool,
+        max_idle_connections: int = 0,
+        allows_compression: bool = False,
     ) -> None:
         self._max_response_bytes = max_response_bytes
         self._is_guarded = is_guarded
         self._max_idle_connections = max_idle_connections
+        self._allows_compression = allows_compression
         # In the order in which they became idle.
         self._idle: list[_Connection] = []
         self._lock = Lock()
@@ -46,7 +53,8 @@ class OutboundTransport(httpx2.BaseTransport):
         try:
             with _outbound_errors():
                 response = connection.handle_request(core_request)
-            _refuse_compression(response)
+            if not self._allows_compression:
+                _refuse_compression(response)
         except BaseException:
             connection.close()
             raise
