@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from django.conf import settings as django_settings
 
 from map_project.environment import env_keys
 from tests.compose.readme import (
@@ -66,6 +67,19 @@ def test_unchanged_env_example_creates_no_demo_tenants_and_no_known_secret() -> 
     active = [line for line in lines if line and not line.startswith("#")]
     assert active[0] == "DEMO=0"
     assert {"SECRET_KEY=", "POSTGRES_PASSWORD="} <= set(active)
+
+
+# --- nginx.conf
+
+
+def test_the_limits_of_the_proxy_are_higher_than_those_of_the_api() -> None:
+    conf = (DEPLOY / "nginx.conf").read_text()
+    settings = (ROOT / "map_project" / "settings.py").read_text()
+    (longest_run,) = re.findall(r'env_int\("RUN_TIMEOUT_SECONDS",.* maximum=([0-9_]+)\)', settings)
+    (read_seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", conf)
+    assert int(read_seconds) > int(longest_run)
+    (mebibytes,) = re.findall(r"client_max_body_size (\d+)m;", conf)
+    assert int(mebibytes) * 1024**2 > django_settings.MAX_BODY_BYTES
 
 
 # --- make_secrets.py

@@ -243,6 +243,15 @@ def test_valid_hosts(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     assert read(monkeypatch, HOST=host)["HOST"] == host
 
 
+def test_hsts_is_for_this_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subdomain can be another service, which has no TLS."""
+    settings = read(monkeypatch, HTTPS="1")
+    assert not settings.get("SECURE_HSTS_INCLUDE_SUBDOMAINS")
+    header = f"max-age={settings['SECURE_HSTS_SECONDS']}"
+    assert header == "max-age=31536000"
+    assert header in (ROOT / "deploy" / "env.example").read_text()
+
+
 def test_without_the_embedded_servers_the_addresses_are_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
