@@ -31,8 +31,8 @@ RUN export SECRET_KEY=unused DATABASE_URL=postgres://unused/unused REDIS_URL=red
 RUN find /opt/venv -path '*/static/*' -type f ! -name '*.py*' -delete \
     && find static -name '*.map*' -delete \
     && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
-    && find /opt/venv -type f \( -name '*.po' -o -name '*.mo' -o -name '*.pyi' -o -name '*.pxd' -o -name '*.pyx' \
-        -o -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' \) -delete
+    && find /opt/venv -type f \( -name '*.po' -o -name '*.mo' -o -name '*.pyi' -o -name '*.pxd' \
+        -o -name '*.pyx' -o -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' \) -delete
 
 
 FROM base AS app
