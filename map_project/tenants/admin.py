@@ -5,7 +5,11 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import ObjectDoesNotExist
+from django.contrib.admin import ShowFacets
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
 from django.db import IntegrityError
 from django.db.models import Field, ForeignKey, QuerySet
 from django.db.models.functions import Now
@@ -13,6 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from rest_framework import serializers
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from map_project.api.errors import ApiError
@@ -20,7 +25,45 @@ from map_project.api.fields import parse_uuid
 from map_project.tenants.models import TenantOwned
 
 
-class UndeletableAdmin(ModelAdmin):
+class FilteredChangeList(ChangeList):
+    """A list that can be filtered by its filters only. Django allows every lookup of the model's fields."""
+
+    def get_filters(self, request: HttpRequest) -> Any:
+        try:
+            filters = super().get_filters(request)
+        except IncorrectLookupParameters as error:
+            if isinstance(error.__cause__, FieldDoesNotExist):
+                raise DisallowedModelAdminLookup from error
+            raise
+        # The third item has the parameters that no filter has read.
+        if filters[2]:
+            raise DisallowedModelAdminLookup
+        return filters
+
+
+class BaseAdmin(ModelAdmin):
+    """What all models of the admin have in common."""
+
+    # The counts of the filters' choices read the whole table.
+    show_facets = ShowFacets.NEVER
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        return FilteredChangeList
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """The row. The parameter `_to_field` of the page can be blank."""
+        return super().get_object(request, object_id, from_field or None)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """Raises ValidationError, which is a 400, for an ID that is none."""
+        for pk in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            self.opts.pk.to_python(pk)
+        return super().response_action(request, queryset)
+
+
+class UndeletableAdmin(BaseAdmin):
     """Rows that cannot be deleted, because a record of them must remain."""
 
     list_fullwidth = True
@@ -74,7 +117,7 @@ class TenantOwnedForm(forms.ModelForm[TenantOwned]):
         return super()._get_validation_exclusions() - {"tenant"}  # type: ignore[misc]
 
 
-class TenantOwnedAdmin(ModelAdmin):
+class TenantOwnedAdmin(BaseAdmin):
     """Rows of one tenant, which cannot change. A change sets `updated_at`, as in the API."""
 
     form = TenantOwnedForm
