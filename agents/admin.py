@@ -247,12 +247,12 @@ class LanguageModelAdmin(BaseAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: LanguageModel | None = None) -> Any:
         """Without the write-only fields for users who cannot change the model."""
-        if self.has_change_permission(request, obj):
-            return self.fieldsets
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
         read_only = {"fields": ("has_credential",)}
         return [
-            (name, read_only if name == "Credential" else options)
-            for name, options in self.fieldsets
+            (name, read_only if name == "Credential" else options) for name, options in fieldsets
         ]
 
     @admin.display(boolean=True, description="credential set")

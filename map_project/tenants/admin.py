@@ -1,6 +1,6 @@
 """Base classes for the admin of every tenant's rows. `map_project.desk` registers tenants and keys."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 from django import forms
@@ -50,6 +50,18 @@ class BaseAdmin(ModelAdmin):
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
         return FilteredChangeList
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Without read-only fields on the page that adds a row: it has no values for them."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is not None:
+            return fieldsets
+        hidden = set(self.get_readonly_fields(request))
+        return [
+            (name, {**options, "fields": fields})
+            for name, options in fieldsets
+            if (fields := _without(options["fields"], hidden))
+        ]
+
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
@@ -61,6 +73,12 @@ class BaseAdmin(ModelAdmin):
         for pk in request.POST.getlist(ACTION_CHECKBOX_NAME):
             self.opts.pk.to_python(pk)
         return super().response_action(request, queryset)
+
+
+def _without(fields: Sequence[Any], hidden: Collection[str]) -> list[Any]:
+    """The fields of a fieldset without the hidden ones. A nested sequence is one line of the form."""
+    lines = [field if isinstance(field, str) else _without(field, hidden) for field in fields]
+    return [line for line in lines if line and (isinstance(line, list) or line not in hidden)]
 
 
 class UndeletableAdmin(BaseAdmin):
@@ -132,7 +150,7 @@ class TenantOwnedAdmin(BaseAdmin):
     unstripped_fields: tuple[str, ...] = ("description",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return (*self.readonly_fields, "tenant") if obj else ()
+        return (*self.readonly_fields, "tenant") if obj else self.readonly_fields
 
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **options: Any

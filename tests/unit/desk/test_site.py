@@ -82,6 +82,22 @@ def test_no_list_offers_counts(superuser: Client) -> None:
             assert b" counts" not in superuser.get(f"{path}{query}").content.lower()
 
 
+def test_an_add_page_has_no_read_only_fields(superuser: Client) -> None:
+    shown = []
+    for model in admin.site._registry:
+        path = reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_add")
+        response = superuser.get(path)
+        if response.status_code == 403:
+            continue
+        shown.append(model.__name__)
+        assert b"DatabaseDefault" not in response.content
+        for fieldset in response.context["adminform"]:
+            fields = [field for line in fieldset for field in line]
+            assert fields
+            assert not any(field.is_readonly for field in fields), path
+    assert {"Tenant", "Agent", "Tool", "LanguageModel", "User", "Group"} <= {*shown}
+
+
 def test_cookies_are_limited_to_the_admin(operator: Client) -> None:
     response = Client().get("/admin/login/")
     assert response.cookies["map_csrf"]["path"] == "/admin"
