@@ -11,7 +11,6 @@ from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
@@ -24,7 +23,7 @@ from agents.credentials import encrypted_credential
 from agents.models import MAX_TOOLS, Agent, LanguageModel
 from agents.serializers import SettingsField
 from map_project.api.errors import ApiError
-from map_project.tenants.admin import TenantOwnedAdmin, TenantOwnedForm, validate_as_api
+from map_project.tenants.admin import BaseAdmin, TenantOwnedAdmin, TenantOwnedForm, validate_as_api
 from tools.models import Tool
 
 
@@ -221,7 +220,7 @@ class LanguageModelForm(forms.ModelForm[LanguageModel]):
 
 
 @admin.register(LanguageModel)
-class LanguageModelAdmin(ModelAdmin):
+class LanguageModelAdmin(BaseAdmin):
     """Language models. All processes apply a change within two seconds."""
 
     form = LanguageModelForm
@@ -248,12 +247,12 @@ class LanguageModelAdmin(ModelAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: LanguageModel | None = None) -> Any:
         """Without the write-only fields for users who cannot change the model."""
-        if self.has_change_permission(request, obj):
-            return self.fieldsets
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
         read_only = {"fields": ("has_credential",)}
         return [
-            (name, read_only if name == "Credential" else options)
-            for name, options in self.fieldsets
+            (name, read_only if name == "Credential" else options) for name, options in fieldsets
         ]
 
     @admin.display(boolean=True, description="credential set")

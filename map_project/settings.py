@@ -132,10 +132,10 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "map_project.api.middleware.RequestLogMiddleware",
     "map_project.api.middleware.ErrorEnvelopeMiddleware",
+    "map_project.desk.middleware.AdminPagesMiddleware",
     "map_project.api.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "map_project.desk.middleware.AdminPagesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

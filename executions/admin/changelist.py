@@ -11,10 +11,10 @@ from django.db import OperationalError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.paginator import InfinitePaginator
-from unfold.views import ChangeList
 
 from executions.models import Execution
 from map_project.api.fields import parse_uuid
+from map_project.tenants.admin import FilteredChangeList
 
 CURSOR_PARAMETER = "before"
 # SQLSTATE query_canceled: the statement timeout.
@@ -56,7 +56,7 @@ class CursorPaginator(InfinitePaginator):
     template_name = "executions/older.html"
 
 
-class HistoryChangeList(ChangeList):
+class HistoryChangeList(FilteredChangeList):
     """One page of the history, with the URL of the next one."""
 
     older_url = ""

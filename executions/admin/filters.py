@@ -1,7 +1,7 @@
 """Filters of the history."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import QuerySet
@@ -103,6 +103,8 @@ def has_start(request: HttpRequest) -> bool:
 
 def _day(text: str | None) -> datetime | None:
     try:
-        return datetime.strptime(text or "", "%Y-%m-%d").replace(tzinfo=UTC)
+        day = datetime.strptime(text or "", "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
         return None
+    # There is no day after the last one, which `DatesFilter` would compare with.
+    return None if day.year == MAXYEAR else day

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from map_project.desk.forms import RotateForm
+from map_project.desk.new_keys import redirect_to_new_key, take_new_key
 from map_project.desk.pages import (
     get_object,
     log_action,
@@ -51,6 +52,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         urls = [
             path("<path:object_id>/revoke/", view(self.revoke_view), name="revoke_key"),
             path("<path:object_id>/rotate/", view(self.rotate_view), name="rotate_key"),
+            path("<path:object_id>/new-key/", view(self.new_key_view), name="new_key"),
         ]
         return urls + super().get_urls()
 
@@ -65,10 +67,9 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         """Ask for confirmation; revoke the key on POST."""
         key = get_object(self, request, object_id, "tenants.change_apikey")
         if request.method != "POST":
-            last_used = f"{key.last_used_at:%d %b %Y %H:%M} UTC" if key.last_used_at else "never"
             text = (
                 f"Requests that use {key.prefix}… will fail immediately. This cannot be undone. "
-                f"The key was last used: {last_used}."
+                f"{_last_use(key)}"
             )
             return render_form(
                 self,
@@ -86,7 +87,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(tenant_url(key.tenant_id))
 
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask how long the old key stays valid; show the new key on POST."""
+        """Ask how long the old key stays valid; rotate the key and redirect to the new one on POST."""
         permissions = ("tenants.change_apikey", "tenants.add_apikey")
         key = get_object(self, request, object_id, *permissions)
         form = RotateForm(request.POST or None)
@@ -98,7 +99,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
                 form,
                 title=f"Rotate {key.prefix}…",
                 button="Rotate",
-                text="The new key is shown once. Both keys work until the old one expires.",
+                text=f"The new key is shown once. Both keys work until the old one expires. {_last_use(key)}",
             )
         grace = timedelta(seconds=form.cleaned_data["grace"])
         try:
@@ -111,12 +112,24 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         )
         log_action(request, key, f"Rotated. New key: {new_key.prefix}.")
         log_action(request, new_key, f"Issued to replace {key.prefix}.", flag=ADDITION)
-        return render_new_key(self, request, new_key, text)
+        return redirect_to_new_key(request, new_key, text)
+
+    def new_key_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show a new key once, after it was issued or rotated in this session."""
+        key = get_object(self, request, object_id, "tenants.add_apikey")
+        text = take_new_key(request, key) if request.method == "GET" else None
+        return render_new_key(self, request, key, text)
 
     @admin.display(description="state")
     def state(self, key: ApiKey) -> str:
         tone, word = key_state(key, at=timezone.now())
         return format_html('<span class="desk-badge desk-{}">{}</span>', tone, word)
+
+
+def _last_use(key: ApiKey) -> str:
+    if key.last_used_at is None:
+        return "The key has never been used."
+    return f"The key was last used on {key.last_used_at:%d %b %Y at %H:%M} UTC."
 
 
 def key_state(key: ApiKey, *, at: datetime) -> tuple[str, str]:

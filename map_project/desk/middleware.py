@@ -2,10 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import SuspiciousOperation, ValidationError
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+
+from map_project.api import request_id
 
 logger = logging.getLogger("map.desk")
 
@@ -15,9 +19,29 @@ CONTENT_SECURITY_POLICY = (
     "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
+# Title and text of the error pages by status.
+_ERRORS = {
+    400: ("Bad request", "This address or form has a filter or a value that is not valid."),
+    404: ("Page not found", "There is no page at this address."),
+    405: ("Method not allowed", "This page does not accept the request's method."),
+    413: ("Request too large", "The form is larger than the server accepts."),
+}
+_INTERNAL_ERROR = ("Internal error", "Quote the request ID when you report it.")
+_TOO_SLOW = (
+    "This took too long",
+    "The query exceeded STATEMENT_TIMEOUT_MS. Choose a shorter time range, or filter by tenant.",
+)
+_LOCKED = ("The row is being changed", "Another change had not finished. Try again.")
+_NO_DATABASE = (
+    "The database is unavailable",
+    'The admin needs the database. Check /health and reload this page when it reports "ok".',
+)
+# SQLSTATEs query_canceled (the statement timeout) and lock_not_available (the lock timeout).
+_TIMEOUTS = {"57014": _TOO_SLOW, "55P03": _LOCKED}
+
 
 class AdminPagesMiddleware:
-    """The admin's Content-Security-Policy, and its page for a database that cannot be reached.
+    """The admin's Content-Security-Policy and error pages.
 
     Cookies belong to the admin alone. The API ignores them and never sets one: without this, Django
     would answer a malformed `map_csrf` cookie with a new one.
@@ -31,14 +55,53 @@ class AdminPagesMiddleware:
             request.META.pop("HTTP_COOKIE", None)
             return self.get_response(request)
         response = self.get_response(request)
+        if response.status_code >= 400 and not _is_page(response):
+            response = _error_page(response)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         return response
 
+    def process_view(self, request: HttpRequest, *_: Any) -> None:
+        """Reject a NUL character in the path or in the query, which PostgreSQL cannot store or compare."""
+        if not request.path_info.startswith("/admin"):
+            return
+        texts = [request.path_info]
+        for name, values in request.GET.lists():
+            texts += [name, *values]
+        if "\0" in "".join(texts):
+            raise SuspiciousOperation
+
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Render the error page for an admin page whose database connection failed."""
-        is_lost = isinstance(exception, OperationalError | InterfaceError)
-        if not is_lost or not request.path_info.startswith("/admin"):
+        """Render the error page for a failed query, and for a value that a field cannot have."""
+        if not request.path_info.startswith("/admin"):
             return None
-        logger.warning("the admin cannot reach the database: %s", type(exception).__name__)
-        page = render_to_string("desk/database_unavailable.html")
-        return HttpResponse(page, status=503, headers={"Retry-After": "5"})
+        if isinstance(exception, DataError | ValidationError):
+            logger.warning("a value is not valid: %s", type(exception).__name__)
+            return _page(400, *_ERRORS[400])
+        state = getattr(exception.__cause__, "sqlstate", None)
+        if isinstance(exception, DatabaseError) and state in _TIMEOUTS:
+            logger.warning("a query of the admin exceeded its time limit")
+            return _page(503, *_TIMEOUTS[state])
+        if isinstance(exception, OperationalError | InterfaceError):
+            logger.warning("the admin cannot reach the database: %s", type(exception).__name__)
+            page = _page(503, *_NO_DATABASE)
+            page.headers["Retry-After"] = "5"
+            return page
+        return None
+
+
+def _is_page(response: HttpResponse) -> bool:
+    return response.get("Content-Type", "").startswith("text/html") and bool(response.content)
+
+
+def _error_page(response: HttpResponse) -> HttpResponse:
+    """The page for an error without one: of the API's handlers, of the middleware, or with an empty body."""
+    page = _page(response.status_code, *_ERRORS.get(response.status_code, _INTERNAL_ERROR))
+    for name, value in response.items():
+        if name.lower() not in {"content-type", "content-length"}:
+            page[name] = value
+    return page
+
+
+def _page(status: int, title: str, text: str) -> HttpResponse:
+    context = {"title": title, "text": text, "request_id": request_id.current()}
+    return HttpResponse(render_to_string("desk/error.html", context), status=status)

@@ -53,9 +53,9 @@ def render_form(
 
 
 def render_new_key(
-    model_admin: "ModelAdmin[Any]", request: HttpRequest, key: ApiKey, text: str
+    model_admin: "ModelAdmin[Any]", request: HttpRequest, key: ApiKey, text: str | None
 ) -> HttpResponse:
-    """The page that shows a new key once. Like all admin pages it is `no-store`."""
+    """The page that shows a new key, or None if it was shown. Like all admin pages it is `no-store`."""
     context = {
         **model_admin.admin_site.each_context(request),
         "title": "API key created",

@@ -1,4 +1,4 @@
-"""Sign-in: the client's address, and the page for a locked address."""
+"""Sign-in: the form, the client's address, and the page for a locked address."""
 
 import ipaddress
 from typing import Any
@@ -7,6 +7,25 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from unfold.forms import AuthenticationForm
+
+# One more than a user name can have, so that the rest of a longer name does not matter.
+_MAX_NAME_LENGTH = 151
+
+
+class SignInForm(AuthenticationForm):
+    """A name or password that no user can have is wrong like any other, so that the lock counts it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for field in self.fields.values():
+            # Without the check for NUL characters, which would reject the form before it is an attempt.
+            field.validators = []
+
+    def clean_username(self) -> str:
+        """The name as the database accepts it: bounded (Unicode normalization extends it), without NUL."""
+        name: str = self.cleaned_data["username"]
+        return name.replace("\0", "\N{REPLACEMENT CHARACTER}")[:_MAX_NAME_LENGTH]
 
 
 def client_address(request: HttpRequest) -> str | None:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path
 from unfold.sites import UnfoldAdminSite
@@ -22,7 +24,9 @@ class DeskSite(UnfoldAdminSite):
         pattern = path(
             "agents/languagemodel/<int:pk>/test/", test_connection, name="test_connection"
         )
-        return [pattern, *super().get_urls()]
+        # Django's redirects to pages of rows outside the admin, of which there are none.
+        no_page = path("r/<path:row>", self.admin_view(_no_page))
+        return [pattern, no_page, *super().get_urls()]
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -34,6 +38,17 @@ class DeskSite(UnfoldAdminSite):
         template = "desk/dashboard.html" if can_view else "desk/no_group.html"
         return TemplateResponse(request, template, context)
 
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+        """Only for a relation's own side: the reverse side has no form field."""
+        try:
+            model = apps.get_model(request.GET["app_label"], request.GET["model_name"])
+            field = model._meta.get_field(request.GET["field_name"])
+        except (LookupError, FieldDoesNotExist):
+            raise PermissionDenied from None
+        if field.auto_created:
+            raise PermissionDenied
+        return super().autocomplete_view(request)
+
     def search(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -42,3 +57,7 @@ class DeskSite(UnfoldAdminSite):
         return TemplateResponse(
             request, "desk/search.html", context, headers={"HX-Trigger": "search"}
         )
+
+
+def _no_page(request: HttpRequest, row: str) -> HttpResponse:
+    raise Http404

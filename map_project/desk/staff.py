@@ -9,10 +9,9 @@ from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from map_project.tenants.admin import ReadOnlyAdmin, UndeletableAdmin
+from map_project.tenants.admin import BaseAdmin, ReadOnlyAdmin, UndeletableAdmin
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -39,7 +38,7 @@ class StaffUserAdmin(UserAdmin[User], UndeletableAdmin):
 
 
 @admin.register(Group)
-class StaffGroupAdmin(GroupAdmin, ModelAdmin):
+class StaffGroupAdmin(GroupAdmin, BaseAdmin):
     """Groups of staff users and their permissions."""
 
 
@@ -71,7 +70,7 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
 
 @admin.register(AccessAttempt)
-class AccessAttemptAdmin(ModelAdmin):
+class AccessAttemptAdmin(BaseAdmin):
     """Failed sign-ins. Deleting an entry unlocks its address."""
 
     list_display = ("attempt_time", "ip_address", "username", "failures_since_start", "user_agent")

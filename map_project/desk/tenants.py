@@ -8,7 +8,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -21,11 +20,11 @@ from map_project.desk.api_keys import key_state
 from map_project.desk.dashboard import format_latency, history_url, none_on_timeout, runs_chart
 from map_project.desk.forms import IssueForm
 from map_project.desk.metrics import DAY
+from map_project.desk.new_keys import redirect_to_new_key
 from map_project.desk.pages import (
     get_object,
     log_action,
     render_form,
-    render_new_key,
     tenant_url,
 )
 from map_project.tenants.admin import UndeletableAdmin
@@ -96,7 +95,7 @@ class TenantAdmin(UndeletableAdmin):
         return response
 
     def issue_key_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show the form for a new API key of the tenant; issue and show the key on POST."""
+        """Show the form for a new API key of the tenant; issue it and redirect to it on POST."""
         tenant = get_object(self, request, object_id, "tenants.add_apikey")
         form = IssueForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
@@ -105,14 +104,20 @@ class TenantAdmin(UndeletableAdmin):
             key, text = issue_key(tenant=tenant, name=name, expires_in=expires_in)
             log_action(request, tenant, f"Issued the API key {key.prefix}.")
             log_action(request, key, "Issued.", flag=ADDITION)
-            return render_new_key(self, request, key, text)
+            return redirect_to_new_key(request, key, text)
         return render_form(self, request, tenant, form, title="Issue a key", button="Issue key")
 
     def reset_usage_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Reset the tenant's use of its quota to 0."""
+        """Ask for confirmation; reset the tenant's use of its quota to 0 on POST."""
         tenant = get_object(self, request, object_id, "tenants.change_tenant")
         if request.method != "POST":
-            raise PermissionDenied
+            text = (
+                "The tenant can use its whole quota again immediately, in addition to what it has "
+                "used in the current window."
+            )
+            return render_form(
+                self, request, tenant, None, title="Reset usage?", button="Reset usage", text=text
+            )
         try:
             default_limiter().reset(tenant.pk, quotas.quota(tenant).window_seconds)
         except LimiterUnavailable:

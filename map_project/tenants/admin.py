@@ -1,11 +1,15 @@
 """Base classes for the admin of every tenant's rows. `map_project.desk` registers tenants and keys."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import ObjectDoesNotExist
+from django.contrib.admin import ShowFacets
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
 from django.db import IntegrityError
 from django.db.models import Field, ForeignKey, QuerySet
 from django.db.models.functions import Now
@@ -13,6 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from rest_framework import serializers
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from map_project.api.errors import ApiError
@@ -20,7 +25,63 @@ from map_project.api.fields import parse_uuid
 from map_project.tenants.models import TenantOwned
 
 
-class UndeletableAdmin(ModelAdmin):
+class FilteredChangeList(ChangeList):
+    """A list that can be filtered by its filters only. Django allows every lookup of the model's fields."""
+
+    def get_filters(self, request: HttpRequest) -> Any:
+        try:
+            filters = super().get_filters(request)
+        except IncorrectLookupParameters as error:
+            if isinstance(error.__cause__, FieldDoesNotExist):
+                raise DisallowedModelAdminLookup from error
+            raise
+        # The third item has the parameters that no filter has read.
+        if filters[2]:
+            raise DisallowedModelAdminLookup
+        return filters
+
+
+class BaseAdmin(ModelAdmin):
+    """What all models of the admin have in common."""
+
+    # The counts of the filters' choices read the whole table.
+    show_facets = ShowFacets.NEVER
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        return FilteredChangeList
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Without read-only fields on the page that adds a row: it has no values for them."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is not None:
+            return fieldsets
+        hidden = set(self.get_readonly_fields(request))
+        return [
+            (name, {**options, "fields": fields})
+            for name, options in fieldsets
+            if (fields := _without(options["fields"], hidden))
+        ]
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """The row. The parameter `_to_field` of the page can be blank."""
+        return super().get_object(request, object_id, from_field or None)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """Raises ValidationError, which is a 400, for an ID that is none."""
+        for pk in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            self.opts.pk.to_python(pk)
+        return super().response_action(request, queryset)
+
+
+def _without(fields: Sequence[Any], hidden: Collection[str]) -> list[Any]:
+    """The fields of a fieldset without the hidden ones. A nested sequence is one line of the form."""
+    lines = [field if isinstance(field, str) else _without(field, hidden) for field in fields]
+    return [line for line in lines if line and (isinstance(line, list) or line not in hidden)]
+
+
+class UndeletableAdmin(BaseAdmin):
     """Rows that cannot be deleted, because a record of them must remain."""
 
     list_fullwidth = True
@@ -74,7 +135,7 @@ class TenantOwnedForm(forms.ModelForm[TenantOwned]):
         return super()._get_validation_exclusions() - {"tenant"}  # type: ignore[misc]
 
 
-class TenantOwnedAdmin(ModelAdmin):
+class TenantOwnedAdmin(BaseAdmin):
     """Rows of one tenant, which cannot change. A change sets `updated_at`, as in the API."""
 
     form = TenantOwnedForm
@@ -89,7 +150,7 @@ class TenantOwnedAdmin(ModelAdmin):
     unstripped_fields: tuple[str, ...] = ("description",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return (*self.readonly_fields, "tenant") if obj else ()
+        return (*self.readonly_fields, "tenant") if obj else self.readonly_fields
 
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **options: Any

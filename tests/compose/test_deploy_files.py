@@ -69,6 +69,37 @@ def test_unchanged_env_example_creates_no_demo_tenants_and_no_known_secret() -> 
     assert {"SECRET_KEY=", "POSTGRES_PASSWORD="} <= set(active)
 
 
+def example_defaults() -> dict[str, str]:
+    """The values of the lines that begin with one # and a name: they are the defaults."""
+    example = (DEPLOY / "env.example").read_text()
+    found = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", example, re.MULTILINE))
+    del found["COMPOSE_PROFILES"]  # an example, without a default
+    return found
+
+
+@pytest.mark.parametrize("name", example_defaults())
+def test_a_default_in_env_example_is_the_default_of_the_code(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    value = example_defaults()[name]
+    in_compose = re.search(rf"\$\{{{name}:-([^}}]*)\}}", COMPOSE)
+    if in_compose:
+        assert in_compose[1] == value
+        return
+    for variable in example_defaults():
+        monkeypatch.delenv(variable, raising=False)
+    required = {"SECRET_KEY": "x" * 50, "DATABASE_URL": "postgres://h/d", "REDIS_URL": "redis://h"}
+    for variable, text in {**required, "HTTPS": "1"}.items():
+        monkeypatch.setenv(variable, text)
+    default = runpy.run_path(str(ROOT / "map_project" / "settings.py"))[name]
+    monkeypatch.setenv(name, value)
+    assert runpy.run_path(str(ROOT / "map_project" / "settings.py"))[name] == default
+
+
+def test_the_statement_timeout_has_one_value() -> None:
+    assert example_defaults()["STATEMENT_TIMEOUT_MS"] == "1200"
+
+
 # --- nginx.conf
 
 

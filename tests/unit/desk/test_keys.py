@@ -1,7 +1,8 @@
 """API keys in the admin: shown once, rotated, revoked, and logged."""
 
 import re
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -11,6 +12,8 @@ from django.utils import timezone
 
 from map_project.tenants.keys import hash_key, is_valid, issue_key, revoke_key, rotate_key
 from map_project.tenants.models import ApiKey, Tenant
+from ratelimit.limiter import Quota, default_limiter
+from tests.unit.desk.conftest import signed_in
 
 
 def shown_key(content: bytes) -> str:
@@ -26,7 +29,14 @@ def log_messages(row: Tenant | ApiKey) -> list[str]:
 
 def test_a_key_is_shown_only_once(operator: Client, tenant: Tenant) -> None:
     path = reverse("admin:issue_key", args=[tenant.pk])
-    response = operator.post(path, {"name": "production", "expires_in_days": "30"})
+    sent = {"name": "production", "expires_in_days": "30"}
+    response = operator.post(path, sent)
+    assert response.status_code == 302
+    shown = response["location"]
+    other = signed_in("operator")
+    assert b"new-key" not in other.get(shown).content
+    assert not operator.head(shown).content
+    response = operator.get(shown)
     key = ApiKey.objects.get(key_hash=hash_key(shown_key(response.content)))
     assert (key.tenant, key.name) == (tenant, "production")
     assert key.expires_at is not None
@@ -36,6 +46,39 @@ def test_a_key_is_shown_only_once(operator: Client, tenant: Tenant) -> None:
     page = operator.get(reverse("admin:tenants_tenant_change", args=[tenant.pk])).content.decode()
     assert key.prefix in page
     assert shown_key(response.content) not in page
+    again = operator.get(shown)
+    assert (again.status_code, b"new-key" in again.content) == (200, False)
+    assert b"already shown" in again.content
+    assert tenant.api_keys.count() == 1
+
+
+def test_the_session_has_no_key_in_plain_text_and_none_after_it_was_shown(
+    operator: Client, tenant: Tenant
+) -> None:
+    response = operator.post(reverse("admin:issue_key", args=[tenant.pk]), {"name": ""})
+    ((name, token),) = (item for item in operator.session.items() if "new_api_key" in item[0])
+    assert "map_" not in token
+    key = shown_key(operator.get(response["location"]).content)
+    assert key not in token
+    assert name not in operator.session
+
+
+def test_a_key_is_shown_for_five_minutes_only(
+    operator: Client, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    response = operator.post(reverse("admin:issue_key", args=[tenant.pk]), {"name": ""})
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 301)
+    assert b"already shown" in operator.get(response["location"]).content
+
+
+def test_keys_that_are_issued_in_two_windows_are_both_shown(
+    operator: Client, tenant: Tenant
+) -> None:
+    path = reverse("admin:issue_key", args=[tenant.pk])
+    pages = [operator.post(path, {"name": ""})["location"] for _ in range(2)]
+    keys = {shown_key(operator.get(page).content) for page in pages}
+    assert {hash_key(key) for key in keys} == {key.key_hash for key in tenant.api_keys.all()}
 
 
 @pytest.mark.parametrize("sent", [{"name": "x" * 101}, {"expires_in_days": "0"}, {"name": "\0"}])
@@ -51,7 +94,9 @@ def test_an_invalid_form_issues_no_key(
 @pytest.mark.parametrize("grace", [0, 3600])
 def test_a_key_is_rotated(operator: Client, tenant: Tenant, grace: int) -> None:
     old, _ = issue_key(tenant=tenant, name="production")
-    response = operator.post(reverse("admin:rotate_key", args=[old.pk]), {"grace": str(grace)})
+    sent = {"grace": str(grace)}
+    response = operator.post(reverse("admin:rotate_key", args=[old.pk]), sent, follow=True)
+    assert len(response.redirect_chain) == 1
     new = ApiKey.objects.get(key_hash=hash_key(shown_key(response.content)))
     old.refresh_from_db()
     now = timezone.now()
@@ -99,7 +144,34 @@ def test_a_key_is_revoked_after_a_confirmation(operator: Client, tenant: Tenant)
     assert log_messages(tenant) == [f"Revoked the API key {key.prefix}."]
 
 
-@pytest.mark.parametrize("name", ["issue_key", "rotate_key", "revoke_key", "reset_usage"])
+@pytest.mark.parametrize("name", ["rotate_key", "revoke_key"])
+def test_the_last_use_of_a_key_is_shown_before_it_is_replaced(
+    operator: Client, tenant: Tenant, name: str
+) -> None:
+    key, _ = issue_key(tenant=tenant)
+    path = reverse(f"admin:{name}", args=[key.pk])
+    assert b"never been used" in operator.get(path).content
+    used = datetime(2026, 2, 3, 4, 5, tzinfo=UTC)
+    ApiKey.objects.filter(pk=key.pk).update(last_used_at=used)
+    assert b"last used on 03 Feb 2026 at 04:05 UTC" in operator.get(path).content
+
+
+def test_the_usage_is_reset_after_a_confirmation(
+    operator: Client, auditor: Client, tenant: Tenant
+) -> None:
+    limiter, quota = default_limiter(), Quota(tenant.pk, 100, 60)
+    limiter.take(tenant.pk, limit=100, window_seconds=60)
+    path = reverse("admin:reset_usage", args=[tenant.pk])
+    assert b"Reset usage?" in operator.get(path).content
+    assert auditor.get(path).status_code == auditor.post(path).status_code == 403
+    assert limiter.peek([quota])[0].used == 1
+    assert operator.post(path).status_code == 302
+    assert limiter.peek([quota])[0].used == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["new_key", "issue_key", "rotate_key", "revoke_key", "reset_usage"]
+)
 def test_an_unknown_id_is_404(operator: Client, name: str) -> None:
     for pk in ("01a20339-9760-728b-9175-e23e81d85b6a", "no-id"):
         assert operator.post(reverse(f"admin:{name}", args=[pk])).status_code == 404

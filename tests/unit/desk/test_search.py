@@ -62,7 +62,7 @@ def test_the_search_for_a_request_id_uses_an_index(tenant: Tenant) -> None:
     assert "execution_by_request" in plan
 
 
-@pytest.mark.parametrize("text", ["", "  ", "\0"])
+@pytest.mark.parametrize("text", ["", "  "])
 def test_an_empty_search_finds_nothing(operator: Client, text: str) -> None:
     assert search(operator, text) == []
 
@@ -70,7 +70,7 @@ def test_an_empty_search_finds_nothing(operator: Client, text: str) -> None:
 def test_a_window_is_reset(operator: Client, tenant: Tenant) -> None:
     default_limiter().take(tenant.pk, limit=100, window_seconds=60)
     path = reverse("admin:reset_usage", args=[tenant.pk])
-    assert operator.get(path).status_code == 403
+    assert b"Reset usage?" in operator.get(path).content
     assert operator.post(path).status_code == 302
     assert default_limiter().peek([Quota(tenant.pk, 100, 60)])[0].used == 0
     entry = LogEntry.objects.get(object_id=str(tenant.pk))

@@ -4,6 +4,7 @@ import ipaddress
 import uuid
 
 import pytest
+from axes.models import AccessAttempt
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
@@ -64,6 +65,46 @@ def test_ten_failures_lock_only_that_address() -> None:
     assert attempt(locked, "another name", "wrong") == 429
     assert attempt(locked, name, "right") == 429
     assert attempt(other, name, "right") == 302
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [
+        ("x" * 151, "wrong"),
+        ("x" * 256, "wrong"),
+        ("x" * 100_000, "wrong"),
+        ("\N{ROCKET}" * 300, "wrong"),
+        # Unicode normalization makes it 18 times as long.
+        ("\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}" * 150, "wrong"),
+        ("no\0body", "wrong"),
+        ("\0", "\0"),
+        ("' OR 1=1 --", "wr\0ng"),
+        ("\x1b[31m%00", "x" * 100_000),
+        ("nobody", "\N{ROCKET}" * 1_000),
+    ],
+)
+def test_a_name_or_password_that_no_user_can_have_is_wrong_and_counted(
+    username: str, password: str
+) -> None:
+    address = new_address()
+    sent = {"username": username, "password": password}
+    response = Client().post(LOGIN, sent, REMOTE_ADDR=address)
+    assert response.status_code == 200
+    assert b"Please enter the correct username and password" in response.content
+    assert failures(address) == 1
+
+
+def test_ten_failures_with_such_names_lock_the_address() -> None:
+    address = new_address()
+    names = ("\0", "x" * 256)
+    assert [attempt(address, names[n % 2], "\0") for n in range(10)] == [200] * 9 + [429]
+
+
+def failures(address: str) -> int:
+    """Return the number of failures that the lock has counted."""
+    network = str(ipaddress.ip_address(address[:-1] + "0"))
+    attempts = AccessAttempt.objects.filter(ip_address=network)
+    return sum(attempts.values_list("failures_since_start", flat=True))
 
 
 def test_a_success_resets_the_failures() -> None:

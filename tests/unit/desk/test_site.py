@@ -6,10 +6,13 @@ import sys
 
 import pytest
 from django.conf import LazySettings, settings
-from django.db import OperationalError
+from django.contrib import admin
+from django.db import OperationalError, connection, transaction
 from django.test import Client
+from django.urls import reverse
 
 from map_project.desk import dashboard
+from map_project.desk.tenants import TenantAdmin
 from map_project.tenants.models import Tenant
 from ratelimit.limiter import Limiter, LimiterUnavailable
 from tests.factories import AgentFactory, ExecutionFactory
@@ -54,6 +57,45 @@ def test_without_a_database_an_error_page_is_served(
     response = operator.get("/admin/")
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert b"The database is unavailable" in response.content
+
+
+def test_a_slow_query_is_not_a_lost_database(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(*_: object) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 10")
+            cursor.execute("SELECT pg_sleep(60)")
+
+    monkeypatch.setattr(TenantAdmin, "get_queryset", sleep)
+    response = operator.get("/admin/tenants/tenant/")
+    assert response.status_code == 503
+    assert b"This took too long" in response.content
+    assert b"unavailable" not in response.content
+
+
+def test_no_list_offers_counts(superuser: Client) -> None:
+    for model, model_admin in admin.site._registry.items():
+        assert model_admin.show_facets is admin.ShowFacets.NEVER
+        path = reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_changelist")
+        for query in ("", "?_facets=True"):
+            assert b" counts" not in superuser.get(f"{path}{query}").content.lower()
+
+
+def test_an_add_page_has_no_read_only_fields(superuser: Client) -> None:
+    shown = []
+    for model in admin.site._registry:
+        path = reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_add")
+        response = superuser.get(path)
+        if response.status_code == 403:
+            continue
+        shown.append(model.__name__)
+        assert b"DatabaseDefault" not in response.content
+        for fieldset in response.context["adminform"]:
+            fields = [field for line in fieldset for field in line]
+            assert fields
+            assert not any(field.is_readonly for field in fields), path
+    assert {"Tenant", "Agent", "Tool", "LanguageModel", "User", "Group"} <= {*shown}
 
 
 def test_cookies_are_limited_to_the_admin(operator: Client) -> None:
