@@ -18,7 +18,10 @@ UNFOLD: dict[str, Any] = {
         }
     ],
     "STYLES": [lambda _request: static("desk/desk.css")],
-    "SCRIPTS": [lambda _request: static("desk/desk.js")],
+    "SCRIPTS": [
+        lambda _request: static("desk/accessibility.js"),
+        lambda _request: static("desk/desk.js"),
+    ],
     "SHOW_VIEW_ON_SITE": False,
     "LOGIN": {"form": "map_project.desk.signin.SignInForm"},
     "BORDER_RADIUS": "7px",

@@ -1,0 +1,96 @@
+"""All pages of the admin, and rows of every kind for them to show."""
+
+import uuid
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from axes.models import AccessAttempt
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Group, User
+from django.db.models import Model
+from django.urls import reverse
+from django.utils import timezone
+
+from agents.models import Agent, LanguageModel
+from executions.models import Execution, Step
+from map_project.tenants.keys import issue_key
+from map_project.tenants.models import ApiKey, Tenant
+from tests.factories import AgentFactory, ExecutionFactory, TenantFactory, ToolFactory
+
+
+def long_name() -> str:
+    """A name of 100 characters that offers no place to break a line."""
+    return f"{uuid.uuid4().hex}{'W' * 68}"
+
+
+def create_rows(user: User) -> dict[type[Model], Model]:
+    """One row of each kind, with names as long as they can be."""
+    tenant = TenantFactory.create(name=long_name())
+    tool = ToolFactory.create(tenant=tenant, name=long_name(), description="d" * 1000)
+    agent = AgentFactory.create(
+        tenant=tenant, name=long_name(), role=long_name(), description="d" * 1000, model="gpt-4o"
+    )
+    agent.tools.add(tool)
+    key, _ = issue_key(tenant=tenant, name=long_name(), expires_in=timedelta(days=2))
+    model = LanguageModel.objects.create(
+        name=long_name(), provider="openai", upstream_name="u" * 200, base_url=f"http://{'b' * 480}"
+    )
+    LogEntry.objects.log_actions(user.pk, [tenant], CHANGE, "x" * 300, single_object=True)
+    attempt = AccessAttempt.objects.create(
+        ip_address="192.0.2.7", username=long_name(), user_agent="a" * 255, failures_since_start=3,
+        path_info="/admin/login/", attempt_time=timezone.now(),
+    )
+    rows = (tenant, tool, agent, key, model, attempt, create_executions(agent, model.name))
+    rows = (*rows, user, Group.objects.get(name="operator"), LogEntry.objects.latest("pk"))
+    return {type(row): row for row in rows}
+
+
+def create_executions(agent: Agent, model: str) -> Execution:
+    """Runs in every status. Returns a failed one with steps."""
+    for status in Execution.Status:
+        ExecutionFactory.create(agent=agent, status=status, model=model)
+    execution = ExecutionFactory.create(
+        agent=agent, model=model, prompt="p" * 3000, response="", status="failed",
+        error_code="E" * 50, request_id="r" * 128, system_prompt="s" * 500, latency_ms=4_200_000,
+        input_tokens=123_456_789, output_tokens=987_654_321, cost_usd=Decimal("12345.678901234"),
+    )  # fmt: skip
+    for position, kind in enumerate(Step.Kind):
+        Step.objects.create(
+            execution=execution, position=position, kind=kind, name="n" * 200, latency_ms=12,
+            input='{"city": "' + "c" * 300 + '"}', output="o" * 300, error="e" * 100,
+        )  # fmt: skip
+    return execution
+
+
+def model_pages(rows: dict[type[Model], Model]) -> dict[str, str]:
+    """Every page that Django's admin has for a model, by a readable name."""
+    pages: dict[str, str] = {}
+    for model in filter(admin.site.is_registered, apps.get_models()):
+        name = model._meta.label_lower
+        route = f"admin:{name.replace('.', '_')}"
+        pages[f"{name} list"] = reverse(f"{route}_changelist")
+        pages[f"{name} add"] = reverse(f"{route}_add")
+        for page in ("change", "history", "delete"):
+            pages[f"{name} {page}"] = reverse(f"{route}_{page}", args=(rows[model].pk,))
+    return pages
+
+
+def own_pages(rows: dict[Any, Any]) -> dict[str, str]:
+    """The pages that belong to no model, or that we added to one."""
+    tenant, key = rows[Tenant].pk, rows[ApiKey].pk
+    return {
+        "dashboard": "/admin/?range=1h",
+        "dashboard of 30 days": "/admin/?range=30d",
+        "issue a key": reverse("admin:issue_key", args=(tenant,)),
+        "revoke a key": reverse("admin:revoke_key", args=(key,)),
+        "rotate a key": reverse("admin:rotate_key", args=(key,)),
+        "password": reverse("admin:password_change"),
+        "password of a user": f"/admin/auth/user/{rows[User].pk}/password/",
+        "an empty list": "/admin/tenants/tenant/?q=no-such-name",
+        "executions of a search": f"/admin/executions/execution/?tenant__id__exact={tenant}&q=p",
+        "applications": "/admin/executions/",
+        "not found": "/admin/no-such-page/",
+    }
