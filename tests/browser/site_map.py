@@ -40,8 +40,12 @@ def create_rows(user: User) -> dict[type[Model], Model]:
     )
     LogEntry.objects.log_actions(user.pk, [tenant], CHANGE, "x" * 300, single_object=True)
     attempt = AccessAttempt.objects.create(
-        ip_address="192.0.2.7", username=long_name(), user_agent="a" * 255, failures_since_start=3,
-        path_info="/admin/login/", attempt_time=timezone.now(),
+        ip_address="192.0.2.7",
+        username=long_name(),
+        user_agent="a" * 255,
+        failures_since_start=3,
+        path_info="/admin/login/",
+        attempt_time=timezone.now(),
     )
     rows = (tenant, tool, agent, key, model, attempt, create_executions(agent, model.name))
     rows = (*rows, user, Group.objects.get(name="operator"), LogEntry.objects.latest("pk"))
