@@ -1,6 +1,6 @@
 """Every page of the admin: accessibility (axe-core) and width, light and dark, on a desktop and a phone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -66,7 +66,7 @@ class Report:
 
 
 @pytest.fixture(scope="module")
-def report(browser: Browser, desk_port: int) -> Iterator[Report]:
+def report(browser: Browser, desk_port: int) -> Report:
     """The report on all pages, as a superuser sees them, and on those without an account."""
     found = Report()
     user = User.objects.create_superuser(account("operator") + "-root", password=PASSWORD)
@@ -87,7 +87,7 @@ def report(browser: Browser, desk_port: int) -> Iterator[Report]:
             if name.endswith(" change"):
                 found.examine_path(f"{name}, read-only", path, desk)
         desk.problems[:] = [text for text in desk.problems if "status of 4" not in text]
-    yield found
+    return found
 
 
 def examine_without_account(desk: Visit, found: Report) -> None:
