@@ -1,7 +1,7 @@
 """Functions that read and validate environment variables.
 
 They raise ImproperlyConfigured with one sentence that names the variable. Only `map_project.settings` calls
-them; no other module reads the environment.
+them, except `child_environment`; no other module reads the environment.
 """
 
 import base64
@@ -70,6 +70,11 @@ def _unusable(file: str) -> str:
     except OSError as error:
         return str(error.strerror)
     return "" if context.cert_store_stats()["x509"] else "it contains none"
+
+
+def child_environment(**variables: str) -> dict[str, str]:
+    """The environment of this process with other values, for a process that it starts."""
+    return {**os.environ, **variables}
 
 
 def env_bool(name: str, default: bool) -> bool:

@@ -132,6 +132,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "map_project.api.middleware.RequestLogMiddleware",
     "map_project.api.middleware.ErrorEnvelopeMiddleware",
+    "map_project.desk.middleware.AdminGZipMiddleware",
     "map_project.desk.middleware.AdminPagesMiddleware",
     "map_project.api.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -268,9 +269,8 @@ USE_I18N = False
 FORMAT_MODULE_PATH = "map_project.desk.formats"
 
 STATIC_URL = "/static/"
-# The image creates this folder and runs collectstatic: files are compressed, and cached for a year under
-# hashed names. A source checkout has no such folder; files are then served from the packages.
-_COLLECTED = BASE_DIR / "static"
+# The image and `make run` run collectstatic: files are compressed, and cached under hashed names.
+_COLLECTED = Path(env_text("STATIC_ROOT", str(BASE_DIR / "static")))
 STATIC_ROOT = _COLLECTED if _COLLECTED.is_dir() else None
 if STATIC_ROOT:
     STORAGES = {

@@ -7,6 +7,8 @@ from typing import Any
 from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.db import DatabaseError, DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.template.loader import render_to_string
 
 from map_project.api import request_id
@@ -87,6 +89,17 @@ class AdminPagesMiddleware:
             page.headers["Retry-After"] = "5"
             return page
         return None
+
+
+class AdminGZipMiddleware(GZipMiddleware):
+    """Compresses the admin's pages, with random bytes against attacks on compressed secrets (BREACH)."""
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        if not request.path_info.startswith("/admin"):
+            return response
+        return super().process_response(request, response)
 
 
 def _is_page(response: HttpResponse) -> bool:

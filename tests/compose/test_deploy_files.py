@@ -47,8 +47,8 @@ def test_compose_passes_on_every_setting() -> None:
     settings = (ROOT / "map_project" / "settings.py").read_text()
     variables = set(re.findall(r"\benv_[a-z]+\(\s*\"([A-Z_]+)\"", settings))
     assert {"SECRET_KEY", "WEB_CONNECTIONS"} < variables
-    # The image sets the address to listen on. DEBUG is not for production.
-    assert variables - {"HOST", "PORT", "DEBUG"} <= set(
+    # The image sets the address to listen on and has static files. DEBUG is not for production.
+    assert variables - {"HOST", "PORT", "DEBUG", "STATIC_ROOT"} <= set(
         re.findall(r"^ +([A-Z_]+):", COMPOSE, re.MULTILINE)
     )
 

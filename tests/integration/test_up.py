@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -132,6 +133,20 @@ def test_the_curl_line_it_prints_works(folder: Path, port: str) -> None:
 
 
 @pytest.mark.slow
+def test_static_files_are_hashed_and_compressed(folder: Path, port: str) -> None:
+    with up(folder, port) as child:
+        wait_until_serving(child)
+        base = f"http://127.0.0.1:{port}"
+        with urllib.request.urlopen(f"{base}/admin/login/") as response:
+            page = response.read().decode()
+        path = re.search(r'"(/static/desk/desk\.[0-9a-f]{12}\.css)"', page)
+        assert path
+        request = urllib.request.Request(base + path[1], headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(request) as response:
+            assert response.headers["Content-Encoding"] == "gzip"
+            assert response.headers["Cache-Control"] == "max-age=315360000, public, immutable"
+
+
 def test_a_second_up_is_an_error(folder: Path, port: str) -> None:
     with up(folder, port) as first:
         wait_until_healthy(port)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from argparse import ArgumentParser
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -17,7 +18,9 @@ from map_project.embedded.instance import single_instance
 from map_project.embedded.parent import Parent
 from map_project.embedded.ports import await_port
 from map_project.embedded.servers import running_as_configured
+from map_project.embedded.static_files import collect
 from map_project.embedded.waiting import wait_until
+from map_project.environment import child_environment
 
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.5
@@ -57,9 +60,11 @@ class Command(BaseCommand):
                 self.stdout.write("Migrating the database ...")
                 call_command("migrate", interactive=False, verbosity=0)
                 call_command("seed_demo", verbosity=0)
-                sys.exit(self._serve(parent))
+                static_root = location(settings.BASE_DIR).data_dir / "static"
+                collect(static_root)
+                sys.exit(self._serve(parent, static_root))
 
-    def _serve(self, parent: Parent | None) -> int:
+    def _serve(self, parent: Parent | None, static_root: Path) -> int:
         """Run the server as a child process until it is stopped. Returns its exit code.
 
         The child has a session of its own, so that Ctrl-C does not reach it: a SIGTERM lets it finish the
@@ -70,6 +75,7 @@ class Command(BaseCommand):
             stdin=subprocess.PIPE,
             start_new_session=True,
             cwd=settings.BASE_DIR,
+            env=child_environment(STATIC_ROOT=str(static_root)),
         )
         for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # nohup ignores SIGHUP.
