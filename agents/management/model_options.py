@@ -12,6 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from agents.credentials import encrypted_credential
 from agents.models import LanguageModel
+from map_project.api import audit
 from map_project.tenants.lookup import text, whole_number
 
 NOT_GIVEN = object()
@@ -70,7 +71,7 @@ def save_model(model: LanguageModel, options: Mapping[str, Any]) -> None:
         model.full_clean()
     except ValidationError as error:
         raise CommandError(" ".join(error.messages)) from None
-    model.save()
+    audit.save(model)
 
 
 def get_model(name: str) -> LanguageModel:

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -14,7 +13,6 @@ from map_project.desk.forms import RotateForm
 from map_project.desk.new_keys import redirect_to_new_key, take_new_key
 from map_project.desk.pages import (
     get_object,
-    log_action,
     render_form,
     render_new_key,
     tenant_url,
@@ -80,9 +78,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
                 button="Revoke",
                 text=text,
             )
-        revoke_key(key=key)
-        log_action(request, key, "Revoked.")
-        log_action(request, key.tenant, f"Revoked the API key {key.prefix}.")
+        revoke_key(key=key, user=request.user)
         messages.success(request, f"Key {key.prefix}… revoked. It stops working within one second.")
         return HttpResponseRedirect(tenant_url(key.tenant_id))
 
@@ -103,15 +99,10 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             )
         grace = timedelta(seconds=form.cleaned_data["grace"])
         try:
-            new_key, text = rotate_key(key=key, grace=grace)
+            new_key, text = rotate_key(key=key, grace=grace, user=request.user)
         except ValueError as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(tenant_url(key.tenant_id))
-        log_action(
-            request, key.tenant, f"Rotated the API key {key.prefix}. New key: {new_key.prefix}."
-        )
-        log_action(request, key, f"Rotated. New key: {new_key.prefix}.")
-        log_action(request, new_key, f"Issued to replace {key.prefix}.", flag=ADDITION)
         return redirect_to_new_key(request, new_key, text)
 
     def new_key_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -5,7 +5,6 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin import ModelAdmin
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -65,13 +64,3 @@ def render_new_key(
         "back": tenant_url(key.tenant_id),
     }
     return TemplateResponse(request, "desk/new_key.html", context)
-
-
-def log_action(
-    request: HttpRequest, changed: Tenant | ApiKey, message: str, *, flag: int = CHANGE
-) -> None:
-    """Write an entry to Django's admin log for an action outside Django's own forms."""
-    assert request.user.pk is not None  # noqa: S101  `admin_view` requires a signed-in user
-    LogEntry.objects.log_actions(
-        request.user.pk, [changed], flag, change_message=message, single_object=True
-    )

@@ -1,14 +1,16 @@
 """The admin site, with our dashboard and search."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.apps import apps
+from django.contrib.auth.models import User
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path
 from unfold.sites import UnfoldAdminSite
 
+from map_project.api import audit
 from map_project.desk.connection_checks import test_connection_view
 from map_project.desk.dashboard import dashboard
 from map_project.desk.search import search_results
@@ -37,6 +39,15 @@ class DeskSite(UnfoldAdminSite):
         request.current_app = self.name
         template = "desk/dashboard.html" if can_view else "desk/no_group.html"
         return TemplateResponse(request, template, context)
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django logs changes of a password by another user only."""
+        response = super().password_change(request, extra_context)
+        if request.method == "POST" and response.status_code == 302:
+            audit.record(cast(User, request.user), "password: changed", user=request.user)
+        return response
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         """Only for a relation's own side: the reverse side has no form field."""

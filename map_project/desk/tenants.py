@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -15,6 +14,7 @@ from django.utils.html import format_html
 
 from agents.language_models import check_allow_list
 from agents.models import Agent
+from map_project.api import audit
 from map_project.desk import metrics, quotas
 from map_project.desk.api_keys import key_state
 from map_project.desk.dashboard import format_latency, history_url, none_on_timeout, runs_chart
@@ -23,7 +23,6 @@ from map_project.desk.metrics import DAY
 from map_project.desk.new_keys import redirect_to_new_key
 from map_project.desk.pages import (
     get_object,
-    log_action,
     render_form,
     tenant_url,
 )
@@ -101,9 +100,9 @@ class TenantAdmin(UndeletableAdmin):
         if request.method == "POST" and form.is_valid():
             name, days = form.cleaned_data["name"], form.cleaned_data["expires_in_days"]
             expires_in = timedelta(days=days) if days else None
-            key, text = issue_key(tenant=tenant, name=name, expires_in=expires_in)
-            log_action(request, tenant, f"Issued the API key {key.prefix}.")
-            log_action(request, key, "Issued.", flag=ADDITION)
+            key, text = issue_key(
+                tenant=tenant, name=name, expires_in=expires_in, user=request.user
+            )
             return redirect_to_new_key(request, key, text)
         return render_form(self, request, tenant, form, title="Issue a key", button="Issue key")
 
@@ -119,11 +118,13 @@ class TenantAdmin(UndeletableAdmin):
                 self, request, tenant, None, title="Reset usage?", button="Reset usage", text=text
             )
         try:
+            used = default_limiter().peek([quotas.quota(tenant)])[0].used
             default_limiter().reset(tenant.pk, quotas.quota(tenant).window_seconds)
         except LimiterUnavailable:
             messages.error(request, "Redis is unavailable. The usage was not reset.")
         else:
-            log_action(request, tenant, "Reset the usage of the rate limit.")
+            message = f"Reset the usage of the rate limit: {used} → 0."
+            audit.record(tenant, message, user=request.user)
             messages.success(request, f"The usage of {tenant} was reset.")
         return HttpResponseRedirect(tenant_url(tenant.pk))
 

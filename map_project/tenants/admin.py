@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import DELETION
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
 from django.db import IntegrityError
@@ -20,6 +21,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from map_project.api import audit
 from map_project.api.errors import ApiError
 from map_project.api.fields import parse_uuid
 from map_project.tenants.models import TenantOwned
@@ -67,6 +69,18 @@ class BaseAdmin(ModelAdmin):
     ) -> Any:
         """The row. The parameter `_to_field` of the page can be blank."""
         return super().get_object(request, object_id, from_field or None)
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        """The text of the entry in the log: which fields changed, from which value to which."""
+        return audit.form_changes(form, add=add) or "No fields changed."
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Entries with the values that the deleted rows had."""
+        for row in queryset:
+            text = audit.changes({}, audit.values(row), secret=audit.secret_fields(row))
+            audit.record(row, text, user=request.user, flag=DELETION)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         """Raises ValidationError, which is a 400, for an ID that is none."""

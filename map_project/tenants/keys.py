@@ -8,9 +8,11 @@ import hashlib
 import secrets
 from datetime import datetime, timedelta
 
+from django.contrib.admin.models import ADDITION
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from map_project.api import audit
 from map_project.tenants.models import ApiKey, Tenant
 
 PREFIX_LENGTH = 12
@@ -21,13 +23,26 @@ def hash_key(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@transaction.atomic
 def issue_key(
-    *, tenant: Tenant, name: str = "", expires_in: timedelta | None = None
+    *,
+    tenant: Tenant,
+    name: str = "",
+    expires_in: timedelta | None = None,
+    user: audit.Actor = None,
 ) -> tuple[ApiKey, str]:
     """Create a key for the tenant. Return its row and the key, which is not stored.
 
-    The key consists of `map_` and 43 URL-safe characters (256 random bits).
+    The key consists of `map_` and 43 URL-safe characters (256 random bits). `user` is for the audit log.
     """
+    key, text = _create_key(tenant, name, expires_in)
+    audit.record(tenant, f"Issued the API key {key.prefix}.", user=user)
+    values = audit.changes({}, {"name": name, "expires_at": key.expires_at})
+    audit.record(key, f"Issued. {values}".strip(), user=user, flag=ADDITION)
+    return key, text
+
+
+def _create_key(tenant: Tenant, name: str, expires_in: timedelta | None) -> tuple[ApiKey, str]:
     expires_at = timezone.now() + expires_in if expires_in else None
     while True:
         key = f"map_{secrets.token_urlsafe(32)}"
@@ -53,12 +68,18 @@ def store_key(
     )
 
 
-def revoke_key(*, key: ApiKey) -> None:
+@transaction.atomic
+def revoke_key(*, key: ApiKey, user: audit.Actor = None) -> None:
     """Revoke the key permanently. Does nothing if it is already revoked."""
-    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+    now = timezone.now()
+    if not ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now):
+        return
+    change = audit.changes({"revoked_at": None}, {"revoked_at": now})
+    audit.record(key, f"Revoked. {change}", user=user)
+    audit.record(key.tenant, f"Revoked the API key {key.prefix}.", user=user)
 
 
-def rotate_key(*, key: ApiKey, grace: timedelta) -> tuple[ApiKey, str]:
+def rotate_key(*, key: ApiKey, grace: timedelta, user: audit.Actor = None) -> tuple[ApiKey, str]:
     """Replace a valid key. Return the row of the new key and the key, which is not stored.
 
     The old key remains valid for `grace`, but not beyond its expiry; without grace it is revoked. The new
@@ -70,13 +91,20 @@ def rotate_key(*, key: ApiKey, grace: timedelta) -> tuple[ApiKey, str]:
         if not is_valid(key, at=now):
             raise ValueError("This key is no longer valid. Issue a new one.")
         lifetime = key.expires_at - key.created_at if key.expires_at else None
-        new = issue_key(tenant=key.tenant, name=key.name, expires_in=lifetime)
+        new, text = _create_key(key.tenant, key.name, lifetime)
+        before = {"expires_at": key.expires_at, "revoked_at": key.revoked_at}
         if grace:
             key.expires_at = min(key.expires_at or now + grace, now + grace)
         else:
             key.revoked_at = now
         key.save(update_fields=["expires_at", "revoked_at"])
-        return new
+        after = {"expires_at": key.expires_at, "revoked_at": key.revoked_at}
+        change = audit.changes(before, after)
+        message = f"Rotated the API key {key.prefix}. New key: {new.prefix}."
+        audit.record(key.tenant, message, user=user)
+        audit.record(key, f"Rotated. New key: {new.prefix}. {change}".strip(), user=user)
+        audit.record(new, f"Issued to replace {key.prefix}.", user=user, flag=ADDITION)
+        return new, text
 
 
 def is_valid(key: ApiKey, *, at: datetime) -> bool:

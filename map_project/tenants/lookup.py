@@ -5,6 +5,7 @@ import argparse
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 
+from map_project.api import audit
 from map_project.api.fields import parse_uuid
 from map_project.tenants.models import Tenant
 
@@ -26,7 +27,7 @@ def save_tenant(tenant: Tenant) -> None:
         tenant.full_clean()
     except ValidationError as error:
         raise CommandError(" ".join(error.messages)) from None
-    tenant.save()
+    audit.save(tenant)
 
 
 def text(value: str) -> str:

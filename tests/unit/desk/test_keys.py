@@ -104,7 +104,7 @@ def test_a_key_is_rotated(operator: Client, tenant: Tenant, grace: int) -> None:
     assert is_valid(new, at=now)
     assert is_valid(old, at=now) == bool(grace)
     assert not is_valid(old, at=now + timedelta(seconds=grace + 1))
-    assert log_messages(old) == [f"Rotated. New key: {new.prefix}."]
+    assert log_messages(old)[-1].startswith(f"Rotated. New key: {new.prefix}. ")
 
 
 def test_a_rotation_does_not_extend_the_old_key_and_copies_its_lifetime(tenant: Tenant) -> None:
@@ -140,8 +140,8 @@ def test_a_key_is_revoked_after_a_confirmation(operator: Client, tenant: Tenant)
     assert operator.post(path).status_code == 302
     key.refresh_from_db()
     assert key.revoked_at
-    assert log_messages(key) == ["Revoked."]
-    assert log_messages(tenant) == [f"Revoked the API key {key.prefix}."]
+    assert log_messages(key)[-1].startswith("Revoked. ")
+    assert log_messages(tenant)[-1] == f"Revoked the API key {key.prefix}."
 
 
 @pytest.mark.parametrize("name", ["rotate_key", "revoke_key"])

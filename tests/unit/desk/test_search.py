@@ -74,7 +74,7 @@ def test_a_window_is_reset(operator: Client, tenant: Tenant) -> None:
     assert operator.post(path).status_code == 302
     assert default_limiter().peek([Quota(tenant.pk, 100, 60)])[0].used == 0
     entry = LogEntry.objects.get(object_id=str(tenant.pk))
-    assert entry.get_change_message() == "Reset the usage of the rate limit."
+    assert entry.get_change_message() == "Reset the usage of the rate limit: 1 → 0."
 
 
 def test_a_window_is_not_reset_without_redis(

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from map_project.api import secrets
+from map_project.api import audit, secrets
 from map_project.postgresql.base import allow_any_time
 
 _ROWS_PER_PROGRESS_LINE = 1_000
@@ -39,6 +39,8 @@ class Command(BaseCommand):
                 self.stderr.write(f"{field}: no key decrypts {pk}")
             if seen % _ROWS_PER_PROGRESS_LINE == 0:
                 self.stdout.write(f"{field}: {seen} rows read …")
+        if rotated:
+            audit.record_many(field.model, f"{field.name}: {rotated} values encrypted again.")
         self.stdout.write(f"{field}: {seen} rows, {rotated} of them encrypted with the first key")
         return unreadable
 

@@ -4,11 +4,14 @@ import sys
 from getpass import getpass
 from typing import Any
 
+from django.contrib.admin.models import ADDITION
 from django.contrib.auth.models import Group, User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
+
+from map_project.api import audit
 
 
 class Command(BaseCommand):
@@ -50,6 +53,8 @@ class Command(BaseCommand):
             if not user.is_superuser:
                 # The groups are created in desk/migrations/0002_groups.py.
                 user.groups.add(Group.objects.get(name=role))
+            values = {"username": user.username, "email": user.email, "role": role}
+            audit.record(user, audit.changes({}, values), flag=ADDITION)
         if options["verbosity"]:
             self.stdout.write(f'Created {role} "{user.username}".')
 

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.contrib.admin.models import ADDITION
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from executions.models import Execution
+from map_project.api import audit
 from map_project.desk.days import forget_days
 from map_project.desk.demo import history
 from map_project.postgresql.base import allow_any_time
@@ -50,6 +53,7 @@ class Command(BaseCommand):
         if number := options["history"]:
             allow_any_time()
             history.create_runs(number, now=timezone.now(), progress=self._progress(number))
+            audit.record_many(Execution, f"Created {number:,} demo runs.")
             forget_days()
 
     def _progress(self, total: int) -> Callable[[int], None]:
@@ -76,9 +80,12 @@ def _create_tenants() -> None:
     try:
         with transaction.atomic():
             for pk, name, key in DEMO_TENANTS:
-                tenant, _ = Tenant.objects.get_or_create(pk=pk, defaults={"name": name})
+                tenant, created = Tenant.objects.get_or_create(pk=pk, defaults={"name": name})
+                if created:
+                    audit.record(tenant, audit.changes({}, {"name": name}), flag=ADDITION)
                 if not ApiKey.objects.filter(key_hash=hash_key(key)).exists():
-                    store_key(tenant=tenant, key=key, name="demo")
+                    row = store_key(tenant=tenant, key=key, name="demo")
+                    audit.record(row, "Issued the demo key.", flag=ADDITION)
     except IntegrityError:
         raise CommandError(
             "Another tenant has the name of a demo tenant, or another process runs seed_demo."
