@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 from collections.abc import Collection, Iterable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from django import forms
@@ -23,7 +24,10 @@ from map_project.api.secrets import TokenField
 # The user of entries that commands write: it cannot sign in. No form accepts this name.
 COMMAND_LINE = "(command line)"
 MAX_VALUE_LENGTH = 1_000
-_SECRET_NAMES = {"password", "key_hash"}
+# How much of a long value is shown before its first difference.
+_CONTEXT_LENGTH = 50
+# The form of a failed sign-in (`get_data`, `post_data`) can contain a password.
+_SECRET_NAMES = {"password", "key_hash", "get_data", "post_data"}
 
 Actor = AbstractBaseUser | AnonymousUser | None
 
@@ -46,6 +50,11 @@ def record_many(model: type[models.Model], message: str) -> None:
     )
 
 
+def record_added(row: models.Model) -> None:
+    """Write an entry about a row that a command has added, with its values."""
+    record(row, changes({}, values(row), secret=secret_fields(row)), flag=ADDITION)
+
+
 @transaction.atomic
 def save(row: models.Model) -> None:
     """Save a row in a command, and write an entry with the values that it changes."""
@@ -64,6 +73,9 @@ def values(row: models.Model) -> dict[str, Any]:
         for field in row._meta.concrete_fields
         if not field.primary_key
     }
+    if not row._state.adding:
+        for relation in row._meta.many_to_many:
+            found[relation.name] = sorted(map(str, getattr(row, relation.name).all()))
     return {name: value for name, value in found.items() if not isinstance(value, BaseExpression)}
 
 
@@ -135,15 +147,33 @@ def _value(name: str, value: Any, *, is_secret: bool) -> str:
 
 
 def _change(name: str, before: Any, after: Any, *, is_secret: bool) -> str:
-    return f"{name}: changed" if is_secret else f"{name}: {_text(before)} → {_text(after)}"
+    if is_secret:
+        return f"{name}: changed"
+    old, new, note = _json(before), _json(after), ""
+    is_long = max(len(old), len(new)) > MAX_VALUE_LENGTH
+    if is_long and isinstance(before, list) and isinstance(after, list):
+        old = _json([entry for entry in before if entry not in after])
+        new = _json([entry for entry in after if entry not in before])
+        note = " (only the entries that differ)"
+    equal = takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False))
+    start = max(0, len([*equal]) - _CONTEXT_LENGTH)
+    return f"{name}: {_excerpt(old, start)} → {_excerpt(new, start)}{note}"
 
 
 def _text(value: Any) -> str:
-    """The value as JSON, at most `MAX_VALUE_LENGTH` characters of it."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    return _excerpt(_json(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _excerpt(text: str, start: int = 0) -> str:
+    """At most `MAX_VALUE_LENGTH` characters of a long text, from the given position."""
     if len(text) <= MAX_VALUE_LENGTH:
         return text
-    return f"{text[:MAX_VALUE_LENGTH]}… ({len(text):,} characters)"
+    excerpt = text[start : start + MAX_VALUE_LENGTH]
+    return f"{'…' if start else ''}{excerpt}… ({len(text):,} characters)"
 
 
 def _user_id(user: Actor) -> int:

@@ -36,6 +36,14 @@ class StaffUserAdmin(UserAdmin[User], UndeletableAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("groups")
 
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        """The form that removes a password reports no change."""
+        if isinstance(form, AdminPasswordChangeForm):
+            return f"password: {'changed' if form.user.has_usable_password() else 'removed'}"
+        return super().construct_change_message(request, form, formsets, add)
+
 
 @admin.register(Group)
 class StaffGroupAdmin(GroupAdmin, BaseAdmin):
@@ -51,7 +59,7 @@ class LogEntryAdmin(ReadOnlyAdmin):
     list_filter = ("action_flag", "content_type")
     list_select_related = ("user", "content_type")
     list_per_page = 50
-    search_fields = ("object_repr", "user__username", "object_id")
+    search_fields = ("object_repr", "user__username", "object_id", "change_message")
     show_full_result_count = False
     ordering = ("-action_time", "-id")
 

@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from agents.models import Agent, AgentTool
 from executions.models import Execution, Step
+from map_project.api import audit
 from map_project.desk.demo.customers import CUSTOMERS, TOOLS, Customer, DemoAgent
 from map_project.tenants.models import Tenant
 from tools.models import Tool
@@ -73,7 +74,9 @@ def create_runs(number: int, *, now: datetime, progress: Callable[[int], None]) 
 
 def _get_or_create_tenant(customer: Customer) -> _DemoTenant:
     quota = {"rate_limit_requests": customer.rate_limit_requests}
-    tenant, _ = Tenant.objects.get_or_create(name=customer.name, defaults=quota)
+    tenant, created = Tenant.objects.get_or_create(name=customer.name, defaults=quota)
+    if created:
+        audit.record_added(tenant)
     agents = [(demo, _get_or_create_agent(tenant, demo)) for demo in customer.agents]
     return _DemoTenant(customer, tenant, agents)
 
@@ -84,8 +87,13 @@ def _get_or_create_agent(tenant: Tenant, demo: DemoAgent) -> Agent:
     if created:
         for name in demo.tools:
             description = {"description": TOOLS[name]}
-            tool, _ = Tool.objects.get_or_create(tenant=tenant, name=name, defaults=description)
+            tool, is_new = Tool.objects.get_or_create(
+                tenant=tenant, name=name, defaults=description
+            )
+            if is_new:
+                audit.record_added(tool)
             AgentTool.objects.get_or_create(agent=agent, tool=tool)
+        audit.record_added(agent)
     return agent
 
 

@@ -8,18 +8,20 @@ import re
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
-from agents.models import LanguageModel
+from agents.models import Agent, AgentTool, LanguageModel
 from map_project.api.audit import COMMAND_LINE, MAX_VALUE_LENGTH
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import ApiKey, Tenant
 from tests.factories import AgentFactory, TenantFactory, ToolFactory
+from tools.models import Tool
 
 SECRET = "a-secret-of-the-audit-tests"
 
@@ -227,3 +229,63 @@ def test_the_user_of_commands_cannot_sign_in(tenant: Tenant) -> None:
     assert not user.is_staff
     assert not user.has_usable_password()
     assert ApiKey.objects.filter(tenant=tenant).exists()
+
+
+def test_a_change_at_the_end_of_a_long_value_is_shown(operator: Client, tenant: Tenant) -> None:
+    schema: dict[str, Any] = {"type": "object", "description": "x" * 2_000, "title": "old title"}
+    tool = ToolFactory.create(tenant=tenant, parameters=schema)
+    sent = json.dumps({**schema, "title": "new title"})
+    message = change(operator, tool, parameters=sent).get_change_message()
+    assert message.count("old title") == message.count("new title") == 1
+    assert len(message) < 2 * MAX_VALUE_LENGTH
+
+
+def test_a_change_of_a_long_list_is_shown(superuser: Client) -> None:
+    permissions = [*Permission.objects.order_by("pk")]
+    group = Group.objects.create(name=f"audited-{TenantFactory.build().name}")
+    group.permissions.set(permissions[:-1])
+    kept = [permission.pk for permission in permissions[1:]]
+    message = change(superuser, group, permissions=kept).get_change_message()
+    removed, added = message.split(" → ")
+    assert (str(permissions[0]) in removed, str(permissions[-1]) in added) == (True, True)
+    assert len(message) < 500
+    superuser.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
+    assert "permissions: [" in last(group).get_change_message()
+
+
+def test_a_removed_password_is_logged(superuser: Client) -> None:
+    user = User.objects.create_user("audited-" + TenantFactory.build().name, password=SECRET)
+    path = reverse("admin:auth_user_password_change", args=[user.pk])
+    sent = {"password1": "", "password2": "", "usable_password": "false", "unset-password": "1"}
+    assert superuser.post(path, sent).status_code == 302
+    assert last(user).get_change_message() == "password: removed"
+
+
+def test_the_form_of_a_failed_sign_in_is_not_logged(operator: Client) -> None:
+    sent = {"username": "x", "password": SECRET, "password2": SECRET}
+    Client().post(f"/admin/login/?key={SECRET}", sent, REMOTE_ADDR="192.0.2.78")
+    attempt = AccessAttempt.objects.get(ip_address="192.0.2.78")
+    operator.post(reverse("admin:axes_accessattempt_delete", args=[attempt.pk]), {"post": "yes"})
+    assert "192.0.2.78" in last(attempt).get_change_message()
+    assert "post_data: set" in last(attempt).get_change_message()
+
+
+def test_the_demo_history_is_logged() -> None:
+    """Of a customer whose agent and tools do not exist."""
+    tenant, _ = Tenant.objects.get_or_create(name="Acme Robotics")
+    AgentTool.objects.filter(agent__tenant=tenant).delete()
+    Agent.objects.filter(tenant=tenant).delete()
+    Tool.objects.filter(tenant=tenant).delete()
+    command("seed_demo", "--force", "--history", "5")
+    agents, tools = [*Agent.objects.filter(tenant=tenant)], [*Tool.objects.filter(tenant=tenant)]
+    assert (bool(agents), bool(tools)) == (True, True)
+    for row in (*agents, *tools):
+        assert f'name: "{row.name}"' in by_command(last(row))
+
+
+def test_the_log_is_searched_for_the_user_of_a_command(operator: Client) -> None:
+    tenant = Tenant.objects.get(pk=command("create_tenant", TenantFactory.build().name))
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    path = reverse("admin:admin_logentry_changelist")
+    page = operator.get(path, {"q": f"user {name}: name"}).content.decode()
+    assert str(tenant) in page
