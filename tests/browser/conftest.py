@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connections
 from playwright.sync_api import Browser
 
+from map_project.embedded.static_files import collect
 from tests.browser import chromium
 from tests.browser.chromium import DESKTOP, Visit
 from tests.live import serving
@@ -33,9 +34,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def desk_port(browser: Browser) -> Iterator[int]:
-    """A live server that trusts one proxy."""
-    with serving(TRUSTED_PROXIES="1") as port:
+def desk_port(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A live server that trusts one proxy, with collected static files, as of `make run`."""
+    folder = tmp_path_factory.mktemp("collected") / "static"
+    collect(folder)
+    with serving(TRUSTED_PROXIES="1", STATIC_ROOT=str(folder)) as port:
         yield port
 
 

@@ -1,6 +1,5 @@
 """What a browser transfers for a page that it has never loaded, and for one that it has."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,8 @@ from tests.browser import chromium
 from tests.browser.chromium import Visit
 from tests.browser.conftest import PASSWORD, account
 from tests.factories import AgentFactory, ExecutionFactory
-from tests.live import serving
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def port(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A live server with collected static files, as of `make run`."""
-    folder: Path = tmp_path_factory.mktemp("collected") / "static"
-    collect(folder)
-    with serving(TRUSTED_PROXIES="1", STATIC_ROOT=str(folder)) as port:
-        yield port
 
 
 def transferred(opened: Visit, path: str, *, cold: bool) -> dict[str, int]:
@@ -58,12 +47,12 @@ def test_static_files_are_collected_only_after_a_change(tmp_path: Path) -> None:
     assert times[0] == times[1] < times[2]
 
 
-def test_the_fonts_have_every_icon(browser: Browser, port: int) -> None:
+def test_the_fonts_have_every_icon(browser: Browser, desk_port: int) -> None:
     """The text of an icon without a glyph is wider than one character."""
     agent = AgentFactory.create(with_tools=1)
     execution = ExecutionFactory.create(agent=agent)
     tenant = f"/admin/tenants/tenant/{agent.tenant_id}"
-    with chromium.visit(browser, port) as opened:
+    with chromium.visit(browser, desk_port) as opened:
         opened.sign_in(account("operator"), PASSWORD)
         for path in (
             "/admin/",
@@ -92,9 +81,9 @@ _TOO_WIDE = """icons => icons.filter(icon => {
 @pytest.mark.parametrize(
     ("path", "limit"), [("/admin/", 400_000), ("/admin/executions/execution/", 500_000)]
 )
-def test_a_page_is_light(browser: Browser, port: int, path: str, limit: int) -> None:
+def test_a_page_is_light(browser: Browser, desk_port: int, path: str, limit: int) -> None:
     ExecutionFactory.create_batch(60, agent=AgentFactory.create())
-    with chromium.visit(browser, port) as opened:
+    with chromium.visit(browser, desk_port) as opened:
         opened.sign_in(account("operator"), PASSWORD)
         sizes = transferred(opened, path, cold=True)
         assert any("/static/" in url for url in sizes)
