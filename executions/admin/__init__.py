@@ -18,6 +18,7 @@ from executions.admin.changelist import HistoryChangeList
 from executions.admin.filters import (
     AgentFilter,
     DatesFilter,
+    ErrorCodeFilter,
     ModelFilter,
     PeriodFilter,
     has_start,
@@ -47,6 +48,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
         AgentFilter,
         ModelFilter,
         ("status", ChoicesDropdownFilter),
+        ErrorCodeFilter,
         ("created_at", DatesFilter),
     )
     list_filter_submit = True

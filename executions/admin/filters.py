@@ -21,6 +21,8 @@ PERIODS = {
     "all": ("Any time", None),
 }
 DEFAULT_PERIOD = "7d"
+ERROR_CODES = ("MODEL_ERROR", "MODEL_TIMEOUT", "INTERNAL_ERROR", "LOST")
+_DAY, _TIME = "%Y-%m-%d", "%Y-%m-%dT%H:%M"
 
 
 class PeriodFilter(DropdownFilter):
@@ -44,14 +46,17 @@ class PeriodFilter(DropdownFilter):
 
 
 class DatesFilter(RangeDateFilter):
-    """From the start of one day (UTC) to the end of another. Invalid dates are ignored."""
+    """From the start of one day (UTC) to the end of another. Invalid dates are ignored.
+
+    The links of the charts have times: from the first, and before the second.
+    """
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
-        first, last = date_range(request)
-        if first:
-            queryset = queryset.filter(created_at__gte=first)
-        if last:
-            queryset = queryset.filter(created_at__lt=last + timedelta(days=1))
+        begin, end = date_range(request)
+        if begin:
+            queryset = queryset.filter(created_at__gte=begin)
+        if end:
+            queryset = queryset.filter(created_at__lt=end)
         return queryset
 
 
@@ -82,6 +87,19 @@ class ModelFilter(DropdownFilter):
         return queryset.filter(model=self.value()) if self.value() else queryset
 
 
+class ErrorCodeFilter(DropdownFilter):
+    """The error code of failed runs."""
+
+    title = "error code"
+    parameter_name = "error_code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(code, code) for code in ERROR_CODES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        return queryset.filter(error_code=self.value()) if self.value() else queryset
+
+
 def period_name(value: Any) -> str:
     """The key in `PERIODS` for a query parameter; the default if the value is invalid."""
     name = value[0] if isinstance(value, list) and value else value
@@ -89,8 +107,11 @@ def period_name(value: Any) -> str:
 
 
 def date_range(request: HttpRequest) -> tuple[datetime | None, datetime | None]:
-    """Midnight (UTC) of the first and of the last day of `DatesFilter`; None if missing or invalid."""
-    return _day(request.GET.get("created_at_from")), _day(request.GET.get("created_at_to"))
+    """The begin and the end of `DatesFilter` (UTC); None if missing or invalid."""
+    first, last = request.GET.get("created_at_from"), request.GET.get("created_at_to")
+    last_day = _parse(last, _DAY)
+    end = last_day + timedelta(days=1) if last_day else _parse(last, _TIME)
+    return _parse(first, _DAY) or _parse(first, _TIME), end
 
 
 def has_start(request: HttpRequest) -> bool:
@@ -101,10 +122,10 @@ def has_start(request: HttpRequest) -> bool:
     return PERIODS[period_name(request.GET.get("period"))][1] is not None
 
 
-def _day(text: str | None) -> datetime | None:
+def _parse(text: str | None, form: str) -> datetime | None:
     try:
-        day = datetime.strptime(text or "", "%Y-%m-%d").replace(tzinfo=UTC)
+        time = datetime.strptime(text or "", form).replace(tzinfo=UTC)
     except ValueError:
         return None
-    # There is no day after the last one, which `DatesFilter` would compare with.
-    return None if day.year == MAXYEAR else day
+    # There is no day after the last one.
+    return None if time.year == MAXYEAR else time

@@ -41,7 +41,6 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
     if counts:
         charts["runs"] = runs_chart(counts, selected, now)
         charts["tenants"] = tenants_chart(counts)
-        charts["failures"] = failures_chart(counts)
     if series:
         charts["latency"] = latency_chart(series, latency_range, now)
     return {
@@ -52,6 +51,8 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "counts": counts,
         "tiles": tiles(counts, selected) if counts else [],
         "charts": charts,
+        "failures": failures(counts, selected) if counts else [],
+        "is_empty": bool(counts) and not counts.total and not Tenant.objects.exists(),
         "latency": [
             (label, *format_latency(latency))
             for label, latency in zip(("1 h", "24 h"), latencies, strict=False)
@@ -108,10 +109,11 @@ def history_url(**parameters: object) -> str:
     return f"{reverse('admin:executions_execution_changelist')}?{urlencode(parameters)}"
 
 
-def runs_chart(counts: Counts, selected: Range, now: datetime) -> dict[str, Any]:
-    """Runs by time, stacked by status."""
+def runs_chart(counts: Counts, selected: Range, now: datetime, **filters: object) -> dict[str, Any]:
+    """Runs by time, stacked by status. `filters` are those of the history to which a bar leads."""
     times = selected.times(now)
     return {
+        "url": history_url(**filters),
         "labels": [time.isoformat() for time in times],
         "width": selected.width.total_seconds(),
         "series": [
@@ -143,10 +145,21 @@ def tenants_chart(counts: Counts) -> dict[str, Any]:
     }
 
 
-def failures_chart(counts: Counts) -> dict[str, Any]:
-    """Error codes, the most frequent first."""
-    failures = counts.failures()[:FAILURES_SHOWN]
-    return {"labels": [code for code, _ in failures], "values": [runs for _, runs in failures]}
+def failures(counts: Counts, selected: Range) -> list[dict[str, Any]]:
+    """Error codes, or statuses without one, the most frequent first, with links to their runs."""
+    found = counts.failures()
+    most = found[0][1] if found else 0
+    return [
+        {
+            "code": code,
+            "runs": runs,
+            "width": 100 * runs / most,
+            "url": history_url(
+                period=selected.name, **{"error_code" if code.isupper() else "status__exact": code}
+            ),
+        }
+        for code, runs in found[:FAILURES_SHOWN]
+    ]
 
 
 def format_latency(latency: metrics.Latency) -> tuple[str, str]:
@@ -162,6 +175,7 @@ def latency_chart(
     times = selected.times(now)
     no_runs = metrics.Latency(None, None)
     return {
+        "url": history_url(),
         "labels": [time.isoformat() for time in times],
         "width": selected.width.total_seconds(),
         "p50": [series.get(time, no_runs).p50 for time in times],

@@ -174,7 +174,9 @@ def overview(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
     return {
         "tenant": tenant,
         "counts": counts,
-        "charts": {"runs": runs_chart(counts, DAY, now)} if counts else {},
+        "charts": {"runs": runs_chart(counts, DAY, now, tenant__id__exact=tenant.pk)}
+        if counts
+        else {},
         "latency": format_latency(latency[1]) if latency else None,
         "usage": usages[tenant.pk] if usages else None,
         "quota": quotas.quota(tenant),

@@ -47,8 +47,10 @@ def create_rows(user: User) -> dict[type[Model], Model]:
         path_info="/admin/login/",
         attempt_time=timezone.now(),
     )
-    rows = (tenant, tool, agent, key, model, attempt, create_executions(agent, model.name))
-    rows = (*rows, user, Group.objects.get(name="operator"), LogEntry.objects.latest("pk"))
+    rows = (
+        *(tenant, tool, agent, key, model, attempt, create_executions(agent, model.name)),
+        *(user, Group.objects.get(name="operator"), LogEntry.objects.latest("pk")),
+    )
     return {type(row): row for row in rows}
 
 

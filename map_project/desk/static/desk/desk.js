@@ -4,7 +4,6 @@
 (() => {
   const tones = { good: "--desk-good", bad: "--desk-bad", warn: "--desk-warn", busy: "--desk-busy" };
   const otherColors = ["#8b5cf6", "#14b8a6", "#ec4899", "#84cc16", "#94a3b8"];
-  const failureColors = ["#ef4444", "#f97316", "#f59e0b", "#a855f7", "#ec4899", "#94a3b8"];
   const drawn = [];
 
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -49,6 +48,17 @@
     };
   }
 
+  // The history of the bucket that was clicked, and of one status if `status` is given.
+  function openRuns(data, at, status) {
+    const url = new URL(data.url, location.href);
+    const end = new Date(Date.parse(data.labels[at]) + data.width * 1000);
+    url.searchParams.set("created_at_from", data.labels[at].slice(0, 16));
+    url.searchParams.set("created_at_to", end.toISOString().slice(0, 16));
+    if (status) url.searchParams.set("status__exact", status);
+    location.assign(url);
+  }
+
+  const pointer = (event, items) => (event.native.target.style.cursor = items.length ? "pointer" : "");
   const count = (number) => number.toLocaleString("en");
 
   function overTime(data, format) {
@@ -88,20 +98,39 @@
     runs: (data) => ({
       type: "bar",
       data: { labels: data.labels, datasets: stacked(data) },
-      options: base({ datasets: { bar: { categoryPercentage: 0.92, barPercentage: 0.92 } }, ...overTime(data, count) }),
+      options: base({
+        datasets: { bar: { categoryPercentage: 0.92, barPercentage: 0.92 } },
+        onClick: (event, items, chart) => {
+          const [bar] = chart.getElementsAtEventForMode(event, "nearest", { intersect: true }, false);
+          if (bar) openRuns(data, bar.index, data.series[bar.datasetIndex].label);
+          else if (items.length) openRuns(data, items[0].index);
+        },
+        onHover: pointer,
+        ...overTime(data, count),
+      }),
     }),
     latency: (data) => {
+      // A time without runs is a gap. The scale is logarithmic and has no 0, which is drawn as 1 ms.
       const line = (label, values, borderColor, fill) => ({
-        label, data: values, borderColor, backgroundColor: fill, pointRadius: 0, pointHoverRadius: 4,
-        borderWidth: 2, tension: 0.3, spanGaps: true, fill: false,
+        label, data: values.map((ms) => (ms === null ? null : Math.max(ms, 1))), borderColor,
+        backgroundColor: fill, pointRadius: 2, pointHoverRadius: 4, borderWidth: 2, tension: 0,
+        spanGaps: false, fill: false,
       });
+      const known = [...data.p50, ...data.p95].filter((ms) => ms !== null).map((ms) => Math.max(ms, 1));
+      const lowest = Math.min(...known), highest = Math.max(...known);
+      const label = highest / lowest > 50 ? /^10*$/ : /^[125]0*$/;
       const primary = style("--color-primary-500");
       const options = overTime(data, formatDuration);
       // Logarithmic: a timeout can take a thousand times as long as a fast response.
       options.scales.y = axis({
         type: "logarithmic",
-        ticks: { callback: (value) => (/^[125]/.test(String(value)) ? formatDuration(value) : null) },
+        suggestedMin: lowest,
+        ticks: { autoSkip: false, callback: (value) => (label.test(String(value)) ? formatDuration(value) : null) },
       });
+      options.plugins.tooltip.callbacks.label = (item) =>
+        ` ${item.dataset.label}: ${formatDuration(data[item.dataset.label][item.dataIndex])}`;
+      options.onClick = (_, items) => items.length && openRuns(data, items[0].index);
+      options.onHover = pointer;
       return {
         type: "line",
         data: { labels: data.labels, datasets: [line("p95", data.p95, "#f59e0b", "#f59e0b"), line("p50", data.p50, primary, primary)] },
@@ -114,7 +143,7 @@
       options: base({
         indexAxis: "y",
         onClick: (_, items) => items.length && location.assign(data.urls[items[0].index]),
-        onHover: (event, items) => (event.native.target.style.cursor = items.length ? "pointer" : ""),
+        onHover: pointer,
         scales: {
           x: axis({ stacked: true, ticks: { callback: (value) => value.toLocaleString("en") } }),
           y: axis({
@@ -128,14 +157,6 @@
           }),
         },
       }),
-    }),
-    failures: (data) => ({
-      type: "doughnut",
-      data: {
-        labels: data.labels,
-        datasets: [{ data: data.values, backgroundColor: failureColors, borderWidth: 2, borderColor: style("--desk-card"), hoverOffset: 4 }],
-      },
-      options: base({ cutout: "68%", interaction: { mode: "nearest", intersect: true } }),
     }),
   };
 
