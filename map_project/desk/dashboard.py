@@ -52,7 +52,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "tiles": tiles(counts, selected) if counts else [],
         "charts": charts,
         "failures": failures(counts, selected) if counts else [],
-        "is_empty": bool(counts) and not counts.total and not Tenant.objects.exists(),
+        "is_empty": counts is not None and not counts.total and not Tenant.objects.exists(),
         "latency": [
             (label, *format_latency(latency))
             for label, latency in zip(("1 h", "24 h"), latencies, strict=False)
