@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.sites import AdminSite
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.db.models import Count, QuerySet
@@ -37,6 +37,8 @@ class TenantToolsWidget(AutocompleteSelectMultiple):
     def get_url(self) -> str:
         return f"{super().get_url()}?tenant={self._tenant_id}"
 
+
+AGENTS_SHOWN = 20
 
 SETTING_FIELDS = ("temperature", "max_output_tokens")
 
@@ -255,6 +257,30 @@ class LanguageModelAdmin(BaseAdmin):
             (name, read_only if name == "Credential" else options) for name, options in fieldsets
         ]
 
-    @admin.display(boolean=True, description="credential set")
-    def has_credential(self, model: LanguageModel) -> bool:
-        return bool(model.credential_token)
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Warn on the page that asks for confirmation: agents name their models, without a foreign key."""
+        if "post" not in request.POST:
+            for model in objs:
+                if warning := _deletion_warning(model):
+                    messages.warning(request, warning)
+        return super().get_deleted_objects(objs, request)
+
+    @admin.display(description="credential set")
+    def has_credential(self, model: LanguageModel) -> str:
+        if model.credential_token:
+            return "yes"
+        return "not needed" if model.provider == "mock" else "no"
+
+
+def _deletion_warning(model: LanguageModel) -> str:
+    """The agents whose default model this is, or ""."""
+    agents = Agent.objects.filter(model=model.name).select_related("tenant")
+    count = agents.count()
+    if not count:
+        return ""
+    names = [f"{agent} ({agent.tenant})" for agent in agents.order_by("pk")[:AGENTS_SHOWN]]
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    return (
+        f"{model} is the default model of {count} agent{'' if count == 1 else 's'}: "
+        f"{', '.join(names)}{more}. Their runs fail unless a request names another model."
+    )

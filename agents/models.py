@@ -73,7 +73,13 @@ class Agent(TenantOwned):
                 name="agent_max_tool_calls_in_range",
             ),
         ]
-        indexes = [models.Index(fields=("tenant", "created_at", "id"), name="agent_by_age")]
+        indexes = [
+            models.Index(fields=("tenant", "created_at", "id"), name="agent_by_age"),
+            # For the operator who deletes a language model.
+            models.Index(
+                fields=("model",), condition=models.Q(model__isnull=False), name="agent_by_model"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

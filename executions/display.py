@@ -1,6 +1,19 @@
-"""How pages show the status and the latency of an execution."""
+"""How pages show an execution."""
+
+import json
+import re
+from datetime import datetime
+from decimal import Decimal
+
+from executions.models import Execution, Step
 
 _TONES = {"succeeded": "good", "failed": "bad", "incomplete": "warn", "running": "busy"}
+_UNKNOWN = "-"
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+|[\[\]{},:]')
+# Deeper texts are shown as they are: each level indents all of its lines.
+_MAX_JSON_DEPTH = 20
+# The steps of a run can have 8 MiB, and indenting 1 MiB takes a second.
+_MAX_JSON_LENGTH = 20_000
 
 
 def tone(status: str) -> str:
@@ -13,3 +26,73 @@ def duration(milliseconds: float) -> str:
     if milliseconds < 1000:
         return f"{milliseconds:.0f} ms"
     return f"{milliseconds / 1000:.1f} s"
+
+
+def latency(execution: Execution, now: datetime) -> str:
+    """The duration of a run; of one that is running, its duration so far."""
+    if execution.status != Execution.Status.RUNNING:
+        return duration(execution.latency_ms)
+    elapsed = (now - execution.created_at).total_seconds()
+    return f"{duration(1000 * max(elapsed, 0))} so far"
+
+
+def tokens(execution: Execution) -> str:
+    """Input and output tokens: 1,234 in, 56 out."""
+    counts = (execution.input_tokens, execution.output_tokens)
+    if counts == (None, None):
+        return _UNKNOWN
+    texts = (_UNKNOWN if count is None else f"{count:,}" for count in counts)
+    return "{} in, {} out".format(*texts)
+
+
+def cost(usd: Decimal | None) -> str:
+    """A cost with all its digits, without trailing zeros."""
+    return _UNKNOWN if usd is None else f"{usd.normalize():f} USD"
+
+
+def indented_json(text: str) -> str:
+    """A JSON object or array with one entry per line; any other text as it is.
+
+    Its strings and numbers are copied, because parsing and printing would change some of them.
+    """
+    is_long = len(text) > _MAX_JSON_LENGTH
+    if is_long or text.lstrip()[:1] not in ("{", "[") or not _is_json(text):
+        return text
+    lines, depth = [], 0
+    parts = _JSON_TOKEN.findall(text)
+    for part, following in zip(parts, [*parts[1:], ""], strict=True):
+        depth += (part in "[{") - (following in ("]", "}"))
+        if depth > _MAX_JSON_DEPTH:
+            return text
+        lines.append(part + _separator(part, following, depth))
+    return "".join(lines)
+
+
+def step_texts(step: Step) -> list[tuple[str, str]]:
+    """The labels and texts of a step, without empty ones."""
+    if step.kind == Step.Kind.TOOL:
+        texts = [("Arguments", step.input), ("Result", step.output)]
+    else:
+        calls = json.dumps(step.tool_calls, ensure_ascii=False) if step.tool_calls else ""
+        texts = [
+            ("New messages", step.input),
+            ("Response", step.output),
+            ("Requested calls", calls),
+        ]
+    return [(label, indented_json(text)) for label, text in texts if text]
+
+
+def _separator(part: str, following: str, depth: int) -> str:
+    if part == ":":
+        return " "
+    is_empty = part in ("[", "{") and following in ("]", "}")
+    is_break = part in ("[", "{", ",") or following in ("]", "}")
+    return "\n" + "  " * depth if is_break and not is_empty else ""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -51,6 +51,8 @@ class Execution(models.Model):
     system_prompt = models.TextField(blank=True, default="", db_default="")
     latency_ms = models.PositiveIntegerField(help_text="Of the run, without the network.")
     request_id = models.CharField(max_length=128)
+    # Of the API key that started the run; empty for runs of earlier releases.
+    key_prefix = models.CharField(max_length=12, blank=True, default="", db_default="")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     # The time limit of a run with remote calls; null for a run without them.
     finish_by = models.DateTimeField(null=True, blank=True, editable=False)

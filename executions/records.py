@@ -28,12 +28,12 @@ _TOKENS_PER_PRICE = 1_000_000
 _INSERT_EXECUTION = """
 INSERT INTO executions_execution (
     id, tenant_id, agent_id, agent_name, prompt, model, provider, system_prompt, response,
-    status, stop_reason, error_code, latency_ms, request_id, finish_by
+    status, stop_reason, error_code, latency_ms, request_id, key_prefix, finish_by
 )
 SELECT
     %(execution_id)s, tenant_id, id, name, %(prompt)s, %(model)s, %(provider)s, %(system_prompt)s,
     %(response)s, %(status)s, %(stop_reason)s, '', %(latency_ms)s, %(request_id)s,
-    STATEMENT_TIMESTAMP() + %(time_limit)s::interval
+    %(key_prefix)s, STATEMENT_TIMESTAMP() + %(time_limit)s::interval
 FROM agents_agent
 WHERE id = %(agent_id)s AND tenant_id = %(tenant_id)s AND version = %(version)s
 RETURNING created_at
@@ -48,6 +48,7 @@ class RunRequest:
     model: KnownModel
     prompt: str
     request_id: str
+    key_prefix: str = ""
 
 
 def insert_execution(
@@ -78,6 +79,7 @@ def insert_execution(
         "stop_reason": stop_reason,
         "latency_ms": latency_ms,
         "request_id": request.request_id,
+        "key_prefix": request.key_prefix,
         "time_limit": time_limit,
     }
     with connection.cursor() as cursor:

@@ -82,7 +82,7 @@ def run_agent(
             if snapshots.read(caller.tenant_id, agent_id).version == agent.version:
                 raise
         else:
-            run = _run(RunRequest(agent, known_model, prompt, request_id))
+            run = _run(RunRequest(agent, known_model, prompt, request_id, caller.key_prefix))
             if run is not None:
                 return run
         # The agent has changed since the snapshot. The next iteration reads it again.

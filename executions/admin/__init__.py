@@ -5,11 +5,13 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
@@ -23,9 +25,11 @@ from executions.admin.filters import (
     PeriodFilter,
     has_start,
 )
-from executions.display import duration, tone
+from executions.display import cost, latency, step_texts, tokens, tone
 from executions.models import Execution
 from map_project.tenants.admin import ReadOnlyAdmin
+
+STEPS_PER_PAGE = 100
 
 
 @admin.register(Execution)
@@ -40,6 +44,9 @@ class ExecutionAdmin(ReadOnlyAdmin):
         "model_name",
         "status_badge",
         "latency",
+        "token_counts",
+        "cost",
+        "key_prefix",
     )
     list_display_links = ("time", "prompt_preview")
     list_filter = (
@@ -97,6 +104,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
         if execution is None:
             messages.warning(request, "This execution does not exist.")
             return HttpResponseRedirect(reverse("admin:index"))
+        steps = Paginator(execution.steps.order_by("position"), STEPS_PER_PAGE)
+        page = steps.get_page(request.GET.get("steps"))
         context = {
             **self.admin_site.each_context(request),
             "title": execution.agent_name,
@@ -104,7 +113,11 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "original": execution,
             "execution": execution,
             "tone": tone(execution.status),
-            "steps": execution.steps.order_by("position"),
+            "latency": latency(execution, timezone.now()),
+            "tokens": tokens(execution),
+            "cost": cost(execution.cost_usd),
+            "page": page,
+            "steps": [(step, step_texts(step)) for step in page],
             "agent_exists": Agent.objects.filter(pk=execution.agent_id).exists(),
         }
         return TemplateResponse(request, "executions/execution.html", context)
@@ -140,4 +153,13 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="latency")
     def latency(self, execution: Execution) -> str:
-        return format_html('<span class="desk-nowrap">{}</span>', duration(execution.latency_ms))
+        shown = latency(execution, timezone.now())
+        return format_html('<span class="desk-nowrap">{}</span>', shown)
+
+    @admin.display(description="tokens")
+    def token_counts(self, execution: Execution) -> str:
+        return format_html('<span class="desk-nowrap">{}</span>', tokens(execution))
+
+    @admin.display(description="cost")
+    def cost(self, execution: Execution) -> str:
+        return format_html('<span class="desk-nowrap">{}</span>', cost(execution.cost_usd))

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.display import duration, tone
+from executions.display import duration, latency, tone
 from executions.models import Execution
 from map_project.desk import metrics, quotas
 from map_project.desk.metrics import DAY, RANGES, Counts, Range
@@ -59,7 +59,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         ],
         "latency_range": latency_range,
         "quotas": none_on_timeout(lambda: near_their_limit(now)),
-        "latest": none_on_timeout(latest_runs),
+        "latest": none_on_timeout(lambda: latest_runs(now)),
     }
 
 
@@ -196,12 +196,10 @@ def near_their_limit(now: datetime) -> dict[str, Any]:
     return {"usages": ordered[:TENANTS_SHOWN]}
 
 
-def latest_runs() -> list[dict[str, Any]]:
+def latest_runs(now: datetime) -> list[dict[str, Any]]:
     """The latest runs of all tenants."""
     # This condition always holds. It selects the partial index `execution_by_time`.
     runs = Execution.objects.filter(latency_ms__gte=0)
     runs = runs.select_related("tenant").defer("prompt", "response")
     runs = runs.annotate(prompt_start=Left("prompt", 140))[:RUNS_SHOWN]
-    return [
-        {"run": run, "tone": tone(run.status), "latency": duration(run.latency_ms)} for run in runs
-    ]
+    return [{"run": run, "tone": tone(run.status), "latency": latency(run, now)} for run in runs]

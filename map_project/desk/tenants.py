@@ -11,9 +11,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
 from agents.language_models import check_allow_list
-from agents.models import Agent
+from agents.models import Agent, LanguageModel
 from map_project.api import audit
 from map_project.desk import metrics, quotas
 from map_project.desk.api_keys import key_state
@@ -35,13 +36,39 @@ from tools.models import Tool
 KEYS_SHOWN = 100
 
 
-class TenantForm(forms.ModelForm[Tenant]):
-    """Checks that the models of the allow-list exist."""
+# The choice that no model is allowed, which is no name of a model.
+NO_MODEL = ""
 
-    def clean_allowed_models(self) -> Any:
-        names = self.cleaned_data["allowed_models"]
-        check_allow_list(names, self.instance.allowed_models)
-        return names
+
+class TenantForm(forms.ModelForm[Tenant]):
+    """A tenant. Its allow-list is a selection of models: none selected allows all of them."""
+
+    allowed_models = forms.MultipleChoiceField(
+        required=False,
+        widget=UnfoldAdminSelect2MultipleWidget(),
+        help_text="Models this tenant may use. None selected: all models.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "allowed_models" not in self.fields:
+            return
+        kept = self.instance.allowed_models
+        # A name in the list may be that of a model that was renamed or deleted.
+        names = dict.fromkeys(
+            [*LanguageModel.objects.values_list("name", flat=True), *(kept or ())]
+        )
+        choices = [(NO_MODEL, "(no model)"), *((name, name) for name in names)]
+        self.fields["allowed_models"].choices = choices  # type: ignore[attr-defined]
+        self.initial["allowed_models"] = [NO_MODEL] if kept == [] else kept or []
+
+    def clean_allowed_models(self) -> list[str] | None:
+        names: list[str] = self.cleaned_data["allowed_models"]
+        if NO_MODEL in names and len(names) > 1:
+            raise forms.ValidationError("Select models or (no model), not both.")
+        allowed = [] if NO_MODEL in names else names or None
+        check_allow_list(allowed, self.instance.allowed_models)
+        return allowed
 
 
 @admin.register(Tenant)

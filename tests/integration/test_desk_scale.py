@@ -93,7 +93,7 @@ def test_dashboard_queries(million: uuid.UUID, name: str) -> None:
         metrics.latencies(now)
         metrics.latency_series(time_range if name == "1h" else RANGES["24h"], now)
         near_their_limit(now)
-        latest_runs()
+        latest_runs(now)
 
     duration = seconds(queries)
     print(f"{name}: {duration * 1000:.0f} ms")

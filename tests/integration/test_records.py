@@ -29,7 +29,8 @@ def agent(tenant: Tenant) -> Agent:
 
 def request_for(agent: Agent) -> RunRequest:
     snapshot = snapshots.read(agent.tenant_id, agent.pk)
-    return RunRequest(snapshot, KnownModel("m", "openai"), "A 'prompt'.\r\n\u20ac %s", "request-1")
+    prompt = "A 'prompt'.\r\n\u20ac %s"
+    return RunRequest(snapshot, KnownModel("m", "openai"), prompt, "request-1", "map_prefix12")
 
 
 def columns(execution: Execution) -> dict[str, Any]:
@@ -81,6 +82,7 @@ def test_the_row_is_the_one_that_the_orm_inserts(
         provider="openai",
         system_prompt=request.agent.system_prompt,
         request_id="request-1",
+        key_prefix="map_prefix12",
         **of_orm,
     )
     assert columns(execution) == columns(expected)

@@ -278,26 +278,88 @@ def test_a_quota_out_of_range_is_rejected(operator: Client, tenant: Tenant) -> N
 @pytest.mark.parametrize(
     ("invalid", "word"),
     [
-        ('["gpt-4", "gpt-9"]', "&#x27;gpt-9&#x27;"),
-        ('["gpt-4", "gpt-4"]', "distinct"),
-        ('["\\u0000"]', "no model"),
-        ('[["gpt-4"]]', "distinct"),
-        ('"gpt-4"', "distinct"),
+        (["gpt-4", "gpt-9"], "gpt-9"),
+        (["\0"], "not one of the available choices"),
+        ('["gpt-4"]', "not one of the available choices"),
+        (["", "gpt-4"], "not both"),
     ],
 )
 def test_invalid_allowed_models_are_rejected(
-    operator: Client, tenant: Tenant, invalid: str, word: str
+    operator: Client, tenant: Tenant, invalid: Any, word: str
 ) -> None:
     path = reverse("admin:tenants_tenant_change", args=[tenant.pk])
     sent = {"name": tenant.name, "is_active": "on"}
     response = operator.post(path, {**sent, "allowed_models": invalid})
     assert response.status_code == 200
     assert word in str(response.context["adminform"].form.errors["allowed_models"])
-    Tenant.objects.filter(pk=tenant.pk).update(allowed_models=["gone"])
-    assert operator.post(path, {**sent, "allowed_models": '["gone"]'}).status_code == 302
-    assert operator.post(path, {**sent, "allowed_models": '["gpt-4"]'}).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("kept", "selected", "allowed"),
+    [
+        (None, ["gpt-4", "gpt-4o"], ["gpt-4", "gpt-4o"]),
+        (["gpt-4"], [], None),
+        (["gone"], ["gone", "gpt-4"], ["gone", "gpt-4"]),
+        (["gone"], ["gpt-4"], ["gpt-4"]),
+        ([], [""], []),
+        (None, [""], []),
+        ([], ["gpt-4"], ["gpt-4"]),
+    ],
+)
+def test_allowed_models_are_a_selection(
+    operator: Client, tenant: Tenant, kept: Any, selected: list[str], allowed: Any
+) -> None:
+    Tenant.objects.filter(pk=tenant.pk).update(allowed_models=kept)
+    path = reverse("admin:tenants_tenant_change", args=[tenant.pk])
+    form = operator.get(path).context["adminform"].form
+    shown = form["allowed_models"].value()
+    assert sorted(shown) == sorted([""] if kept == [] else kept or [])
+    assert {"gpt-4", "claude-3-opus", *shown} <= {
+        value for value, _ in form.fields["allowed_models"].choices
+    }
+    assert "<textarea" not in str(form["allowed_models"])
+    sent = {"name": tenant.name, "is_active": "on", "allowed_models": selected}
+    assert operator.post(path, sent).status_code == 302
     tenant.refresh_from_db()
-    assert tenant.allowed_models == ["gpt-4"]
+    assert tenant.allowed_models == allowed
+
+
+def test_the_deletion_of_a_model_names_its_agents(operator: Client, tenant: Tenant) -> None:
+    name = f"m{uuid.uuid4().hex}"
+    model = LanguageModel.objects.create(name=name, provider="mock")
+    AgentFactory.create(tenant=tenant, model="gpt-4")
+    path = reverse("admin:agents_languagemodel_delete", args=[model.pk])
+    assert "default model of" not in operator.get(path).content.decode()
+    for number in range(22):
+        AgentFactory.create(tenant=tenant, name=f"Agent {number:02}", model=name)
+    listing = reverse("admin:agents_languagemodel_changelist")
+    action = {"action": "delete_selected", "_selected_action": [str(model.pk)]}
+    for page in (operator.get(path), operator.post(listing, action)):
+        text = page.content.decode()
+        assert f"{name} is the default model of 22 agents: Agent 00 ({tenant})" in text
+        assert "Agent 19" in text
+        assert "Agent 20" not in text
+        assert "and 2 more" in text
+    assert operator.post(path, {"post": "yes"}).status_code == 302
+    assert not LanguageModel.objects.filter(pk=model.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("provider", "token", "shown"),
+    [("mock", "", "not needed"), ("openai", "", "no"), ("openai", "x", "yes")],
+)
+def test_whether_a_credential_is_set(
+    operator: Client, provider: str, token: str, shown: str
+) -> None:
+    name = f"m{uuid.uuid4().hex}"
+    model = LanguageModel.objects.create(
+        name=name, provider=provider, credential_token=token, base_url="http://a"
+    )
+    page = operator.get(reverse("admin:agents_languagemodel_changelist"), {"q": name})
+    cell = re.search(r"field-has_credential.*?</td>", page.content.decode(), re.DOTALL)
+    assert cell
+    assert re.search(rf">\s*{shown}\s*<", cell[0])
+    model.delete()
 
 
 @pytest.mark.parametrize("invalid", ["ключ", "a\nb", "a\x7fb", "x" * 4_097])
