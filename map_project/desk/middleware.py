@@ -53,7 +53,7 @@ class AdminPagesMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not request.path_info.startswith("/admin"):
+        if not _is_admin(request):
             request.META.pop("HTTP_COOKIE", None)
             return self.get_response(request)
         response = self.get_response(request)
@@ -64,7 +64,7 @@ class AdminPagesMiddleware:
 
     def process_view(self, request: HttpRequest, *_: Any) -> None:
         """Reject a NUL character in the path or in the query, which PostgreSQL cannot store or compare."""
-        if not request.path_info.startswith("/admin"):
+        if not _is_admin(request):
             return
         texts = [request.path_info]
         for name, values in request.GET.lists():
@@ -74,7 +74,7 @@ class AdminPagesMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Render the error page for a failed query, and for a value that a field cannot have."""
-        if not request.path_info.startswith("/admin"):
+        if not _is_admin(request):
             return None
         if isinstance(exception, DataError | ValidationError):
             logger.warning("a value is not valid: %s", type(exception).__name__)
@@ -97,9 +97,13 @@ class AdminGZipMiddleware(GZipMiddleware):
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
-        if not request.path_info.startswith("/admin"):
+        if not _is_admin(request):
             return response
         return super().process_response(request, response)
+
+
+def _is_admin(request: HttpRequest) -> bool:
+    return request.path_info == "/admin" or request.path_info.startswith("/admin/")
 
 
 def _is_page(response: HttpResponse) -> bool:

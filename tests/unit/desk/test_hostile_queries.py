@@ -90,6 +90,7 @@ CONTROLS = (
     *("_changelist_filters__", "period", "agent", "model", "before", "tenant", "s", "range"),
     *("page", "term", "__", "\0", "\N{ROCKET}", "pk", "pk__in", "id", "x" * 500),
 )
+FORM = "application/x-www-form-urlencoded"
 KEY_PAGES = ("issue-key/", "reset-window/", "revoke/", "rotate/", "new-key/", "password/", "x/")
 
 
@@ -263,3 +264,24 @@ def test_errors_are_pages(client: Client) -> None:
         assert response.status_code == status, path
         check(response, path)
     assert Client().get("/admin/nowhere").status_code == 302
+    assert client.get("/administrator")["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "BREW"])
+def test_methods(client: Client, rows: dict[str, Model], method: str) -> None:
+    pages = ["/admin/", *(f"/admin/{page}/" for page in ("login", "logout", "search"))]
+    for label, row in rows.items():
+        base = reverse(f"admin:{label}_changelist")
+        pages += [base, f"{base}add/", f"{base}{row.pk}/change/", f"{base}{row.pk}/delete/"]
+    for page in pages:
+        response = client.generic(method, page, b"x", content_type="text/plain")
+        assert response.status_code < 500, page
+
+
+def test_a_body_that_cannot_be_parsed_is_an_error_page(client: Client) -> None:
+    for content_type in ("multipart/form-data", "multipart/form-data; boundary=x", "text/\xff"):
+        for page in ("login/", "tenants/tenant/add/", "tenants/tenant/"):
+            check(client.generic("POST", f"/admin/{page}", b"--y\r\n", content_type), page)
+    fields = "&".join(f"f{n}=1" for n in range(2_000))
+    check(client.generic("POST", "/admin/login/", fields, FORM), "fields")
+    check(client.get(f"/admin/?{fields[:8_000]}"), "query")
