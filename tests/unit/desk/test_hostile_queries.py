@@ -150,8 +150,8 @@ def test_lists(client: Client, rows: dict[str, Model], label: str) -> None:
     offered = [name for spec in specs for name in spec.expected_parameters()]
     found = [
         *queries(lookups(MODELS[LABELS.index(label)]), 1),
-        *queries(CONTROLS, 5),
-        *queries(("p", "o", "q", "before", *offered)),
+        *queries(CONTROLS, 1),
+        *queries(("p", "o", "q", "before", *offered), 8),
         f"o={'1.' * 2_000}",
         "&".join(["q=x"] * 2_000),
         f"q={'a+' * 3_000}",
@@ -179,17 +179,16 @@ def test_a_lookup_that_no_filter_offers_is_refused(client: Client, query: str) -
 def test_pages_of_rows(client: Client, rows: dict[str, Model], label: str) -> None:
     base = reverse(f"admin:{label}_changelist")
     ids = [quote(value, safe="") for value in (*VALUES, "_00", "a/b", "_FF_FE", "../..") if value]
-    for verb in ("change/", "delete/", "history/", "", *KEY_PAGES):
-        walk(client, (f"{base}{pk}/{verb}" for pk in ids))
+    for place, verb in enumerate(("change/", "delete/", "history/", "", *KEY_PAGES)):
+        walk(client, (f"{base}{pk}/{verb}" for pk in (ids if place == 0 else ids[place % 3 :: 3])))
     row = rows.get(label)
     pages = [f"{base}add/"]
     if row:
         pages += [f"{base}{row.pk}/{verb}/" for verb in ("change", "delete", "history")]
     fields = [field.name for field in MODELS[LABELS.index(label)]._meta.get_fields()]
     for page in pages:
-        walk(client, (f"{page}?{query}" for query in queries((*fields, *CONTROLS), 2)))
-    for value in VALUES:
-        walk(client, (f"{pages[0]}?{urlencode({name: value})}" for name in fields))
+        walk(client, (f"{page}?{query}" for query in queries(CONTROLS[::2], 1)))
+    walk(client, (f"{pages[0]}?{query}" for query in queries(fields, 4)))
 
 
 @pytest.mark.slow
