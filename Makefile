@@ -52,7 +52,7 @@ check: install-dev ## check format, lint, types, import layers, migrations and t
 	[ $$status = 0 ] || echo "docs/openapi.json is out of date: run make schema" >&2; \
 	exit $$status
 
-format: install-dev ## format the code and apply the linter's fixes
+format: install-dev ## format the code and fix lint issues
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -66,10 +66,10 @@ bench-limiter: install-dev ## compare the limiter with others on one Redis, in t
 	@$(call install,bench)
 	@$(BIN)/python -m benchmarks.limiter $(ARGS)
 
-schema: install-dev ## update docs/openapi.json
+schema: install-dev ## regenerate docs/openapi.json
 	$(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json
 
-screenshots: install-dev ## update the screenshots of the admin in docs/ (needs Chromium)
+screenshots: install-dev ## regenerate the screenshots in docs/ (needs Chromium)
 	@$(BIN)/python -m tests.browser.screenshots
 
 # dev.txt contains all of run.txt in the same versions, so an environment for the tests can also serve.

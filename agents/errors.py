@@ -28,7 +28,7 @@ class CrossTenantTool(ApiError):
 
     status_code = 403
     error_code = "CROSS_TENANT_TOOL"
-    message = "This tool is not one of your tools."
+    message = "The tool does not exist in your tenant."
     example_details = {"tool_id": "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11"}
 
 
@@ -37,5 +37,5 @@ class InvalidModel(ApiError):
 
     status_code = 400
     error_code = "INVALID_MODEL"
-    message = "The model does not exist or is not available to you."
+    message = "The model does not exist, or your tenant may not use it."
     example_details = {"provided_model": "gpt-9", "allowed_models": ["gpt-4o", "gpt-4"]}

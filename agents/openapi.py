@@ -38,33 +38,41 @@ _WRITE = (InvalidModel, DuplicateAgentName, CrossTenantTool)
 documented = extend_schema_view(
     list=operation(
         "List agents",
-        description="Ordered by `created_at`, then `id`.",
+        description="Returns your agents, sorted by `created_at`, then `id`.",
         responses={200: AgentSerializer(many=True)},
         errors=[InvalidPagination],
         example=EXAMPLE,
     ),
     create=operation(
         "Create an agent",
+        description="Creates an agent with a role and tools. Its name must be unique within your tenant.",
         responses={201: AgentSerializer},
         errors=_WRITE,
         body={"Agent": _BODY},
         example=EXAMPLE,
     ),
     retrieve=operation(
-        "Read an agent", responses={200: AgentSerializer}, errors=_ONE, example=EXAMPLE
+        "Read an agent",
+        description="Returns an agent with its tools.",
+        id_of="agent",
+        responses={200: AgentSerializer},
+        errors=_ONE,
+        example=EXAMPLE,
     ),
     update=operation(
         "Replace an agent",
-        description="Name, role and description are required. If `tool_ids` is omitted, the tools do not "
-        "change; `[]` removes them.",
+        description="`name`, `role` and `description` are required. Other fields are unchanged if omitted. "
+        "An empty `tool_ids` removes all tools.",
+        id_of="agent",
         responses={200: AgentSerializer},
         errors=[*_ONE, *_WRITE],
         body={"Agent": _BODY},
         example=EXAMPLE,
     ),
     partial_update=operation(
-        "Change an agent",
-        description="Changes the fields that are sent.",
+        "Update an agent",
+        description="Changes the fields that you send. Omitted fields are unchanged.",
+        id_of="agent",
         responses={200: AgentSerializer},
         errors=[*_ONE, *_WRITE],
         body={"New description": {"description": "Finds, compares and summarizes sources."}},
@@ -72,7 +80,8 @@ documented = extend_schema_view(
     ),
     destroy=operation(
         "Delete an agent",
-        description="Its executions are kept in the history.",
+        description="Deletes an agent. Its executions stay in the history.",
+        id_of="agent",
         responses={204: None},
         errors=_ONE,
     ),
@@ -81,7 +90,7 @@ documented = extend_schema_view(
 models_documented = extend_schema_view(
     list=operation(
         "List models",
-        description="The models that your runs may use, in the order in which they were added.",
+        description="Returns the models that your runs can use, in the order in which they were added.",
         responses={200: LanguageModelSerializer(many=True)},
         errors=[InvalidPagination],
         example={

@@ -50,26 +50,26 @@ class SettingsField(ObjectField):
 
 def _setting_error(name: str, value: Any) -> str:
     if name not in _SETTINGS:
-        return f"{name} is not a known setting."
+        return f"Unknown setting: {name}."
     schema = _SETTINGS[name]
     types: tuple[type, ...] = (int, float) if schema["type"] == "number" else (int,)
     minimum, maximum = schema["minimum"], schema["maximum"]
     if type(value) in types and minimum <= value <= maximum:
         return ""
-    kind = "a number" if schema["type"] == "number" else "a whole number"
+    kind = "a number" if schema["type"] == "number" else "an integer"
     return f"{name} must be {kind} from {minimum} to {maximum}."
 
 
 class AgentToolSerializer(serializers.Serializer[Any]):
     """A tool of an agent."""
 
-    id = serializers.UUIDField()
-    name = serializers.CharField()
-    description = serializers.CharField()
+    id = serializers.UUIDField(help_text="ID of the tool.")
+    name = serializers.CharField(help_text="Name of the tool.")
+    description = serializers.CharField(help_text="What the tool does.")
 
 
 class AgentSerializer(StrictSerializer):
-    """A role with tools, which is run on a prompt and a model."""
+    """An agent: a role with tools."""
 
     row_expressions = {"tools": tools_json()}
 
@@ -82,43 +82,48 @@ class AgentSerializer(StrictSerializer):
         **dict.fromkeys(("temperature", *MAX_TOKENS_NAMES), "Send it as a field of settings."),
     }
 
-    id = serializers.UUIDField(read_only=True)
-    name = NameField(help_text="Unique among your agents. Surrounding whitespace is removed.")
-    role = TextField(max_length=100, help_text="For example researcher or translator.")
+    id = serializers.UUIDField(read_only=True, help_text="ID of the agent.")
+    name = NameField(
+        help_text="Unique within your tenant. Leading and trailing whitespace is removed."
+    )
+    role = TextField(max_length=100, help_text="For example `researcher` or `translator`.")
     description = TextField(
         max_length=1000, help_text="What the agent is for. The model reads this."
     )
-    tools = serializers.SerializerMethodField(help_text="Sorted by name.")
+    tools = serializers.SerializerMethodField(help_text="The tools of the agent, sorted by name.")
     tool_ids = UUIDListField(
         required=False,
         write_only=True,
         max_items=MAX_TOOLS,
-        help_text="All tools of the agent, at most 128. If omitted, the tools do not change.",
+        help_text="IDs of the agent's tools, at most 128. Replaces the whole list; omit to leave it "
+        "unchanged.",
     )
     model = TextField(
         required=False,
         allow_null=True,
         allow_blank=True,
-        help_text="Name from `GET /models` that runs use by default. Null: every run must name one.",
+        help_text="Default model (see `GET /models`). If null, every run must specify a model.",
     )
     max_steps = WholeNumberField(
         min_value=1,
         max_value=MAX_STEPS,
         required=False,
-        help_text="Maximum number of model calls in a run. Defaults to 8.",
+        help_text="Maximum model calls per run. Defaults to 8.",
     )
     max_tool_calls = WholeNumberField(
         min_value=1,
         max_value=MAX_TOOL_CALLS,
         required=False,
-        help_text="Maximum number of tool calls in a run. Defaults to 100.",
+        help_text="Maximum tool calls per run. Defaults to 100.",
     )
     settings = SettingsField(
         required=False,
-        help_text="Replaced as a whole. Omitted settings use the defaults of the model.",
+        help_text="Model settings. Replaces all settings; omitted settings use the model's defaults.",
     )
-    created_at = serializers.DateTimeField(read_only=True)
-    updated_at = serializers.DateTimeField(read_only=True)
+    created_at = serializers.DateTimeField(read_only=True, help_text="When the agent was created.")
+    updated_at = serializers.DateTimeField(
+        read_only=True, help_text="When the agent was last changed."
+    )
 
     @extend_schema_field(AgentToolSerializer(many=True))
     def get_tools(self, agent: Any) -> Any:
@@ -139,9 +144,13 @@ class AgentSerializer(StrictSerializer):
 
 
 class LanguageModelSerializer(serializers.Serializer[Any]):
-    """A model that runs may use."""
+    """A model that your runs can use."""
 
-    name = serializers.CharField()
-    provider = serializers.CharField()
-    input_price_per_million = PriceField(help_text="USD per 1 million input tokens.")
-    output_price_per_million = PriceField(help_text="USD per 1 million output tokens.")
+    name = serializers.CharField(help_text="Name of the model, for runs and agents.")
+    provider = serializers.CharField(help_text="`mock`, or the protocol of the provider.")
+    input_price_per_million = PriceField(
+        help_text="USD per 1 million input tokens. Null if unknown."
+    )
+    output_price_per_million = PriceField(
+        help_text="USD per 1 million output tokens. Null if unknown."
+    )

@@ -22,7 +22,9 @@ class AgentViewSet(TenantViewSet[Agent], ModelViewSet[Agent]):
     row_actions = ("list", "retrieve")
     serializer_class = AgentSerializer
     filter_backends = (ExactFilter,)
-    exact_filters = {"tool_name": ("tools__name", "Only agents with the tool of this name.")}
+    exact_filters = {
+        "tool_name": ("tools__name", "Returns only agents that use the tool with this name.")
+    }
     resource = "agent"
     not_found = AgentNotFound
 

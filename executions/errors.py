@@ -17,7 +17,7 @@ class PromptTooLong(ApiError):
 
     status_code = 400
     error_code = "PROMPT_TOO_LONG"
-    message = "The prompt has 10001 characters; the maximum is 10000."
+    message = "The prompt is too long: 10,001 characters (maximum 10,000)."
     example_details = {"provided_length": 10001, "max_length": 10000}
 
 
@@ -46,7 +46,7 @@ class ModelTimedOut(ApiError):
 
     status_code = 504
     error_code = "MODEL_TIMEOUT"
-    message = "The model did not respond in time."
+    message = "The model provider timed out."
     example_details = {
         "execution_id": "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004",
         "provider": "openai",

@@ -99,8 +99,9 @@ _RESULT = {
 run_documented = extend_schema_view(
     create=operation(
         "Run an agent",
-        description="Takes one unit of the tenant's quota, unless the quota is used up. The response is sent "
-        "after the execution has been committed to the history.",
+        description="Runs an agent on a prompt. Counts as one run against the rate limit, even if it fails. "
+        "Rejected runs (429) do not count. Returns after the execution has been recorded.",
+        id_of="agent",
         operation_id="agents_run",
         tags=["agents"],
         request=RunSerializer,
@@ -121,21 +122,24 @@ run_documented = extend_schema_view(
 history_documented = extend_schema_view(
     list=operation(
         "List executions",
-        description="The newest first: ordered by `created_at`, then `id`, both descending. Prompts and "
-        "responses are cut at 16 KiB; the single execution has them whole.",
+        description="Returns your executions, newest first (by `created_at`, then `id`). Prompts and "
+        "responses are truncated at 16 KiB. Read a single execution to get the whole text.",
         responses={200: ExecutionSerializer(many=True)},
         errors=[InvalidPagination],
         example={**_EXECUTION, "prompt_truncated": False, "response_truncated": False},
     ),
     retrieve=operation(
-        "Read an execution with its steps",
+        "Read an execution",
+        description="Returns an execution with its first 100 steps.",
+        id_of="execution",
         responses={200: ExecutionDetailSerializer},
         errors=[ExecutionNotFound, TenantIsolationViolation],
         example=_EXECUTION_DETAIL,
     ),
     steps=operation(
         "List the steps of an execution",
-        description="In the order of the calls.",
+        description="Returns the steps of an execution, in the order of the calls.",
+        id_of="execution",
         responses={200: StepSerializer(many=True)},
         errors=[ExecutionNotFound, TenantIsolationViolation, InvalidPagination],
         example=_STEP,

@@ -40,26 +40,28 @@ MAX_LISTED_BYTES = 16 * 1024
 class BaseExecutionSerializer(RowSerializer):
     """The fields that the list and a single execution have."""
 
-    id = serializers.UUIDField()
-    agent_id = serializers.UUIDField(help_text="The agent may have been deleted since.")
-    agent_name = serializers.CharField(help_text="The name at the time of the run.")
-    prompt = serializers.CharField()
-    model = serializers.CharField()
-    response = serializers.CharField()
-    status = serializers.ChoiceField(choices=Execution.Status.choices)
-    created_at = serializers.DateTimeField()
-    request_id = serializers.CharField(help_text="The `X-Request-ID` of the run.")
+    id = serializers.UUIDField(help_text="ID of the execution.")
+    agent_id = serializers.UUIDField(help_text="ID of the agent, which may have been deleted.")
+    agent_name = serializers.CharField(help_text="Name of the agent at the time of the run.")
+    prompt = serializers.CharField(help_text="The prompt of the run.")
+    model = serializers.CharField(help_text="Name of the model.")
+    response = serializers.CharField(help_text="The last text of the model.")
+    status = serializers.ChoiceField(
+        choices=Execution.Status.choices, help_text="Status of the run."
+    )
+    created_at = serializers.DateTimeField(help_text="When the run started.")
+    request_id = serializers.CharField(help_text="Request ID (`X-Request-ID`) of the run.")
 
 
 class ExecutionSerializer(BaseExecutionSerializer):
-    """An execution in the list of the history, with the beginning of its prompt and response."""
+    """An execution in a list. Long prompts and responses are truncated."""
 
     # One character more than MAX_LISTED_BYTES shows that there is more.
     row_expressions = {name: Left(name, MAX_LISTED_BYTES + 1) for name in ("prompt", "response")}
 
-    prompt = serializers.CharField(help_text="At most the first 16 KiB.")
+    prompt = serializers.CharField(help_text="At most the first 16 KiB of the prompt.")
     prompt_truncated = serializers.BooleanField(help_text="Whether the prompt is longer.")
-    response = serializers.CharField(help_text="At most the first 16 KiB.")
+    response = serializers.CharField(help_text="At most the first 16 KiB of the response.")
     response_truncated = serializers.BooleanField(help_text="Whether the response is longer.")
 
     @classmethod
@@ -76,44 +78,51 @@ class ExecutionSerializer(BaseExecutionSerializer):
 
 
 class RequestedCallSerializer(serializers.Serializer[Any]):
-    """A tool call as the model wrote it."""
+    """A tool call that the model requested."""
 
-    id = serializers.CharField()
-    name = serializers.CharField(help_text="The function name, as the model wrote it.")
-    arguments = serializers.CharField(help_text="JSON, as the model wrote it.")
+    id = serializers.CharField(help_text="ID of the call, as sent by the model.")
+    name = serializers.CharField(help_text="Name of the function, as sent by the model.")
+    arguments = serializers.CharField(help_text="The arguments, as sent by the model.")
 
     def to_representation(self, instance: Any) -> Any:
         return instance  # from a JSON column
 
 
 class StepSerializer(serializers.Serializer[Step]):
-    """A call of the model or of a tool."""
+    """A model call or a tool call of a run."""
 
-    kind = serializers.ChoiceField(choices=Step.Kind.choices)
-    name = serializers.CharField(help_text="The name of the model or the tool.")
+    kind = serializers.ChoiceField(choices=Step.Kind.choices, help_text="Kind of the call.")
+    name = serializers.CharField(help_text="Name of the model or the tool.")
     input = serializers.CharField(
-        help_text="The messages that were new to the model, as JSON; or the arguments of the tool."
+        help_text="For model steps: the new messages, as JSON. For tool steps: the arguments."
     )
-    output = serializers.CharField(help_text="The text of the model, or the result of the tool.")
+    output = serializers.CharField(
+        help_text="For model steps: the text. For tool steps: the result."
+    )
     tool_calls = RequestedCallSerializer(
-        many=True, help_text="The calls that the model requested. Empty for a tool."
+        many=True, help_text="For model steps: the requested calls. For tool steps: empty."
     )
-    input_tokens = serializers.IntegerField(allow_null=True)
-    output_tokens = serializers.IntegerField(allow_null=True)
-    latency_ms = serializers.IntegerField()
-    error = NullableCodeField(help_text="An error code, or null.")
+    input_tokens = serializers.IntegerField(
+        allow_null=True, help_text="Input tokens of the model call. Null if unknown."
+    )
+    output_tokens = serializers.IntegerField(
+        allow_null=True, help_text="Output tokens of the model call. Null if unknown."
+    )
+    latency_ms = serializers.IntegerField(help_text="Duration of the call.")
+    error = NullableCodeField(help_text="Error code. Null if the call succeeded.")
 
 
 class ProviderErrorSerializer(serializers.Serializer[Any]):
     """The error that a model provider reported."""
 
     status = serializers.IntegerField(
-        allow_null=True, help_text="The HTTP status. Null without a response."
+        allow_null=True,
+        help_text="HTTP status of the provider's response. Null if there was no response.",
     )
-    code = serializers.CharField(required=False, help_text="The provider's code.")
-    type = serializers.CharField(required=False, help_text="The provider's type.")
+    code = serializers.CharField(required=False, help_text="The provider's error code.")
+    type = serializers.CharField(required=False, help_text="The provider's error type.")
     param = serializers.CharField(
-        required=False, help_text="The part of the request that the provider names."
+        required=False, help_text="The part of the request to which the error refers."
     )
     tool = serializers.CharField(required=False, help_text="The tool that the provider refused.")
 
@@ -122,34 +131,40 @@ class ProviderErrorSerializer(serializers.Serializer[Any]):
 
 
 class ExecutionDetailSerializer(BaseExecutionSerializer):
-    """An execution with its steps. Unknown values are null."""
+    """An execution with its steps."""
 
     stop_reason = StopReasonField(
         allow_null=True, help_text="Why the run ended. Null while it is running."
     )
-    error_code = NullableCodeField(help_text="Null unless the run failed.")
+    error_code = NullableCodeField(help_text="Error code of the run. Null unless the run failed.")
     error_reason = NullableCodeField(
         help_text="Why the model failed, for example `auth`, `rate_limited`, `context_length` or "
-        "`unreachable`. Null unless it did."
+        "`unreachable`. Null unless the model failed."
     )
     provider_error = ProviderErrorSerializer(
         allow_null=True,
-        help_text="The response of the model provider. Null unless the model failed.",
+        help_text="The error of the model provider. Null unless the model failed.",
     )
-    provider = serializers.CharField()
-    input_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
-    output_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
-    cost_usd = PriceField(help_text="At the prices at the time of the run.")
-    latency_ms = serializers.IntegerField()
-    system_prompt = serializers.CharField()
+    provider = serializers.CharField(help_text="`mock`, or the protocol of the model provider.")
+    input_tokens = serializers.IntegerField(
+        allow_null=True, help_text="Input tokens of all model calls. Null if unknown."
+    )
+    output_tokens = serializers.IntegerField(
+        allow_null=True, help_text="Output tokens of all model calls. Null if unknown."
+    )
+    cost_usd = PriceField(
+        help_text="Cost in USD, calculated with the prices at the time of the run. Null if unknown."
+    )
+    latency_ms = serializers.IntegerField(help_text="Duration of the run.")
+    system_prompt = serializers.CharField(help_text="The system prompt that the model received.")
     steps = StepSerializer(
         many=True,
-        help_text="The first 100. Empty for runs of the mock model without tool calls.",
+        help_text="The first 100 steps. Empty for mock runs without tool calls.",
     )
 
 
 class RunSerializer(StrictSerializer):
-    """A run of an agent."""
+    """The prompt and the model of a run."""
 
     hints = {
         **dict.fromkeys(
@@ -159,43 +174,51 @@ class RunSerializer(StrictSerializer):
         **dict.fromkeys(("temperature", *MAX_TOKENS_NAMES), "Set it in the settings of the agent."),
     }
 
-    prompt = TextField(help_text="Stored byte for byte. At most 10,000 characters by default.")
+    prompt = TextField(
+        help_text="The prompt. At most 10,000 characters by default. Stored unchanged."
+    )
     model = TextField(
         allow_blank=True,
         required=False,
-        help_text="Name from `GET /models`. Defaults to the model of the agent.",
+        help_text="Name of the model (see `GET /models`). Defaults to the agent's model.",
     )
 
 
 class UsageSerializer(serializers.Serializer[Any]):
-    """What a run used. Unknown values are null."""
+    """Tokens and cost of a run."""
 
-    input_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
-    output_tokens = serializers.IntegerField(allow_null=True, help_text="Of all model calls.")
-    cost_usd = PriceField(help_text="At the model's present prices.")
+    input_tokens = serializers.IntegerField(
+        allow_null=True, help_text="Input tokens of all model calls. Null if unknown."
+    )
+    output_tokens = serializers.IntegerField(
+        allow_null=True, help_text="Output tokens of all model calls. Null if unknown."
+    )
+    cost_usd = PriceField(help_text="Cost in USD. Null if unknown.")
 
 
 class RunResultSerializer(serializers.Serializer[Any]):
     """The result of a run."""
 
-    execution_id = serializers.UUIDField()
-    agent_id = serializers.UUIDField()
-    agent_name = serializers.CharField()
-    model = serializers.CharField()
-    prompt = serializers.CharField()
-    response = serializers.CharField()
+    execution_id = serializers.UUIDField(help_text="ID of the execution in the history.")
+    agent_id = serializers.UUIDField(help_text="ID of the agent.")
+    agent_name = serializers.CharField(help_text="Name of the agent.")
+    model = serializers.CharField(help_text="Name of the model.")
+    prompt = serializers.CharField(help_text="The prompt of the run.")
+    response = serializers.CharField(help_text="The last text of the model.")
     tools_available = serializers.ListField(
         child=serializers.CharField(), help_text="Names of the agent's tools, sorted."
     )
-    executed_at = serializers.DateTimeField(help_text="`created_at` of the execution.")
+    executed_at = serializers.DateTimeField(
+        help_text="When the run started; the `created_at` of the execution."
+    )
     status = serializers.ChoiceField(
         choices=Execution.Status.choices,
         help_text="`succeeded`, or `incomplete` if a limit or a content filter ended the run.",
     )
     stop_reason = StopReasonField(help_text="Why the run ended.")
-    usage = UsageSerializer()
-    latency_ms = serializers.IntegerField(help_text="Duration of the run in the service.")
-    request_id = serializers.CharField(help_text="The `X-Request-ID` of the request.")
+    usage = UsageSerializer(help_text="Tokens and cost of the run.")
+    latency_ms = serializers.IntegerField(help_text="Duration of the run.")
+    request_id = serializers.CharField(help_text="Request ID (`X-Request-ID`) of the request.")
     warning = serializers.CharField(
         required=False,
         help_text="Present if the run is incomplete, the response is empty, or the agent has no tools.",

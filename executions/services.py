@@ -97,7 +97,7 @@ def _validate(agent: AgentSnapshot, prompt: str, name: str | None, caller: Calle
     length, max_length = len(prompt), settings.MAX_PROMPT_LENGTH
     if length > max_length:
         raise PromptTooLong(
-            f"The prompt has {length} characters; the maximum is {max_length}.",
+            f"The prompt is too long: {length:,} characters (maximum {max_length:,}).",
             provided_length=length,
             max_length=max_length,
         )

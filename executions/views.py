@@ -29,16 +29,16 @@ from map_project.api.errors import ApiError
 from map_project.api.pagination import StrictPagination
 from map_project.tenants.viewsets import TenantViewSet
 
-_NO_TOOLS = "This agent has no tools. The model answered from the prompt alone."
-_NO_TEXT = "The model returned no text. Some models return only their reasoning."
+_NO_TOOLS = "The agent has no tools."
+_NO_TEXT = "The response is empty. Some models return only their reasoning."
 _INCOMPLETE = {
-    StopReason.MAX_STEPS: "The run reached the agent's max_steps while the model still requested tool calls.",
-    StopReason.MAX_TOOL_CALLS: "The run reached the agent's max_tool_calls.",
-    StopReason.MAX_RUN_BYTES: "The texts of the run reached the maximum size of a run.",
-    StopReason.MAX_RESPONSE_BYTES: "The response of the model was cut at 1 MiB.",
-    StopReason.RUN_TIMEOUT: "The run reached its time limit before the model was done.",
-    StopReason.MAX_OUTPUT_TOKENS: "The model reached its maximum number of output tokens.",
-    StopReason.CONTENT_FILTER: "The model provider filtered the response or a part of it.",
+    StopReason.MAX_STEPS: "The run stopped after max_steps model calls. The model requested more tool calls.",
+    StopReason.MAX_TOOL_CALLS: "The run stopped after max_tool_calls tool calls. The model requested more.",
+    StopReason.MAX_RUN_BYTES: "The run stopped because its texts reached the maximum size of a run.",
+    StopReason.MAX_RESPONSE_BYTES: "The response was truncated at 1 MiB.",
+    StopReason.RUN_TIMEOUT: "The run stopped at its time limit. The model had not finished.",
+    StopReason.MAX_OUTPUT_TOKENS: "The response was truncated at the model's output token limit.",
+    StopReason.CONTENT_FILTER: "The content filter of the model provider blocked the prompt or the response.",
 }
 
 

@@ -93,7 +93,7 @@ def env_int(name: str, default: int, *, minimum: int, maximum: int) -> int:
     text = env_text(name, str(default))
     if not re.fullmatch(r"[0-9]{1,18}", text) or not minimum <= int(text) <= maximum:
         raise ImproperlyConfigured(
-            f"{name} must be a whole number from {minimum} to {maximum}, not {text!r}."
+            f"{name} must be an integer from {minimum} to {maximum}, not {text!r}."
         )
     return int(text)
 
@@ -120,12 +120,12 @@ def env_hosts(name: str, default: str) -> list[str]:
 
 
 def env_origins(name: str) -> list[str]:
-    """Origins, for example `https://desk.example.com`, separated by commas."""
+    """Origins, for example `https://admin.example.com`, separated by commas."""
     origins = [part.strip() for part in env_text(name).split(",") if part.strip()]
     for origin in origins:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             raise ImproperlyConfigured(
-                f"{name} must be origins such as https://desk.example.com, not {origin!r}."
+                f"{name} must be origins such as https://admin.example.com, not {origin!r}."
             )
     return origins
 
@@ -181,15 +181,15 @@ def postgresql_parameters(name: str, url: str) -> dict[str, str]:
         "PORT": query.pop("port", port),
     }
     if not parameters["NAME"]:
-        raise ImproperlyConfigured(f"{name} names no database: it must end in /NAME.")
+        raise ImproperlyConfigured(f"{name} must end with the name of a database: /NAME.")
     known = {"sslmode", "sslrootcert", "sslcert", "sslkey", "application_name"}
     if not re.fullmatch("[0-9]{0,5}", parameters["PORT"]):
         raise ImproperlyConfigured(f"{name} is not a valid URL: check its host and port.")
     if query.get("sslmode", "prefer") not in _SSL_MODES:
         modes = ", ".join(_SSL_MODES)
-        raise ImproperlyConfigured(f"{name} has an sslmode that is none of {modes}.")
+        raise ImproperlyConfigured(f"{name} has an invalid sslmode. Expected one of {modes}.")
     if unknown := sorted(query.keys() - known):
-        raise ImproperlyConfigured(f"{name} has a parameter that is not known: {unknown[0]}.")
+        raise ImproperlyConfigured(f"{name} has an unknown parameter: {unknown[0]}.")
     return parameters | {key: unquote(value) for key, value in query.items()}
 
 

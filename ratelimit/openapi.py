@@ -11,8 +11,9 @@ from ratelimit.serializers import SCOPES, MeSerializer
 
 me_documented = extend_schema_view(
     retrieve=tenant_operation(
-        "Read the API key, its tenant and the quota",
-        description="Whose key the request has, and how many runs are left. Does not count as a run.",
+        "Read your API key and rate limit",
+        description="Returns the API key of the request, its tenant, and the runs that are left. Does not "
+        "count as a run.",
         operation_id="me",
         tags=["account"],
         responses={200: MeSerializer},
@@ -45,15 +46,23 @@ def _header(kind: str, description: str) -> dict[str, Any]:
 
 
 _HEADERS = {
-    "X-RateLimit-Limit": _header("integer", "Maximum number of runs per window."),
-    "X-RateLimit-Remaining": _header("integer", "Units left after this call."),
+    "X-RateLimit-Limit": _header("integer", "Maximum runs per window."),
+    "X-RateLimit-Remaining": _header("integer", "Runs left in the current window."),
     "X-RateLimit-Reset": _header(
-        "integer", "Epoch seconds at which the oldest unit is free again."
+        "integer", "Unix time, in seconds, at which the oldest used slot becomes available again."
     ),
-    "RateLimit-Policy": _header("string", 'As in the IETF draft: `"default";q=100;w=60`.'),
-    "RateLimit": _header("string", 'As in the IETF draft: `"default";r=99;t=60`.'),
+    "RateLimit-Policy": _header(
+        "string",
+        "The quota (`q`) and the window in seconds (`w`), as in the IETF draft. For example "
+        '`"default";q=100;w=60`.',
+    ),
+    "RateLimit": _header(
+        "string",
+        "The runs left (`r`), and the seconds until the oldest used slot becomes available again (`t`), as "
+        'in the IETF draft. For example `"default";r=99;t=60`.',
+    ),
 }
-_RETRY_AFTER = {"Retry-After": _header("integer", "Seconds after which to try again.")}
+_RETRY_AFTER = {"Retry-After": _header("integer", "Seconds to wait before the next attempt.")}
 
 
 def document_rate_limit(
@@ -73,7 +82,7 @@ def _document(responses: dict[str, Any]) -> None:
         "examples": {RateLimitExceeded.error_code: {"value": example(RateLimitExceeded)}},
     }
     responses["429"] = {
-        "description": "The quota is used up",
+        "description": "Rate limit exceeded",
         "content": {"application/json": content},
     }
     for status, response in responses.items():

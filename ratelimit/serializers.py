@@ -10,42 +10,42 @@ SCOPES = ("read", "write", "run")
 class MyTenantSerializer(serializers.Serializer[Any]):
     """The tenant of the API key."""
 
-    id = serializers.UUIDField()
-    name = serializers.CharField()
+    id = serializers.UUIDField(help_text="ID of the tenant.")
+    name = serializers.CharField(help_text="Name of the tenant.")
 
 
 class MyKeySerializer(serializers.Serializer[Any]):
     """The API key of the request."""
 
-    prefix = serializers.CharField(help_text="The first 12 characters of the key.")
+    prefix = serializers.CharField(help_text="First 12 characters of the key.")
     name = serializers.CharField(help_text="Empty if the key has no name.")
-    created_at = serializers.DateTimeField()
+    created_at = serializers.DateTimeField(help_text="When the key was created.")
     expires_at = serializers.DateTimeField(
-        allow_null=True, help_text="Null if the key does not expire."
+        allow_null=True, help_text="When the key expires. Null if it does not expire."
     )
 
 
 class MyRateLimitSerializer(serializers.Serializer[Any]):
-    """The tenant's quota of runs, which all its keys share."""
+    """The rate limit of the tenant. All its keys share it."""
 
-    limit = serializers.IntegerField(help_text="Maximum number of runs per window.")
-    window_seconds = serializers.IntegerField()
+    limit = serializers.IntegerField(help_text="Maximum runs per window.")
+    window_seconds = serializers.IntegerField(help_text="Length of the window.")
     remaining = serializers.IntegerField(
         allow_null=True, help_text="Runs that can start now. Null while Redis is unavailable."
     )
     reset_after_seconds = serializers.IntegerField(
         allow_null=True,
-        help_text="Seconds until the next run becomes available; 0 if none was made in the window. "
-        "Null while Redis is unavailable.",
+        help_text="Seconds until the oldest used slot becomes available again. 0 if no run was made in the "
+        "window. Null while Redis is unavailable.",
     )
 
 
 class MeSerializer(serializers.Serializer[Any]):
-    """The API key of the request, its tenant and the quota."""
+    """The API key of the request, its tenant and its rate limit."""
 
-    tenant = MyTenantSerializer()
-    api_key = MyKeySerializer()
+    tenant = MyTenantSerializer(help_text="The tenant of the API key.")
+    api_key = MyKeySerializer(help_text="The API key of the request.")
     scopes = serializers.ListField(
-        child=serializers.ChoiceField(choices=SCOPES), help_text="What the key may do."
+        child=serializers.ChoiceField(choices=SCOPES), help_text="What the key allows."
     )
-    rate_limit = MyRateLimitSerializer()
+    rate_limit = MyRateLimitSerializer(help_text="The rate limit of the tenant.")

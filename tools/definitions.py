@@ -21,7 +21,7 @@ def secret_errors(secrets: object) -> list[str]:
     if not isinstance(secrets, dict):
         return ["Expected an object of names and values."]
     if len(secrets) > MAX_CHANGED_SECRETS:
-        return [f"A request sets and removes at most {MAX_CHANGED_SECRETS} secrets."]
+        return [f"A request can set and remove at most {MAX_CHANGED_SECRETS} secrets."]
     if not all(_SECRET_NAME.fullmatch(name) for name in secrets):
         return ["A name has 1 to 64 letters, digits, hyphens and underscores."]
     return [
@@ -51,7 +51,7 @@ def cross_field_errors(tool: Tool) -> Errors:
     """The errors of a tool whose `parameters` are valid. Fills in the defaults of its `config`."""
     errors: Errors = {}
     if len(tool.secret_names) > MAX_SECRETS:
-        errors["secrets"] = [f"A tool has at most {MAX_SECRETS} secrets."]
+        errors["secrets"] = [f"A tool can have at most {MAX_SECRETS} secrets."]
     if config_errors := _config_errors(tool):
         errors["config"] = config_errors
     return errors
@@ -60,9 +60,9 @@ def cross_field_errors(tool: Tool) -> Errors:
 def _config_errors(tool: Tool) -> list[str]:
     if tool.kind not in INVOKERS:
         has_any = tool.config is not None or tool.secret_names
-        return ["A declared tool has no configuration and no secrets."] if has_any else []
+        return ['Allowed only when kind is "http".'] if has_any else []
     if tool.config is None:
-        return [f"A tool of the kind {tool.kind} needs it."]
+        return [f'Required when kind is "{tool.kind}".']
     try:
         tool.config = invoker(tool.kind).validate_config(tool.config)
     except ConfigError as error:

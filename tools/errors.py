@@ -28,7 +28,7 @@ class ToolInUse(ApiError):
 
     status_code = 400
     error_code = "TOOL_IN_USE"
-    message = "Agents use this tool. Remove it from them first."
+    message = "This tool is used by agents. Remove it from them first."
     example_details = {"dependent_agents": [{"id": _ID, "name": "Researcher"}]}
 
 
@@ -37,5 +37,5 @@ class ToolNotCallable(ApiError):
 
     status_code = 400
     error_code = "TOOL_NOT_CALLABLE"
-    message = "A declared tool cannot be called."
+    message = "Declared tools cannot be called. Only http tools can be tested."
     example_details = {"tool_id": _ID, "kind": "declared"}

@@ -36,33 +36,41 @@ _ONE = (ToolNotFound, TenantIsolationViolation)
 documented = extend_schema_view(
     list=operation(
         "List tools",
-        description="Ordered by `created_at`, then `id`.",
+        description="Returns your tools, sorted by `created_at`, then `id`.",
         responses={200: ToolSerializer(many=True)},
         errors=[InvalidPagination],
         example=EXAMPLE,
     ),
     create=operation(
         "Create a tool",
+        description="Creates a tool. Its name must be unique within your tenant.",
         responses={201: ToolSerializer},
         errors=[DuplicateToolName],
         body={"Callable tool": _BODY, "Declared tool": _DECLARED},
         example=EXAMPLE,
     ),
     retrieve=operation(
-        "Read a tool", responses={200: ToolSerializer}, errors=_ONE, example=EXAMPLE
+        "Read a tool",
+        description="Returns a tool. The values of its secrets are never returned.",
+        id_of="tool",
+        responses={200: ToolSerializer},
+        errors=_ONE,
+        example=EXAMPLE,
     ),
     update=operation(
         "Replace a tool",
-        description="Name and description are required. Kind, parameters, `http` and secrets keep their "
-        "values if they are omitted.",
+        description="`name` and `description` are required. Other fields are unchanged if omitted.",
+        id_of="tool",
         responses={200: ToolSerializer},
         errors=[*_ONE, DuplicateToolName],
         body={"Callable tool": _BODY, "Declared tool": _DECLARED},
         example=EXAMPLE,
     ),
     partial_update=operation(
-        "Change a tool",
-        description="Changes the fields that are sent. `http` is replaced as a whole.",
+        "Update a tool",
+        description="Changes the fields that you send. Omitted fields are unchanged. `http` and `parameters` "
+        "are replaced as a whole.",
+        id_of="tool",
         responses={200: ToolSerializer},
         errors=[*_ONE, DuplicateToolName],
         body={
@@ -73,14 +81,16 @@ documented = extend_schema_view(
     ),
     destroy=operation(
         "Delete a tool",
-        description="Rejected while an agent uses the tool.",
+        description="Deletes a tool. A tool that an agent uses cannot be deleted.",
+        id_of="tool",
         responses={204: None},
         errors=[*_ONE, ToolInUse],
     ),
     test=operation(
         "Test a tool",
-        description="Calls the tool and returns what a model would read: 200 also if the call failed. Takes "
-        "one unit of the tenant's quota.",
+        description="Calls an `http` tool and returns the text that a model would receive. The status is "
+        "also 200 if the call fails. Counts as one run against the rate limit.",
+        id_of="tool",
         operation_id="tools_test",
         tags=["tools"],
         request=ToolTestSerializer,

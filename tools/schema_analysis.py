@@ -112,10 +112,10 @@ class Analysis:
         """Return the number of regular expressions. Raises SchemaRejected for too many or a long one."""
         patterns = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
         if any(len(pattern) > MAX_PATTERN_CHARACTERS for pattern in patterns):
-            raise SchemaRejected(f"A pattern may have {MAX_PATTERN_CHARACTERS} characters.")
+            raise SchemaRejected(f"A pattern can have at most {MAX_PATTERN_CHARACTERS} characters.")
         self.patterns.update(patterns)
         if len(self.patterns) > MAX_PATTERNS:
-            raise SchemaRejected(f"A schema may have {MAX_PATTERNS} different patterns.")
+            raise SchemaRejected(f"A schema can have at most {MAX_PATTERNS} different patterns.")
         return len(patterns)
 
     def _work(self, pointer: str) -> int:

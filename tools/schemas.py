@@ -57,7 +57,7 @@ def argument_errors(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
     try:
         compiled = _compiled(_text(schema))
     except SchemaRejected as error:
-        return [f"The tool's schema cannot be applied: {error}"]
+        return [f"The tool's schema cannot be used: {error}"]
     size = _size(arguments)
     if size is None or size * compiled.evaluations_per_value > MAX_EVALUATIONS:
         return ["The arguments are too large or too deeply nested for the tool's schema."]
@@ -89,7 +89,7 @@ def _text(schema: Mapping[str, Any]) -> bytes:
         raise SchemaRejected("A string in the schema contains NUL (U+0000).")
     if len(text) > MAX_BYTES:
         raise SchemaRejected(
-            f"The schema has {len(text)} bytes as JSON; the maximum is {MAX_BYTES}."
+            f"The schema is too long: {len(text):,} bytes as JSON (maximum {MAX_BYTES:,})."
         )
     return text
 
@@ -101,7 +101,7 @@ def _compiled(text: bytes) -> _Compiled:
     if _size(schema, MAX_DEPTH) is None:
         raise SchemaRejected(f"The schema is nested deeper than {MAX_DEPTH} levels.")
     if schema.get("type") != "object":
-        raise SchemaRejected('The schema must have "type": "object", because arguments have names.')
+        raise SchemaRejected('The top level of the schema must be "type": "object".')
     validator_class = _validator_class(schema.pop("$schema", DIALECT))
     schema.pop("$id", None)
     analysis = Analysis(schema)

@@ -19,11 +19,13 @@ from tools.models import Tool
 class HttpSerializer(serializers.Serializer[Any]):
     """The HTTP request that a call of the tool makes."""
 
-    method = serializers.ChoiceField(choices=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    method = serializers.ChoiceField(
+        choices=["GET", "POST", "PUT", "PATCH", "DELETE"], help_text="HTTP method of the request."
+    )
     url = serializers.CharField(
         max_length=2_000,
-        help_text="In path and query, `{name}` is replaced by an argument and `{{secret.name}}` by a "
-        "secret. Both are percent-encoded.",
+        help_text="URL of the request. In the path and the query, `{name}` is replaced by an argument and "
+        "`{{secret.name}}` by a secret. Both are percent-encoded.",
     )
     arguments_in = serializers.ChoiceField(
         choices=ARGUMENTS_IN,
@@ -35,10 +37,13 @@ class HttpSerializer(serializers.Serializer[Any]):
     headers = serializers.DictField(
         child=serializers.CharField(),
         required=False,
-        help_text="Values may contain `{{secret.name}}`.",
+        help_text="Headers of the request. Values may contain `{{secret.name}}`.",
     )
     timeout_seconds = serializers.IntegerField(
-        min_value=1, max_value=60, required=False, help_text="Defaults to 10."
+        min_value=1,
+        max_value=60,
+        required=False,
+        help_text="Timeout of the whole call. Defaults to 10.",
     )
 
 
@@ -83,7 +88,7 @@ class SecretsField(ObjectField):
 
 
 class ToolSerializer(StrictSerializer):
-    """A function that agents may use."""
+    """A tool: a function that agents can use."""
 
     row_expressions = {
         "parameters": Cast("parameters", JSONText()),
@@ -99,36 +104,41 @@ class ToolSerializer(StrictSerializer):
         ),
     }
 
-    id = serializers.UUIDField(read_only=True)
-    name = NameField(help_text="Unique among your tools. Surrounding whitespace is removed.")
+    id = serializers.UUIDField(read_only=True, help_text="ID of the tool.")
+    name = NameField(
+        help_text="Unique within your tenant. Leading and trailing whitespace is removed."
+    )
     description = TextField(max_length=1000, help_text="What the tool does. The model reads this.")
     kind = KindField(
         required=False,
-        help_text="`declared` (default): the model knows the tool but cannot call it. `http`: a call is an "
+        help_text="`declared` (default): described to the model but never called. `http`: called with an "
         "HTTP request.",
     )
     parameters = ParametersField(
         required=False,
-        help_text="A JSON Schema of the arguments, draft 2020-12 by default. Defaults to any arguments.",
+        help_text="JSON Schema of the arguments, draft 2020-12 by default. If omitted, any arguments are "
+        "accepted.",
     )
     http = HttpField(
         source="config",
         required=False,
         allow_null=True,
-        help_text="Only for the kind `http`, else null.",
+        help_text="The HTTP request. Required when `kind` is `http`, otherwise null.",
     )
     secrets = SecretsField(
         required=False,
         write_only=True,
-        help_text="Sets the secrets that are named, and removes those that are null. Others are kept.",
+        help_text="Secrets to set, by name; null removes one. Secrets not listed are unchanged.",
     )
     secret_names = serializers.ListField(
         child=serializers.CharField(),
         read_only=True,
-        help_text="Names of the secrets, sorted. Values are never returned.",
+        help_text="Names of the secrets, sorted. The values are never returned.",
     )
-    created_at = serializers.DateTimeField(read_only=True)
-    updated_at = serializers.DateTimeField(read_only=True)
+    created_at = serializers.DateTimeField(read_only=True, help_text="When the tool was created.")
+    updated_at = serializers.DateTimeField(
+        read_only=True, help_text="When the tool was last changed."
+    )
 
     def create(self, validated_data: dict[str, Any]) -> Tool:
         return services.create_tool(**validated_data)
@@ -138,16 +148,19 @@ class ToolSerializer(StrictSerializer):
 
 
 class ToolTestSerializer(StrictSerializer):
-    """A call of a tool without a model."""
+    """A test call of a tool."""
 
     arguments = ObjectField(
-        required=False, write_only=True, help_text="The arguments that a model would send."
+        required=False,
+        write_only=True,
+        help_text="Arguments for the tool, as a model would send them.",
     )
-    ok = serializers.BooleanField(read_only=True)
+    ok = serializers.BooleanField(read_only=True, help_text="Whether the call succeeded.")
     error = serializers.CharField(
         read_only=True,
         allow_null=True,
-        help_text="Null, or an error code such as `bad_arguments`, `timeout` or `http_500`.",
+        help_text="Error code, for example `bad_arguments`, `timeout` or `http_500`. Null if the call "
+        "succeeded.",
     )
-    result = serializers.CharField(read_only=True, help_text="The text that a model would read.")
-    latency_ms = serializers.IntegerField(read_only=True)
+    result = serializers.CharField(read_only=True, help_text="The text that a model would receive.")
+    latency_ms = serializers.IntegerField(read_only=True, help_text="Duration of the call.")

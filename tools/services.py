@@ -76,7 +76,7 @@ def _set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
 def _set_secrets(tool: Tool, values: Mapping[str, str | None]) -> Errors:
     """Set the secrets with a value, remove those with None, keep the others. Returns errors."""
     if tool.kind not in INVOKERS:
-        return {"secrets": ["A declared tool cannot be called and has no secrets."]}
+        return {"secrets": ['Allowed only when kind is "http".']}
     unchanged = sorted(set(tool.secret_names) - values.keys())
     try:
         stored = orjson.loads(secrets.decrypt(tool.secrets_token)) if unchanged else {}

@@ -33,7 +33,9 @@ class ToolViewSet(TenantViewSet[Tool], ModelViewSet[Tool]):
     row_actions = ("list", "retrieve")
     serializer_class = ToolSerializer
     filter_backends = (ExactFilter,)
-    exact_filters = {"agent_name": ("agents__name", "Only tools of the agent with this name.")}
+    exact_filters = {
+        "agent_name": ("agents__name", "Returns only tools of the agent with this name.")
+    }
     resource = "tool"
     not_found = ToolNotFound
 

@@ -73,7 +73,7 @@ class ValidationFailed(ApiError):
 
     status_code = 400
     error_code = "VALIDATION_ERROR"
-    message = "The request body is not valid."
+    message = "The request body is invalid. See details.fields."
     example_details = {"fields": {"name": ["This field is required."]}}
 
 
@@ -90,9 +90,7 @@ class InvalidPagination(ApiError):
 
     status_code = 400
     error_code = "INVALID_PAGINATION"
-    message = (
-        "limit must be a whole number from 1 to 100, offset a whole number from 0 to 2147483647."
-    )
+    message = "limit must be an integer from 1 to 100, offset an integer from 0 to 2147483647."
     example_details = {"limit": {"provided": "0", "minimum": 1}}
 
 
@@ -124,7 +122,7 @@ class UnknownQueryParameter(BadRequest):
 class UnreadableBody(BadRequest):
     """400 for a body that ends early or whose chunks are malformed."""
 
-    message = "The request body could not be read completely."
+    message = "The request body was incomplete."
 
 
 class NotFound(ApiError):
@@ -132,7 +130,7 @@ class NotFound(ApiError):
 
     status_code = 404
     error_code = "NOT_FOUND"
-    message = "There is no resource at this URL."
+    message = "No such endpoint. API paths start with /api/v1 and have no trailing slash."
 
 
 class MethodNotAllowed(ApiError):
@@ -177,7 +175,7 @@ class InternalError(ApiError):
 
     status_code = 500
     error_code = "INTERNAL_ERROR"
-    message = "Internal error. Quote the request id when you report it."
+    message = "Internal error. Include the request ID when you contact support."
     example_details = {"request_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
 
     def __init__(self) -> None:
@@ -189,7 +187,7 @@ class ServiceUnavailable(ApiError):
 
     status_code = 503
     error_code = "SERVICE_UNAVAILABLE"
-    message = "A service that the API depends on is unavailable. Try again shortly."
+    message = "A backend service (database or Redis) is unavailable. Try again shortly."
     example_details = {"reason": "database_unavailable"}
 
     def __init__(self, *, reason: str) -> None:

@@ -22,6 +22,7 @@ class Bounds:
     default: int
     minimum: int
     maximum: int
+    description: str
 
     def read(self, text: str | None) -> tuple[int, dict[str, Any] | None]:
         """Return the value and None, or the default and the details of the error."""
@@ -40,7 +41,10 @@ class Bounds:
         return value, None
 
 
-BOUNDS = {"limit": Bounds(20, 1, 100), "offset": Bounds(0, 0, MAX_OFFSET)}
+BOUNDS = {
+    "limit": Bounds(20, 1, 100, "Maximum number of items to return."),
+    "offset": Bounds(0, 0, MAX_OFFSET, "Number of items to skip."),
+}
 
 
 class StrictPagination(BasePagination):
@@ -93,9 +97,23 @@ class StrictPagination(BasePagination):
                     "description": "Number of matching items on all pages.",
                     "example": 1,
                 },
-                "limit": {"type": "integer", "minimum": 1, "maximum": 100, "example": 20},
-                "offset": {**whole, "example": 0},
-                "has_more": {"type": "boolean", "example": False},
+                "limit": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 100,
+                    "description": "The `limit` of the request.",
+                    "example": 20,
+                },
+                "offset": {
+                    **whole,
+                    "description": "The `offset` of the request.",
+                    "example": 0,
+                },
+                "has_more": {
+                    "type": "boolean",
+                    "description": "Whether there are items after this page.",
+                    "example": False,
+                },
             },
         }
 
@@ -105,6 +123,7 @@ class StrictPagination(BasePagination):
                 "name": name,
                 "in": "query",
                 "required": False,
+                "description": bounds.description,
                 "schema": {
                     "type": "integer",
                     "default": bounds.default,

@@ -9,6 +9,7 @@ from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import (
     OpenApiExample,
+    OpenApiParameter,
     OpenApiResponse,
     extend_schema,
     extend_schema_serializer,
@@ -28,17 +29,19 @@ from map_project.api.errors import (
 )
 
 _DESCRIPTIONS = {
-    400: "The request is invalid",
+    200: "OK",
+    201: "Created",
+    400: "Bad request",
     401: "The API key is missing or invalid",
     403: "The resource belongs to another tenant",
     404: "The resource does not exist",
     413: "The request body is too large",
     415: "The request body is not JSON",
-    429: "A limit is reached",
-    500: "Internal error",
+    429: "Rate limit exceeded",
+    500: "Internal server error",
     502: "The model provider failed",
     503: "The database or Redis is unavailable",
-    504: "The model did not respond in time",
+    504: "The model provider timed out",
 }
 _EVERY_OPERATION = (UnknownQueryParameter, RequestTooLarge, InternalError, ServiceUnavailable)
 _WITH_BODY = (ValidationFailed, MalformedJson, UnsupportedMediaType)
@@ -56,9 +59,9 @@ class ErrorCodeField(serializers.ChoiceField):
 class ErrorSerializer(serializers.Serializer[Any]):
     """The body of every error response."""
 
-    error_code = ErrorCodeField(help_text="A constant that a program can switch on.")
-    message = serializers.CharField(help_text="A sentence for people; it may change.")
-    details = serializers.DictField(help_text="Values for programs; they depend on `error_code`.")
+    error_code = ErrorCodeField(help_text="A constant for programs.")
+    message = serializers.CharField(help_text="A message for people. It may change.")
+    details = serializers.DictField(help_text="Further values. Their names depend on `error_code`.")
 
 
 def error_responses(errors: Iterable[type[ApiError]]) -> dict[int, OpenApiResponse]:
@@ -96,15 +99,18 @@ def example(error: type[ApiError]) -> dict[str, Any]:
 def operation(
     summary: str,
     *,
+    description: str,
     responses: Mapping[int, Any],
     errors: Iterable[type[ApiError]] = (),
+    id_of: str = "",
     body: Mapping[str, Any] | None = None,
     example: Any = None,
     **kwargs: Any,
 ) -> Any:
     """Return an `extend_schema` decorator with the errors and examples of an operation.
 
-    `body` maps names of examples to request bodies; `example` is the body of the success response.
+    `id_of` names the resource whose ID is in the path. `body` maps names of examples to request bodies;
+    `example` is the body of the success response.
     """
     examples = [
         OpenApiExample(name, value=value, request_only=True) for name, value in (body or {}).items()
@@ -114,9 +120,14 @@ def operation(
         examples.append(
             OpenApiExample("Response", value=example, response_only=True, status_codes=success)
         )
+    if id_of:
+        kwargs["parameters"] = [
+            OpenApiParameter("id", str, OpenApiParameter.PATH, description=f"ID of the {id_of}.")
+        ]
     all_errors = (*_EVERY_OPERATION, *(_WITH_BODY if body else ()), *errors)
     return extend_schema(
         summary=summary,
+        description=description,
         responses={**responses, **error_responses(all_errors)},
         examples=examples,
         **kwargs,
@@ -143,6 +154,17 @@ _COMPONENT_NAMES = {
     r"(\w+)Request": r"\1Input",
     r"Paginated(\w+)List": r"\1List",
 }
+
+
+def describe_success(
+    result: dict[str, Any], generator: Any, request: Any, public: bool
+) -> dict[str, Any]:
+    """Describe the success responses (a drf-spectacular postprocessing hook)."""
+    for path in result["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                response["description"] = response["description"] or _DESCRIPTIONS[int(status)]
+    return result
 
 
 def rename_components(
@@ -180,23 +202,26 @@ def document() -> dict[str, Any]:
     return schema
 
 
-def _public(summary: str, checks: list[str]) -> dict[str, Any]:
+def _public(summary: str, description: str, checks: list[str]) -> dict[str, Any]:
     status = {"type": "string", "enum": ["ok", "unavailable"] if checks else ["ok"]}
-    properties: dict[str, Any] = {"status": status}
+    whole = "`unavailable` if a check failed." if checks else "Always `ok`."
+    properties: dict[str, Any] = {"status": {**status, "description": whole}}
     example: dict[str, Any] = {"status": "ok"}
     if checks:
         properties["checks"] = {
             "type": "object",
+            "description": "The result of each check.",
             "required": checks,
             "properties": dict.fromkeys(checks, status),
         }
         example["checks"] = dict.fromkeys(checks, "ok")
     schema = {"type": "object", "required": list(properties), "properties": properties}
-    responses = {200: OpenApiResponse(schema, description="All checks passed")}
+    responses = {200: OpenApiResponse(schema, description="OK")}
     if checks:
         responses[503] = OpenApiResponse(schema, description="A check failed")
     return {
         "summary": summary,
+        "description": description,
         "auth": [],
         "tags": ["service"],
         "responses": responses,
@@ -204,6 +229,13 @@ def _public(summary: str, checks: list[str]) -> dict[str, Any]:
     }
 
 
-HEALTH = _public("Check the database and Redis", ["database", "redis"])
-READY = _public("Check whether to send traffic here", ["database", "migrations"])
-LIVE = _public("Check whether the process responds", [])
+HEALTH = _public(
+    "Health check", "Checks that the database and Redis respond.", ["database", "redis"]
+)
+READY = _public(
+    "Readiness check",
+    "Checks that the database responds and has all migrations. Redis is not checked, because everything "
+    "except runs works without it.",
+    ["database", "migrations"],
+)
+LIVE = _public("Liveness check", "Checks that the process responds. No other service is used.", [])

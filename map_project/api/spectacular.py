@@ -7,8 +7,9 @@ from map_project import VERSION
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Mini Agent Platform",
     "VERSION": VERSION,
-    "DESCRIPTION": "Define tools, compose agents from them, run an agent on a prompt, and read back "
-    "an exact history. Every call needs a tenant's API key, and sees that tenant's rows alone.",
+    "DESCRIPTION": "Define tools, compose agents from them, run an agent on a prompt, and read the history "
+    "of the runs. Every operation under /api/v1 requires an API key, in the header `X-API-KEY` or as "
+    "`Authorization: Bearer`. A key gives access only to the data of its tenant.",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
@@ -19,12 +20,18 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_SETTINGS": "{deepLinking: true, persistAuthorization: true, "
     "requestInterceptor: (request) => request}",
     "TAGS": [
-        {"name": "tools", "description": "Functions that agents may use."},
-        {"name": "agents", "description": "Roles with tools. A run gives an agent a prompt."},
-        {"name": "history", "description": "The record of every run and its steps."},
-        {"name": "models", "description": "The language models that runs may use."},
-        {"name": "account", "description": "The API key of the request, its tenant and its quota."},
-        {"name": "service", "description": "Health checks. They need no API key."},
+        {"name": "tools", "description": "Functions that agents can use."},
+        {
+            "name": "agents",
+            "description": "A role with tools. Run an agent to get a response to a prompt.",
+        },
+        {
+            "name": "history",
+            "description": "All runs of your agents, with their steps. The history is read-only.",
+        },
+        {"name": "models", "description": "The language models that your runs can use."},
+        {"name": "account", "description": "Your API key, its tenant and its rate limit."},
+        {"name": "service", "description": "Health checks. No API key is required."},
     ],
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
@@ -40,6 +47,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "map_project.api.schema.rename_components",
+        "map_project.api.schema.describe_success",
         "ratelimit.openapi.document_rate_limit",
     ],
 }

@@ -45,11 +45,15 @@ def number_or_default(value: str) -> int | None:
     """The type of an argument that is an integer, or `default` for the value of the setting."""
     if value == "default":
         return None
-    return whole_number(value)
+    try:
+        return whole_number(value)
+    except argparse.ArgumentTypeError:
+        message = f'Enter a positive integer or "default", not {value!r}.'
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def whole_number(value: str) -> int:
     """The type of an integer argument: ASCII digits only."""
     if not (value.isascii() and value.isdigit() and len(value) <= 9):
-        raise argparse.ArgumentTypeError(f"{value!r} is not an integer")
+        raise argparse.ArgumentTypeError(f"Enter a non-negative integer, not {value!r}.")
     return int(value)

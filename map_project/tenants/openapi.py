@@ -26,6 +26,11 @@ class TenantAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignor
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
         return [
-            {"type": "apiKey", "in": "header", "name": "X-API-KEY"},
-            {"type": "http", "scheme": "bearer"},
+            {
+                "type": "apiKey",
+                "in": "header",
+                "name": "X-API-KEY",
+                "description": "Your API key.",
+            },
+            {"type": "http", "scheme": "bearer", "description": "Your API key."},
         ]

@@ -134,7 +134,7 @@ def test_secrets_are_set_and_removed_one_by_one(api: Api) -> None:
 def test_a_secret_in_use_cannot_be_removed(api: Api) -> None:
     path = f"tools/{create(api)['id']}"
     response = api.patch(path, {"secrets": {"token": None}})
-    assert response.fields == {"http": ["The secret token does not exist: set it in `secrets`."]}
+    assert response.fields == {"http": ['Secret "token" is not set. Add it to secrets.']}
     assert api.get(path).json["secret_names"] == ["token"]
     response = api.patch(path, {"secrets": {"token": None}, "http": {**HTTP, "headers": {}}})
     assert response.json["secret_names"] == []
@@ -147,7 +147,7 @@ def test_the_kind_declared_deletes_the_configuration(api: Api, tenant: Tenant) -
     assert changed["parameters"] == PARAMETERS
     assert Tool.objects.get(tenant=tenant).secrets_token == ""
     response = api.patch(path, {"kind": "http"})
-    assert response.fields == {"http": ["A tool of the kind http needs it."]}
+    assert response.fields == {"http": ['Required when kind is "http".']}
 
 
 def test_no_response_contains_a_secret(api: Api) -> None:
@@ -172,24 +172,24 @@ def test_no_response_contains_a_secret(api: Api) -> None:
         ({"kind": None}, "kind", "null"),
         ({"kind": 1}, "kind", "string"),
         ({"kind": "declared"}, "http", '"kind": "http"'),
-        ({"http": None}, "http", "needs it"),
+        ({"http": None}, "http", "Required when kind"),
         ({"http": []}, "http", "object"),
         ({"http": "GET"}, "http", "object"),
         ({"http": {}}, "http", "method: This field is required."),
         ({"http": {}}, "http", "url: This field is required."),
-        ({"http": {**HTTP, "verb": "GET"}}, "http", "verb: This field is not known here."),
+        ({"http": {**HTTP, "verb": "GET"}}, "http", "verb: Unknown field."),
         ({"http": {**HTTP, "method": "HEAD"}}, "http", "method: "),
         ({"http": {**HTTP, "method": "get"}}, "http", "method: "),
         ({"http": {**HTTP, "method": ["GET"]}}, "http", "method: "),
         ({"http": {**HTTP, "url": 5}}, "http", "url: "),
         ({"http": {**HTTP, "url": "ftp://example.com/"}}, "http", "url: "),
-        ({"http": {**HTTP, "url": "http://{city}/"}}, "http", "the path and the query only"),
+        ({"http": {**HTTP, "url": "http://{city}/"}}, "http", "only in the path and the query"),
         ({"http": {**HTTP, "url": "http://u:p@example.com/"}}, "http", "header with a secret"),
         ({"http": {**HTTP, "url": f"{URL}/{{town}}"}}, "http", "{town}"),
         (
             {"http": {**HTTP, "url": f"{URL}?k={{{{secret.no}}}}"}},
             "http",
-            "secret no does not exist",
+            'Secret "no" is not set',
         ),
         ({"http": {**HTTP, "arguments_in": "path"}}, "http", "arguments_in: "),
         ({"http": {**HTTP, "arguments_in": "body"}}, "http", "A GET request has no body."),
@@ -208,7 +208,7 @@ def test_no_response_contains_a_secret(api: Api) -> None:
         ({"http": {**HTTP, "headers": {"X": "ü"}}}, "http", "printable ASCII"),
         ({"http": {**HTTP, "headers": {"X": " a"}}}, "http", "printable ASCII"),
         ({"http": {**HTTP, "headers": {"X": 1}}}, "http", "printable ASCII"),
-        ({"http": {**HTTP, "headers": {"X": "{{secret.no}}"}}}, "http", "secret no does not exist"),
+        ({"http": {**HTTP, "headers": {"X": "{{secret.no}}"}}}, "http", 'Secret "no" is not set'),
         ({"http": {**HTTP, "headers": {"X": "{{ secret.token }}"}}}, "http", "{{secret.name}}"),
         ({"http": {**HTTP, "headers": {"Host": "a"}}}, "http", "Host cannot be set"),
         ({"http": {**HTTP, "headers": {"content-length": "1"}}}, "http", "cannot be set"),

@@ -117,6 +117,23 @@ def test_every_operation_has_a_unique_summary(name: str) -> None:
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_parameter_and_response_has_a_description(name: str) -> None:
+    operation = OPERATIONS[name]
+    described = [operation, *operation.get("parameters", ()), *operation["responses"].values()]
+    assert [part for part in described if not part.get("description")] == []
+
+
+def test_every_field_has_a_description() -> None:
+    missing = [
+        f"{name}.{field}"
+        for name, schema in document()["components"]["schemas"].items()
+        for field, field_schema in schema.get("properties", {}).items()
+        if not field_schema.get("description") and field != "items"
+    ]
+    assert missing == []
+
+
 def bodies_of(name: str) -> list[dict[str, Any]]:
     """Return the request and response bodies. Failed health checks have no examples."""
     operation = OPERATIONS[name]

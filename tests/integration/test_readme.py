@@ -72,6 +72,7 @@ def test_the_default_address_is_that_of_make_run() -> None:
         "/api/v1/agents/$AGENT_ID/run",
         "/api/v1/history",
         "/api/v1/history/$RUN_ID",
+        "/api/v1/me",
         "/health",
         "/ready",
         "/live",

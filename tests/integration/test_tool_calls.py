@@ -304,7 +304,7 @@ class TestSecrets:
         assert Tool.objects.filter(pk=foreign_id).values().get() == before
         # A name refers to a secret of the tenant's own tool only.
         assert api.post("tools", body).fields == {
-            "http": ["The secret t does not exist: set it in `secrets`."]
+            "http": ['Secret "t" is not set. Add it to secrets.']
         }
         own_id = api.post("tools", {**body, "secrets": {"t": "my-own-one"}}).json["id"]
         assert (

@@ -101,7 +101,7 @@ def call(tool: CallableTool, arguments_json: str, *, deadline: float) -> ToolRes
 
 def _call(tool: CallableTool, arguments_json: str, deadline: float) -> str:
     if tool.kind not in INVOKERS:
-        raise ToolError("not_callable", "This tool is declared only: it cannot be called.")
+        raise ToolError("not_callable", "This tool is declared only and cannot be called.")
     arguments = _parse_arguments(arguments_json)
     if problems := schemas.argument_errors(tool.parameters, arguments):
         raise ToolError("bad_arguments", "The arguments are not valid: " + " ".join(problems))
@@ -138,6 +138,6 @@ def _decrypt_secrets(tool: CallableTool) -> dict[str, str]:
         values: dict[str, str] = orjson.loads(secrets.decrypt(tool.secrets_token))
     except (secrets.Unreadable, ImproperlyConfigured):
         logger.error("no key decrypts the secrets of tool %s", tool.id)
-        message = "The secrets of the tool cannot be decrypted; they must be set again."
+        message = "The secrets of the tool cannot be decrypted. Set them again."
         raise ToolError("secrets_unreadable", message) from None
     return values

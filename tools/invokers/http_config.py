@@ -33,7 +33,7 @@ def validate_config(config: object) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ConfigError(["Expected an object."])
     unknown = unknown_names(config, _FIELDS)
-    problems = [f"{name}: This field is not known here." for name in unknown]
+    problems = [f"{name}: Unknown field." for name in unknown]
     problems += [
         f"{name}: This field is required." for name in ("method", "url") if name not in config
     ]
@@ -58,14 +58,14 @@ def cross_field_errors(
     placeholders = list(parse_url(config["url"]).placeholders())
     properties = parameters.get("properties", {})
     problems = [
-        f"url: {{{placeholder.name}}} is not a property of the tool's parameters."
+        f"url: {{{placeholder.name}}} is not defined in parameters.properties."
         for placeholder in placeholders
         if not placeholder.is_secret and placeholder.name not in properties
     ]
     used = {placeholder.name for placeholder in placeholders if placeholder.is_secret}
     used.update(name for value in config["headers"].values() for name in SECRET.findall(value))
     problems += [
-        f"The secret {name} does not exist: set it in `secrets`."
+        f'Secret "{name}" is not set. Add it to secrets.'
         for name in sorted(used - set(secret_names))
     ]
     return problems
@@ -119,16 +119,16 @@ def _header_problems(headers: object) -> Iterator[str]:
         return
     names = [str(name).lower() for name in headers]
     if len(set(names)) != len(names):
-        yield "headers: A name occurs twice."
+        yield "headers: A header is set twice."
     for name, value in headers.items():
         if not _TOKEN.fullmatch(str(name)):
-            yield "headers: A name has 1 to 100 letters, digits and hyphens."
+            yield "headers: A name must have 1 to 100 letters, digits and hyphens."
         elif name.lower() in _RESERVED_HEADERS or name.lower().startswith("proxy-"):
             yield f"headers: {name} cannot be set."
         elif not isinstance(value, str) or not _is_header_value(value):
             yield f"headers: The value of {name} must be printable ASCII without surrounding spaces."
         elif "{{" in SECRET.sub("", value):
-            yield f"headers: In {name}, {{{{ must begin {{{{secret.name}}}}."
+            yield f"headers: In the value of {name}, {{{{ is allowed only as part of {{{{secret.name}}}}."
 
 
 def _is_header_value(value: str) -> bool:

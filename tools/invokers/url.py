@@ -65,7 +65,7 @@ class UrlTemplate:
         """Return the path and query with values, in ASCII. Raises InvalidValueError."""
         path = "".join(_fill(self.path, lambda part: _path_value(part, value(part))))
         if _has_dot_segment(path):
-            raise InvalidValueError("The values make a path with . or .. in it.")
+            raise InvalidValueError("They would add the segments . or .. to the path.")
         query = "".join(_fill(self.query, value))
         return f"{path}?{query}" if query else path
 
@@ -100,12 +100,14 @@ def _has_dot_segment(path: str) -> bool:
 def parse_url(text: str) -> UrlTemplate:
     """Parse a template. Raises UrlError."""
     if not 1 <= len(text) <= MAX_CHARACTERS:
-        raise UrlError(f"A URL has 1 to {MAX_CHARACTERS} characters.")
+        raise UrlError(f"The URL must have 1 to {MAX_CHARACTERS} characters.")
     if _UNSAFE.search(text) or not text.isprintable():
-        raise UrlError("A URL has no spaces, control characters, backslashes or fragment (#).")
+        raise UrlError(
+            "The URL must not contain spaces, control characters, backslashes or a fragment (#)."
+        )
     match = _URL.fullmatch(text)
     if match is None:
-        raise UrlError("A URL begins with http:// or https://.")
+        raise UrlError("Enter a full URL that starts with http:// or https://.")
     scheme, authority, path, query = match.groups()
     return UrlTemplate(
         _parse_origin(scheme.lower(), authority),
@@ -116,15 +118,17 @@ def parse_url(text: str) -> UrlTemplate:
 
 def _parse_origin(scheme: str, authority: str) -> Origin:
     if "@" in authority:
-        raise UrlError("A URL has no user name and password; use a header with a secret.")
+        raise UrlError(
+            "The URL must not contain a user name or password. Use a header with a secret."
+        )
     if "{" in authority or "}" in authority:
-        raise UrlError("Placeholders may occur in the path and the query only.")
+        raise UrlError("Placeholders are allowed only in the path and the query.")
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         raise UrlError("The host or the port is not valid.")
     port = int(match[2]) if match[2] else DEFAULT_PORTS[scheme]
     if not 1 <= port <= 65535:
-        raise UrlError("A port is a number from 1 to 65535.")
+        raise UrlError("The port must be from 1 to 65535.")
     return Origin(scheme, _parse_host(match[1].lower()), port)
 
 
@@ -135,14 +139,14 @@ def _parse_host(text: str) -> str:
             raise UrlError("The host in brackets is not an IPv6 address.")
         return str(address)
     if not text.isascii():
-        raise UrlError("The host must be ASCII: write an internationalized name as xn--.")
+        raise UrlError("The host must be ASCII. Write an internationalized name in its xn-- form.")
     labels = text.split(".")
     if _NUMBER.fullmatch(labels[-1]):
         if parse_address(text) is None:
-            raise UrlError("Write an IPv4 address as four decimal numbers.")
+            raise UrlError("An IPv4 address must have four decimal numbers.")
         return text
     if len(text) > 253 or not all(map(_LABEL.fullmatch, labels)):
-        raise UrlError("The host is not a valid name.")
+        raise UrlError("The host is not a valid host name.")
     return text
 
 
@@ -156,12 +160,13 @@ def _parse_parts(text: str, *, is_path: bool) -> tuple[str | Placeholder, ...]:
     parts.append(_encode_literal(text[position:]))
     shape = "".join(part if isinstance(part, str) else "-" for part in parts)
     if is_path and _has_dot_segment(shape):
-        raise UrlError("The path must not have . or .. in it.")
+        raise UrlError("The path must not contain the segments . or .. .")
     return tuple(part for part in parts if part)
 
 
 def _encode_literal(text: str) -> str:
     if match := _UNENCODED.search(text):
-        character = "%" if match[0] == "%" else "{ or }"
-        raise UrlError(f"{character} is not part of a placeholder or code: write %25, %7B, %7D.")
+        raise UrlError(
+            f'Unmatched "{match[0]}" in the URL. Percent-encode a literal %, {{ or }} as %25, %7B or %7D.'
+        )
     return quote(text, safe=_LITERAL)

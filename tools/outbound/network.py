@@ -75,7 +75,10 @@ class NetworkBackend(httpcore2.NetworkBackend):
             deadline = min(deadline, time.monotonic() + timeout)
         addresses = _resolve(host, port, deadline)
         if self._is_guarded and not all(map(is_allowed, addresses)):
-            raise OutboundError("refused", "Tools may not connect to the address of this host.")
+            raise OutboundError(
+                "refused",
+                "This host resolves to an address that tools are not allowed to reach (private or reserved).",
+            )
         return _SocketStream(_connect(addresses, port, deadline), self._limits)
 
 
@@ -174,7 +177,7 @@ def _resolve(host: str, port: int, deadline: float) -> list[Address]:
         found = []
     addresses = [address for address in dict.fromkeys(found) if address is not None]
     if not addresses or None in found:
-        raise OutboundError("unreachable", "This host has no address.")
+        raise OutboundError("unreachable", "The host name has no address.")
     return addresses
 
 

@@ -12,7 +12,7 @@ from map_project.api import audit
 class Command(BaseCommand):
     """Marks lost runs as failed."""
 
-    help = "Mark runs as failed whose process ended. Server processes also do this regularly."
+    help = "Mark runs whose process died as failed. Servers do this automatically."
 
     def handle(self, *args: Any, **options: Any) -> None:
         count = fail_lost_runs()

@@ -93,7 +93,7 @@ def test_numbers_must_be_within_their_bounds(monkeypatch: pytest.MonkeyPatch, na
         with pytest.raises(ImproperlyConfigured) as caught:
             read(monkeypatch, **{name: text})
         assert str(caught.value) == (
-            f"{name} must be a whole number from {minimum} to {maximum}, not {text!r}."
+            f"{name} must be an integer from {minimum} to {maximum}, not {text!r}."
         )
 
 
@@ -312,6 +312,6 @@ def test_a_program_exits_with_one_line_and_a_code(command: list[str]) -> None:
     )
     assert completed.returncode != 0
     assert completed.stderr.strip().splitlines()[-1] == (
-        "RATE_LIMIT_REQUESTS must be a whole number from 1 to 1000000, not 'many'."
+        "RATE_LIMIT_REQUESTS must be an integer from 1 to 1000000, not 'many'."
     )
     assert "Traceback" not in completed.stderr

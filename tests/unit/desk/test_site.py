@@ -130,10 +130,10 @@ def run_manage(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 @pytest.mark.slow
 def test_a_deployment_with_https_passes_the_checks() -> None:
-    secure = {"HTTPS": "1", "ALLOWED_HOSTS": "desk.example.com"}
+    secure = {"HTTPS": "1", "ALLOWED_HOSTS": "admin.example.com"}
     # Other tests have stored secrets that are encrypted with this key.
     secure["SECRETS_KEYS"] = ",".join(settings.SECRETS_KEYS)
-    secure["CSRF_TRUSTED_ORIGINS"] = "https://desk.example.com"
+    secure["CSRF_TRUSTED_ORIGINS"] = "https://admin.example.com"
     completed = run_manage("check", "--deploy", "--fail-level", "WARNING", **secure)
     assert completed.returncode == 0, completed.stderr
     completed = run_manage(
@@ -146,7 +146,7 @@ def test_a_deployment_with_https_passes_the_checks() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("CSRF_TRUSTED_ORIGINS", "desk.example.com"), ("TRUSTED_PROXIES", "all"), ("HTTPS", "maybe")],
+    [("CSRF_TRUSTED_ORIGINS", "admin.example.com"), ("TRUSTED_PROXIES", "all"), ("HTTPS", "maybe")],
 )
 def test_an_invalid_value_is_an_error_with_its_name(name: str, value: str) -> None:
     completed = run_manage("check", **{name: value})

@@ -95,5 +95,5 @@ def _create_tenants() -> None:
 def _history_size(text: str) -> int:
     number = whole_number(text)
     if not 1 <= number <= 10_000_000:
-        raise argparse.ArgumentTypeError("it must be from 1 to 10,000,000")
+        raise argparse.ArgumentTypeError("Enter an integer from 1 to 10,000,000.")
     return number
