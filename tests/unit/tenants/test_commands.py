@@ -363,7 +363,10 @@ class TestSeedDemo:
     ("arguments", "message"),
     [
         (["create_tenant"], "required: name"),
-        (["create_tenant", "x", "--rate-limit", "many"], "Enter a non-negative integer, not 'many'."),
+        (
+            ["create_tenant", "x", "--rate-limit", "many"],
+            "Enter a non-negative integer, not 'many'.",
+        ),
         (["update_tenant", "x", "--rate-limit", "-3"], 'Enter a positive integer or "default"'),
         (["revoke_api_key", "none"], "No API key has the prefix 'none'."),
     ],
