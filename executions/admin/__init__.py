@@ -38,15 +38,13 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     list_display = (
         "time",
-        "tenant_name",
-        "agent_name",
+        "agent_and_tenant",
         "prompt_preview",
-        "model_name",
+        "model_and_key",
         "status_badge",
         "latency",
         "token_counts",
         "cost",
-        "key_prefix",
     )
     list_display_links = ("time", "prompt_preview")
     list_filter = (
@@ -130,13 +128,14 @@ class ExecutionAdmin(ReadOnlyAdmin):
             f"{execution.created_at:%d %b %H:%M:%S}",
         )
 
-    @admin.display(description="tenant")
-    def tenant_name(self, execution: Execution) -> str:
-        return format_html('<span class="desk-nowrap">{}</span>', execution.tenant)
+    @admin.display(description="agent, tenant")
+    def agent_and_tenant(self, execution: Execution) -> str:
+        return _two_lines(execution.agent_name, execution.tenant)
 
-    @admin.display(description="model")
-    def model_name(self, execution: Execution) -> str:
-        return format_html('<span class="desk-nowrap">{}</span>', execution.model)
+    @admin.display(description="model, API key")
+    def model_and_key(self, execution: Execution) -> str:
+        key = f"{execution.key_prefix}…" if execution.key_prefix else ""
+        return _two_lines(execution.model, key)
 
     @admin.display(description="prompt")
     def prompt_preview(self, execution: Any) -> str:
@@ -158,8 +157,18 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="tokens")
     def token_counts(self, execution: Execution) -> str:
-        return format_html('<span class="desk-nowrap">{}</span>', tokens(execution))
+        return tokens(execution)
 
-    @admin.display(description="cost")
+    @admin.display(description="cost (USD)")
     def cost(self, execution: Execution) -> str:
-        return format_html('<span class="desk-nowrap">{}</span>', cost(execution.cost_usd))
+        shown = cost(execution.cost_usd).removesuffix(" USD")
+        return format_html('<span class="desk-nowrap">{}</span>', shown)
+
+
+def _two_lines(first: object, second: object) -> str:
+    """Two names, each cut if the column is too narrow."""
+    return format_html(
+        '<span class="desk-short" title="{}">{}</span><br>'
+        '<span class="desk-short desk-faint" title="{}">{}</span>',
+        *(first, first, second, second),
+    )

@@ -235,3 +235,17 @@ def test_the_tool_choices_are_those_of_the_tenant(
     desk.page.locator(".select2-search__field").click()
     expect(desk.page.locator(".select2-results__option").first).to_contain_text("tool ")
     assert foreign.name not in desk.page.locator(".select2-results").inner_text()
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_no_column_of_the_history_is_cut(visit: Visitor, execution: Execution, width: int) -> None:
+    desk = visit("operator", size=(width, 900))
+    desk.open(f"/admin/executions/execution/?tenant__id__exact={execution.tenant_id}")
+    expect(desk.page.locator("#result_list thead th")).to_have_count(8)
+    right = desk.page.evaluate(
+        """() => {
+            const box = document.querySelector("#result_list").closest(".simplebar-content-wrapper");
+            return box.scrollWidth - box.clientWidth;
+        }"""
+    )
+    assert right <= 0
