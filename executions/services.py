@@ -232,7 +232,13 @@ def _model_failure(execution_id: uuid.UUID, error: ModelError) -> ApiError:
         "reason": error.reason,
         **{f"provider_{name}": value for name, value in error.identifiers.items()},
     }
-    return (ModelTimedOut if isinstance(error, ModelTimeout) else ModelFailed)(**details)
+    if isinstance(error, ModelTimeout):
+        return ModelTimedOut(**details)
+    if error.status and error.status >= 400:
+        return ModelFailed(
+            f"The model provider returned an error (HTTP {error.status}).", **details
+        )
+    return ModelFailed(**details)
 
 
 def _ms_since(started: float) -> int:

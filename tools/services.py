@@ -61,7 +61,7 @@ def _set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
     if tool.kind in INVOKERS:
         tool.config = fields.get("config", tool.config)
     elif fields.get("config") is not None:
-        errors["http"] = ['Only allowed for the kind http: send "kind": "http".']
+        errors["http"] = ['Allowed only when kind is "http".']
     if values := fields.get("secrets"):
         errors |= _set_secrets(tool, values)
     # In the API the configuration has the name of its kind.

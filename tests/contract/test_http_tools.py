@@ -171,7 +171,7 @@ def test_no_response_contains_a_secret(api: Api) -> None:
         ({"kind": "ftp"}, "kind", "declared, http"),
         ({"kind": None}, "kind", "null"),
         ({"kind": 1}, "kind", "string"),
-        ({"kind": "declared"}, "http", '"kind": "http"'),
+        ({"kind": "declared"}, "http", 'kind is "http"'),
         ({"http": None}, "http", "Required when kind"),
         ({"http": []}, "http", "object"),
         ({"http": "GET"}, "http", "object"),

@@ -327,6 +327,9 @@ class TestQuota:
             "retry_after_seconds": wait,
         }
         assert 1 <= wait <= self.WINDOW
+        assert response.json["message"] == (
+            f"Rate limit exceeded: 3 runs per 600 seconds. Retry in {wait} seconds."
+        )
         limits = rate_limit(response)
         assert limits == {"limit": 3, "remaining": 0, "window": 600, "wait": wait}
         assert Execution.objects.filter(tenant=agent.tenant).count() == self.LIMIT

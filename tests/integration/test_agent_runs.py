@@ -383,6 +383,7 @@ class TestFailures:
         stub.says(error(429, "words of the provider", Retry_After="7"))
         run = api.run(agent(api), model="real")
         assert (run.status, run.error_code) == (502, "MODEL_ERROR")
+        assert run.json["message"] == "The model provider returned an error (HTTP 429)."
         execution = only_execution(tenant)
         assert run.details == {
             "execution_id": str(execution.pk),

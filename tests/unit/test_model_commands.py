@@ -136,7 +136,7 @@ def test_a_model_is_created_changed_and_listed(name: str, monkeypatch: pytest.Mo
         (["--input-price", "-1"], "greater than or equal to 0"),
         (["--input-price", "NaN"], "number|valid"),
         (["--input-price", "x"], "not a number"),
-        (["--max-output-tokens", "-1"], "not an integer"),
+        (["--max-output-tokens", "-1"], "non-negative integer"),
         (["--provider", "none"], "invalid choice"),
     ],
 )
