@@ -40,6 +40,7 @@ _FAILURES = {
     *("error", "failed", "network_error", "insufficient_system_resource"),
     *("malformed_function_call", "unexpected_tool_call"),
 }
+_REASONING = re.compile(r"(?:\s*<(think|thinking)>.*?(?:</\1>|\Z))+", re.DOTALL | re.IGNORECASE)
 _CALL_REASONS = {"tool_calls", "function_call", "tool_use"}
 
 
@@ -57,7 +58,7 @@ def read_completion(completion: object) -> ModelResponse:
         messages = [choice.message for choice in completion.choices]
         text = _without_reasoning(next(filter(None, map(_text, messages)), ""))
         calls = [call for message in messages for call in message.tool_calls or ()]
-        reasons = {str(choice.finish_reason).lower() for choice in completion.choices}
+        reasons = {_word(choice.finish_reason) for choice in completion.choices}
         if not messages:
             raise LookupError
         errors = [error for choice in completion.choices if (error := _error_in(choice))]
@@ -79,8 +80,9 @@ def read_completion(completion: object) -> ModelResponse:
 
 def _reported_failure(error: object, output: str = "") -> ModelError:
     """Return the failure that a response with the status 200 reports. `code` may be an HTTP status."""
-    code = str(error.get("code")) if isinstance(error, dict) else ""
-    status = int(code) if re.fullmatch("[45][0-9]{2}", code) else 200
+    found = [error.get("code"), error.get("status")] if isinstance(error, dict) else []
+    codes = (str(value) for value in found)
+    status = next((int(code) for code in codes if re.fullmatch("[45][0-9]{2}", code)), 200)
     reported = ReportedError(error)
     return ModelError(
         "the response contains an error",
@@ -104,11 +106,8 @@ def _without_reasoning(text: str) -> str:
 
     Servers without a parser for the model, for example of DeepSeek R1 and Qwen, leave it in the text.
     """
-    start = text.lstrip()
-    if not start.startswith("<think>"):
-        return text
-    _, _, answer = start.partition("</think>")
-    return answer.lstrip()
+    match = _REASONING.match(text)
+    return text[match.end() :].lstrip() if match else text
 
 
 def _text(message: Any) -> str:
@@ -118,9 +117,11 @@ def _text(message: Any) -> str:
 def _content_text(content: object) -> str:
     """Return the text of a content, which some servers send in parts. Parts without text are left out."""
     if isinstance(content, list):
-        parts = (cast(Any, part) for part in content)
+        parts = ({"text": part} if isinstance(part, str) else cast(Any, part) for part in content)
         return "".join(
-            _content_text(part["text"]) for part in parts if part.get("type", "text") == "text"
+            _content_text(part["text"])
+            for part in parts
+            if part.get("type", "text") in {"text", "output_text"}
         )
     if content is not None and not isinstance(content, str):
         raise TypeError
@@ -162,6 +163,11 @@ def _extra_fields(part: Any, names: tuple[str, ...] = ()) -> Mapping[str, Any]:
     except UnicodeEncodeError:  # unpaired surrogates
         return {}
     return fields if len(text) <= MAX_EXTRA_BYTES else {}
+
+
+def _word(reason: object) -> str:
+    """Return a finish reason in the spelling of the tables: `Content-Filter` is `content_filter`."""
+    return re.sub("[^a-z0-9]+", "_", str(reason).lower())
 
 
 def _finish_reason(reasons: set[str]) -> FinishReason:

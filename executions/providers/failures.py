@@ -13,6 +13,8 @@ from tools.redaction import PLACEHOLDER, SecretRedactor
 NAME = "openai"
 # Groq: the model wrote a call that is not valid. Another attempt often succeeds.
 TOOL_USE_FAILED = "tool_use_failed"
+# The account has no credit: waiting does not help.
+_QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "insufficient_user_quota"}
 # Of the provider's message: searched, and shown to operators.
 MAX_MESSAGE_CHARACTERS = 10_000
 MAX_SHOWN_CHARACTERS = 1_000
@@ -20,7 +22,8 @@ MAX_SHOWN_CHARACTERS = 1_000
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
 _TOOL_POSITION = re.compile(r"tools[.\[]([0-9]{1,3})\b")
 _CONTEXT_LENGTH = re.compile(
-    "context.?(length|window|size)|maximum context|prompt is too long|too many (input )?tokens"
+    "context.?(length|window|size)|maximum context|(prompt|input) is too long|too many (input )?tokens"
+    "|exceeds the maximum number of (input )?tokens|token count .{0,40}exceeds"
 )
 # Keys of the well-known providers, also if they are masked in part, and tokens in a header.
 _KEY = re.compile(
@@ -84,13 +87,17 @@ def _status_error(error: openai.APIStatusError) -> ModelError:
     reason = status_reason(status)
     if status in {400, 413, 422} and _CONTEXT_LENGTH.search(reported.searched_text):
         reason = "context_length"
-    is_tool_use_failed = reported.identifiers.get("code") == TOOL_USE_FAILED
+    retryable, code = is_retryable(status), reported.identifiers.get("code")
+    if code == TOOL_USE_FAILED:
+        reason, retryable = "bad_answer", True
+    elif code in _QUOTA_CODES:
+        reason, retryable = "quota", False
     return ModelError(
         f"status {status}",
         provider=NAME,
         status=status,
-        retryable=is_retryable(status) or is_tool_use_failed,
-        reason="bad_answer" if is_tool_use_failed else reason,
+        retryable=retryable,
+        reason=reason,
         identifiers=reported.identifiers,
         provider_message=reported.message,
     )

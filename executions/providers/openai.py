@@ -54,7 +54,10 @@ NO_CREDENTIAL = "none"
 
 _FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNSUPPORTED = re.compile("unsupported|not supported|unrecognized|unknown|unexpected|extra")
-_FILTER_CODES = {"content_filter", "content_policy_violation"}
+_FILTER_CODES = {
+    *("content_filter", "content_policy_violation", "responsibleaipolicyviolation"),
+    *("data_inspection_failed", "moderation_blocked"),
+}
 # By base URL, once a server has refused the other name.
 _learned_limit_names: dict[str, tuple[str, str]] = {}
 
@@ -111,7 +114,7 @@ def _completion(request: ModelRequest) -> ModelResponse:
     try:
         return read_completion(_create(request, body))
     except openai.BadRequestError as error:
-        if ReportedError(error.body).identifiers.get("code") in _FILTER_CODES:
+        if ReportedError(error.body).identifiers.get("code", "").lower() in _FILTER_CODES:
             return ModelResponse("", finish_reason="content_filter")
         name, other = _token_limit_names(request.model.base_url)
         if name not in body or not _is_unsupported(name, other, error):

@@ -93,7 +93,7 @@ DIALECTS = [
     Dialect(
         "Ollama: reasoning alone",
         reply("", "stop", reasoning="hmm"),
-        warning="The model returned no text. Some models return only their reasoning.",
+        warning="The response is empty. Some models return only their reasoning.",
     ),
     Dialect(
         "OpenRouter: error in the choice",
@@ -211,6 +211,49 @@ DIALECTS = [
         http_status=502,
         **_FAILED,
     ),
+    Dialect(
+        "OpenAI: no credit",
+        refused(429, code="insufficient_quota"),
+        reason="quota",
+        http_status=429,
+        **_FAILED,
+    ),
+    Dialect(
+        "Gemini: token count",
+        StubResponse(
+            400,
+            {
+                "error": {
+                    "message": "The input token count (9) exceeds the maximum number of tokens."
+                }
+            },
+        ),
+        reason="context_length",
+        http_status=400,
+        **_FAILED,
+    ),
+    Dialect(
+        "Azure: policy",
+        refused(400, code="ResponsibleAIPolicyViolation"),
+        status="incomplete",
+        stop_reason="content_filter",
+    ),
+    Dialect(
+        "a gateway: status in the error",
+        {"error": {"status": 503, "message": "words of the provider"}},
+        reason="server_error",
+        http_status=503,
+        **_FAILED,
+    ),
+    Dialect(
+        "a filter with a hyphen",
+        reply("Half", "Content-Filter"),
+        stop_reason="content_filter",
+        **_INCOMPLETE,
+    ),
+    Dialect("parts of the Responses API", reply([{"type": "output_text", "text": "42"}]), "42"),
+    Dialect("parts without a type", reply(["4", {"text": "2"}]), "42"),
+    Dialect("two reasonings", reply("<think>a</think>\n<THINKING>b</THINKING> 42"), "42"),
     Dialect("Qwen on Ollama: reasoning", reply("<think>\nhmm\n</think>\n\n42"), "42"),
     Dialect("reasoning in the middle", reply("42 <think>hmm</think>"), "42 <think>hmm</think>"),
     Dialect(
