@@ -24,6 +24,10 @@ CONTENT_SECURITY_POLICY = (
 # Title and text of the error pages by status.
 _ERRORS = {
     400: ("Bad request", "This address or form has a filter or a value that is not valid."),
+    403: (
+        "No permission",
+        "Your account may not open this page or make this change. After a form, reload and try again.",
+    ),
     404: ("Page not found", "There is no page at this address."),
     405: ("Method not allowed", "This page does not accept the request's method."),
     413: ("Request too large", "The form is larger than the server accepts."),
@@ -107,7 +111,9 @@ def _is_admin(request: HttpRequest) -> bool:
 
 
 def _is_page(response: HttpResponse) -> bool:
-    return response.get("Content-Type", "").startswith("text/html") and bool(response.content)
+    # Django's page for 403 has no explanation and no link.
+    is_html = response.get("Content-Type", "").startswith("text/html")
+    return is_html and bool(response.content) and response.status_code != 403
 
 
 def _error_page(response: HttpResponse) -> HttpResponse:

@@ -161,3 +161,14 @@ def test_probes_are_not_redirected(settings: LazySettings) -> None:
     client = Client()
     assert [client.get(path).status_code for path in ("/live", "/ready", "/health")] == [200] * 3
     assert client.get("/admin/login/")["location"] == "https://testserver/admin/login/"
+
+
+def test_a_page_without_permission_says_so(operator: Client) -> None:
+    forbidden = operator.get(reverse("admin:auth_user_changelist"))
+    expired = Client(enforce_csrf_checks=True).post(reverse("admin:login"), {"username": "a"})
+    for response in (forbidden, expired):
+        text = response.content.decode()
+        assert response.status_code == 403
+        assert "Your account may not open this page" in text
+        assert f'href="{reverse("admin:index")}"' in text
+        assert "Request ID" in text
