@@ -1,8 +1,10 @@
 """The messages between a run and its model."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from typing import Any
 
 import orjson
 
@@ -46,6 +48,7 @@ class Conversation:
         self.is_response_truncated = is_text_cut or len(first_calls) < len(calls)
         response = replace(response, text=text, tool_calls=tuple(first_calls))
         self.size += len(text.encode()) + sum(map(_call_size, first_calls))
+        self.size += _extra_size(response.extra)
         self.responses.append(response)
         self.messages.append(
             Message("assistant", response.text, response.tool_calls, extra=response.extra)
@@ -89,7 +92,13 @@ class Conversation:
 
 
 def _call_size(call: ToolCall) -> int:
-    return sum(len(text.encode()) for text in (call.id, call.name, call.arguments))
+    texts = (call.id, call.name, call.arguments)
+    return sum(len(text.encode()) for text in texts) + _extra_size(call.extra)
+
+
+def _extra_size(extra: Mapping[str, Any]) -> int:
+    """The size of a server's own fields, which are sent back with each request."""
+    return len(json.dumps(extra)) if extra else 0
 
 
 def _as_dict(message: Message) -> dict[str, str]:

@@ -114,7 +114,7 @@ class Loop:
             conversation.size += len(new_messages.encode())
             if conversation.is_response_truncated:
                 return _outcome(conversation, "incomplete", StopReason.MAX_RESPONSE_BYTES)
-            if not response.tool_calls:
+            if not response.tool_calls or response.finish_reason == "content_filter":
                 return _outcome(conversation, *_OUTCOMES[response.finish_reason])
             for call in response.tool_calls:
                 if limit := self._limit_before_call(conversation, call):

@@ -27,18 +27,31 @@ _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
 
 # The words of OpenAI, Azure, Mistral, Gemini, DeepSeek and others, in lower case. Other words mean "stop".
 _FINISH_REASONS: Mapping[str, FinishReason] = {
-    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(
+        (
+            *("length", "max_tokens", "max_output_tokens", "max_new_tokens", "model_length"),
+            *("token_limit", "model_context_window_exceeded"),
+        ),
+        "length",
+    ),
     **dict.fromkeys(
         (
             *("content_filter", "content_filtered", "safety", "image_safety", "recitation"),
-            *("blocklist", "prohibited_content", "spii", "refusal", "sensitive"),
+            *("blocklist", "prohibited_content", "spii", "refusal", "sensitive", "language"),
+            *(
+                "image_prohibited_content",
+                "image_recitation",
+                "guardrail_intervened",
+                "error_toxic",
+            ),
         ),
         "content_filter",
     ),
 }
 _FAILURES = {
     *("error", "failed", "network_error", "insufficient_system_resource"),
-    *("malformed_function_call", "unexpected_tool_call"),
+    *("malformed_function_call", "unexpected_tool_call", "malformed_response"),
+    *("missing_thought_signature", "abort", "aborted", "server_error", "cancelled", "timeout"),
 }
 _REASONING = re.compile(r"(?:\s*<(think|thinking)>.*?(?:</\1>|\Z))+", re.DOTALL | re.IGNORECASE)
 _CALL_REASONS = {"tool_calls", "function_call", "tool_use"}
@@ -58,14 +71,14 @@ def read_completion(completion: object) -> ModelResponse:
         messages = [choice.message for choice in completion.choices]
         text = _without_reasoning(next(filter(None, map(_text, messages)), ""))
         calls = [call for message in messages for call in message.tool_calls or ()]
-        reasons = {_word(choice.finish_reason) for choice in completion.choices}
+        reasons = {word for choice in completion.choices for word in _words(choice.finish_reason)}
         if not messages:
             raise LookupError
         errors = [error for choice in completion.choices if (error := _error_in(choice))]
         if errors or reasons & _FAILURES:
             raise _reported_failure(next(iter(errors), None), output=text)
-        if reasons & _CALL_REASONS and not calls and not text:
-            raise unreadable_response()
+        if reasons & _CALL_REASONS and not calls:
+            raise unreadable_response(output=text)
         return ModelResponse(
             text=text,
             tool_calls=_tool_calls(calls),
@@ -165,9 +178,13 @@ def _extra_fields(part: Any, names: tuple[str, ...] = ()) -> Mapping[str, Any]:
     return fields if len(text) <= MAX_EXTRA_BYTES else {}
 
 
-def _word(reason: object) -> str:
-    """Return a finish reason in the spelling of the tables: `Content-Filter` is `content_filter`."""
-    return re.sub("[^a-z0-9]+", "_", str(reason).lower())
+def _words(reason: object) -> set[str]:
+    """Return the words of a finish reason in the spelling of the tables.
+
+    `contentFilter` is `content_filter`, and `FinishReason.SAFETY` has the word `safety`.
+    """
+    words = re.split(r"[.:\s]+", re.sub("(?<=[a-z])(?=[A-Z])", "_", str(reason)))
+    return {re.sub("[^a-z0-9]+", "_", word.lower()) for word in words}
 
 
 def _finish_reason(reasons: set[str]) -> FinishReason:

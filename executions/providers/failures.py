@@ -40,10 +40,12 @@ _STATUS_REASONS = {
 }
 
 
-def unreadable_response() -> ModelError:
+def unreadable_response(output: str = "") -> ModelError:
     """Return the error for a response with the status 200 that is not a chat completion."""
     text = "the response is not a chat completion"
-    return ModelError(text, provider=NAME, status=200, retryable=True, reason="bad_answer")
+    return ModelError(
+        text, provider=NAME, status=200, retryable=True, reason="bad_answer", output=output
+    )
 
 
 def status_reason(status: int) -> str:
@@ -90,7 +92,7 @@ def _status_error(error: openai.APIStatusError) -> ModelError:
     retryable, code = is_retryable(status), reported.identifiers.get("code")
     if code == TOOL_USE_FAILED:
         reason, retryable = "bad_answer", True
-    elif code in _QUOTA_CODES:
+    elif reported.codes & _QUOTA_CODES:
         reason, retryable = "quota", False
     return ModelError(
         f"status {status}",
@@ -107,7 +109,8 @@ class ReportedError:
     """The error in a response of a provider, in any of the forms that servers use.
 
     `identifiers` are its `code`, `type` and `param` if they look like identifiers and not like text.
-    `message` may contain anything, also the credential. `searched_text` is the whole error in lower case.
+    `codes` are its codes and type in lower case, also that of Azure's inner error. `message` may contain
+    anything, also the credential. `searched_text` is the whole error in lower case.
     """
 
     def __init__(self, body: object) -> None:
@@ -122,6 +125,12 @@ class ReportedError:
             for name, value in found.items()
             if isinstance(value, str) and _IDENTIFIER.fullmatch(value)
         }
+        inner = fields.get("innererror")
+        values = [
+            *self.identifiers.values(),
+            inner.get("code") if isinstance(inner, dict) else None,
+        ]
+        self.codes = {value.lower() for value in values if isinstance(value, str)}
         message = fields.get("message") or fields.get("detail") or body or ""
         self.message = str(message)[:MAX_MESSAGE_CHARACTERS]
         self.searched_text = str(body)[:MAX_MESSAGE_CHARACTERS].lower()
@@ -139,7 +148,19 @@ def refused_tool(error: ModelError, tools: Sequence[ToolDefinition]) -> ToolDefi
     return named[0] if len(named) == 1 else None
 
 
-def without_secrets(message: str, credential: str) -> str:
-    """Return the message for operators: without the credential and what looks like one, and shortened."""
-    redacted = SecretRedactor([credential] if credential else []).redact(message)
-    return _KEY.sub(PLACEHOLDER, redacted)[:MAX_SHOWN_CHARACTERS]
+def remove_secrets(error: ModelError, credential: str) -> None:
+    """Remove the credential, and what looks like one, from what the provider reported.
+
+    The message for operators is redacted and shortened. An identifier, which tenants see, is removed.
+    """
+    redactor = SecretRedactor([credential] if credential else [])
+
+    def redacted(text: str) -> str:
+        return _KEY.sub(PLACEHOLDER, redactor.redact(text))
+
+    error.provider_message = redacted(error.provider_message)[:MAX_SHOWN_CHARACTERS]
+    error.identifiers = {
+        name: value
+        for name, value in error.identifiers.items()
+        if name == "tool" or redacted(value) == value
+    }

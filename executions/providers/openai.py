@@ -37,7 +37,7 @@ from executions.providers.failures import (
     ReportedError,
     model_error,
     refused_tool,
-    without_secrets,
+    remove_secrets,
 )
 from map_project.api import secrets
 from tools.outbound import OutboundTransport
@@ -96,9 +96,8 @@ class OpenAI:
                 failure, headers = model_error(error), _response_headers(error)
             if tool := refused_tool(failure, request.tools):
                 failure.identifiers["tool"] = tool.tool_name
-            failure.provider_message = without_secrets(
-                failure.provider_message, _credential(request.model.credential_token)
-            )
+            token = request.model.credential_token
+            remove_secrets(failure, _credential(token) if token else "")
             if attempt >= request.model.max_retries or not _should_retry(failure, headers):
                 raise failure
             delay_seconds = _retry_delay_seconds(attempt, headers)
@@ -109,20 +108,29 @@ class OpenAI:
 
 
 def _completion(request: ModelRequest) -> ModelResponse:
-    """Make one attempt."""
+    """Make one attempt, and another one if the server refuses the name of the token limit."""
     body = _request_body(request)
+    name, other = _token_limit_names(request.model.base_url)
+    try:
+        return _response(request, body)
+    except openai.APIStatusError as error:
+        is_refusal = error.status_code in {400, 422} and name in body
+        if not is_refusal or not _is_unsupported(name, other, error):
+            raise
+    body[other] = body.pop(name)
+    response = _response(request, body)
+    _learned_limit_names[request.model.base_url] = other, name
+    return response
+
+
+def _response(request: ModelRequest, body: dict[str, Any]) -> ModelResponse:
     try:
         return read_completion(_create(request, body))
-    except openai.BadRequestError as error:
-        if ReportedError(error.body).identifiers.get("code", "").lower() in _FILTER_CODES:
+    except openai.APIStatusError as error:
+        is_refusal = error.status_code in {400, 403, 422}
+        if is_refusal and ReportedError(error.body).codes & _FILTER_CODES:
             return ModelResponse("", finish_reason="content_filter")
-        name, other = _token_limit_names(request.model.base_url)
-        if name not in body or not _is_unsupported(name, other, error):
-            raise
-        body[other] = body.pop(name)
-        response = read_completion(_create(request, body))
-        _learned_limit_names[request.model.base_url] = other, name
-        return response
+        raise
 
 
 def _create(request: ModelRequest, body: dict[str, Any]) -> object:

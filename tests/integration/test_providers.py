@@ -371,7 +371,7 @@ class TestFailures:
             {"choices": [{"message": {"content": 7}}]},
             {"choices": [{"message": {"content": None, "tool_calls": [{"id": "a"}]}}]},
             {"choices": [{"message": {"content": "", "tool_calls": 7}}]},
-            {"choices": [{"message": {"content": ["x"]}}]},
+            {"choices": [{"message": {"content": [7]}}]},
             {"choices": [{"message": {"content": [{"text": {}}]}}]},
             {"choices": [{"message": {"content": "", "tool_calls": ["a"]}}]},
             {"choices": [{"message": {"content": "", "tool_calls": [None]}}]},

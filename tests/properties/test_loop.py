@@ -138,7 +138,7 @@ def test_every_run_ends_within_its_limits_and_every_call_has_one_result(
     for response, _ in [script[number % len(script)] for number in range(len(model_steps))]:
         assert steps[position].kind == "model"
         position += 1
-        if isinstance(response, ModelError):
+        if isinstance(response, ModelError) or response.finish_reason == "content_filter":
             break
         for call in response.tool_calls:
             if position == len(steps) and outcome.stop_reason in {

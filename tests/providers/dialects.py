@@ -251,6 +251,49 @@ DIALECTS = [
         stop_reason="content_filter",
         **_INCOMPLETE,
     ),
+    *(
+        Dialect(
+            f"finish reason {word}", reply("Half", word), stop_reason=stop_reason, **_INCOMPLETE
+        )
+        for word, stop_reason in {
+            "FinishReason.SAFETY": "content_filter",
+            "contentFilter": "content_filter",
+            "content_filter: PROHIBITED_CONTENT": "content_filter",
+            "IMAGE_PROHIBITED_CONTENT": "content_filter",
+            "guardrail_intervened": "content_filter",
+            "maxTokens": "max_output_tokens",
+            "model_context_window_exceeded": "max_output_tokens",
+        }.items()
+    ),
+    Dialect(
+        "vLLM: abort", reply("Half", "abort"), reason="server_error", http_status=200, **_FAILED
+    ),
+    Dialect(
+        "tool_calls with text, without a call",
+        reply("Half", "tool_calls"),
+        reason="bad_answer",
+        http_status=200,
+        **_FAILED,
+    ),
+    Dialect(
+        "Azure: filter in the inner error",
+        refused(400, code=None, innererror={"code": "ResponsibleAIPolicyViolation"}),
+        status="incomplete",
+        stop_reason="content_filter",
+    ),
+    Dialect(
+        "a filter as 403",
+        refused(403, code="content_filter"),
+        status="incomplete",
+        stop_reason="content_filter",
+    ),
+    Dialect(
+        "OpenAI: no credit, as type",
+        refused(429, code=None, type="insufficient_quota"),
+        reason="quota",
+        http_status=429,
+        **_FAILED,
+    ),
     Dialect("parts of the Responses API", reply([{"type": "output_text", "text": "42"}]), "42"),
     Dialect("parts without a type", reply(["4", {"text": "2"}]), "42"),
     Dialect("two reasonings", reply("<think>a</think>\n<THINKING>b</THINKING> 42"), "42"),

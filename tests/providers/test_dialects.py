@@ -286,3 +286,43 @@ def test_a_response_that_cannot_be_read_is_requested_again(
     stub.says({"error": {"code": 503, "message": "x"}}, reply())
     assert api.run(AgentFactory.create(tenant=tenant).pk, model=model.name).status == 200
     assert len(stub.requests) == 2
+
+
+def test_a_credential_in_an_identifier_is_not_shown(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    credential = "zz-simple.Credential_42"
+    model.credential_token = secrets.encrypt(credential)
+    model.save()
+    stub.says(refused(401, code=f"prefix.{credential}", param=credential, type="sk-proj-aaaaaaaa"))
+    answer = api.run(AgentFactory.create(tenant=tenant).pk, model=model.name)
+    found = api.get(f"history/{answer.details['execution_id']}")
+    for response in (answer, found):
+        assert credential not in response.content.decode()
+        assert "sk-proj" not in response.content.decode()
+    assert found.json["provider_error"] == {"status": 401}
+
+
+def test_a_filtered_response_makes_no_calls(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    response = completion("Half", calls=[("weather", "{}")], finish_reason="content_filter")
+    stub.says(response)
+    agent = AgentFactory.create(tenant=tenant)
+    agent.tools.add(ToolFactory.create(tenant=tenant, name="weather"))
+    run = api.run(agent.pk, model=model.name).json
+    assert (run["status"], run["stop_reason"]) == ("incomplete", "content_filter")
+    assert len(stub.requests) == 1
+
+
+def test_a_servers_own_fields_count_in_the_size_of_a_run(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    response = completion("", calls=[("none", "{}")] * 3)
+    for call in response["choices"][0]["message"]["tool_calls"]:
+        call["extra_content"] = "x" * 250_000
+    stub.says(response)
+    agent = AgentFactory.create(tenant=tenant, max_steps=50)
+    run = api.run(agent.pk, model=model.name).json
+    assert (run["status"], run["stop_reason"]) == ("incomplete", "max_run_bytes")
+    assert len(stub.requests) <= 12

@@ -225,6 +225,7 @@ def test_the_button_of_the_admin(operator: Client, name: str, model_server: Stub
     assert operator.get(path).status_code == 403
     assert signed_in("auditor").post(path).status_code == 403
     assert model_server.requests == []
+    model_server.says(completion("OK <b> \ud800\x1b[31m"))
     shown = operator.post(path, follow=True).content.decode()
     assert "succeeded in" in shown
     assert "OK &lt;b&gt;" in shown
