@@ -279,3 +279,29 @@ def test_a_reference_without_a_target_is_rejected(reference: str) -> None:
 def test_an_invalid_stored_schema_raises_no_exception() -> None:
     for schema in ({"$ref": "https://example.com/"}, {"$ref": "#/no"}, {"type": 7}, {"pattern": 1}):
         assert isinstance(argument_errors(object_schema({"a": schema}), {"a": "b"}), list)
+
+
+def with_patterns(*patterns: str) -> dict[str, Any]:
+    properties = {f"p{n}": {"type": "string", "pattern": each} for n, each in enumerate(patterns)}
+    return {"type": "object", "properties": properties}
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        ["(?i)" + "[a-\uffff]" * 30 + str(number) for number in range(40)],
+        ["(?i:" + r"\w" * 30 + f"{number})" for number in range(40)],
+        [r"\w" * 50 + str(number) for number in range(100)],
+        ["[a-\\u{ffff}]" * 70 + str(number) for number in range(30)],
+    ],
+    ids=["classes without case", "words without case", "words", "classes"],
+)
+def test_patterns_that_take_long_to_compile_are_refused(patterns: list[str]) -> None:
+    assert schemas.schema_errors(with_patterns(*patterns)) == [
+        "The patterns of the schema are too complex."
+    ]
+
+
+def test_ordinary_patterns_are_accepted() -> None:
+    patterns = [r"^[a-z0-9-]{1,63}$", r"(?i)^[a-z]+$", r"^\d{4}-\d{2}-\d{2}$", r"^\p{L}+$"]
+    assert schemas.schema_errors(with_patterns(*(patterns * 15))) == []
