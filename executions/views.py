@@ -106,7 +106,7 @@ def _result(run: Run) -> dict[str, Any]:
 def _warning(run: Run) -> str:
     if run.status != Execution.Status.SUCCEEDED:
         return _INCOMPLETE[run.stop_reason]
-    if not run.response:
+    if not run.response.strip():
         return _NO_TEXT
     return "" if run.request.agent.tool_names else _NO_TOOLS
 

@@ -23,7 +23,10 @@ MAX_TOKENS = 2**31 - 1  # PostgreSQL's integer
 MAX_EXTRA_BYTES = 256 * 1024
 
 # The reasoning of a message with tool calls. Some servers refuse the next request without it.
-_REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
+_REASONING_FIELDS = (
+    *("reasoning_content", "reasoning", "reasoning_details", "reasoning_text", "reasoning_opaque"),
+    *("thinking_blocks", "provider_specific_fields", "extra_content"),
+)
 
 # The words of OpenAI, Azure, Mistral, Gemini, DeepSeek and others, in lower case. Other words mean "stop".
 _FINISH_REASONS: Mapping[str, FinishReason] = {

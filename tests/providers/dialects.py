@@ -294,6 +294,12 @@ DIALECTS = [
         http_status=429,
         **_FAILED,
     ),
+    Dialect(
+        "blanks alone",
+        reply(" \n"),
+        " \n",
+        warning="The response is empty. Some models return only their reasoning.",
+    ),
     Dialect("parts of the Responses API", reply([{"type": "output_text", "text": "42"}]), "42"),
     Dialect("parts without a type", reply(["4", {"text": "2"}]), "42"),
     Dialect("two reasonings", reply("<think>a</think>\n<THINKING>b</THINKING> 42"), "42"),
@@ -315,6 +321,11 @@ _CALL = {
 }
 ROUND_TRIPS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "OpenAI": (reply(None, "tool_calls", tool_calls=[_CALL]), {}, {}),
+    "Claude through LiteLLM": (
+        reply("", "tool_calls", thinking_blocks=[{"signature": "s"}], tool_calls=[_CALL]),
+        {"thinking_blocks": [{"signature": "s"}]},
+        {},
+    ),
     "Gemini": (
         reply(
             None,
