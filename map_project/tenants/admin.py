@@ -26,6 +26,8 @@ from map_project.api.errors import ApiError
 from map_project.api.fields import parse_uuid
 from map_project.tenants.models import TenantOwned
 
+MAX_SEARCH_CHARACTERS = 100
+
 
 class FilteredChangeList(ChangeList):
     """A list that can be filtered by its filters only. Django allows every lookup of the model's fields."""
@@ -63,6 +65,12 @@ class BaseAdmin(ModelAdmin):
             for name, options in fieldsets
             if (fields := _without(options["fields"], hidden))
         ]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> Any:
+        """Search for the beginning of the text: each of its words is a condition on each field."""
+        return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_CHARACTERS])
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None

@@ -117,7 +117,9 @@ def rows() -> dict[str, Model]:
 def check(response: Any, url: str) -> None:
     """An ordinary page, or an error that is a page."""
     shown = url[:300]
-    assert response.status_code < 500, shown
+    # With the rows of all other tests, a query can exceed its time limit, which has its own page.
+    is_slow = response.status_code == 503 and b"This took too long" in response.content
+    assert response.status_code < 500 or is_slow, shown
     if response.status_code >= 400:
         assert response["Content-Type"].startswith("text/html"), shown
         assert b"</html>" in response.content, shown
