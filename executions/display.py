@@ -50,6 +50,11 @@ def cost(usd: Decimal | None) -> str:
     return _UNKNOWN if usd is None else f"{usd.normalize():f} USD"
 
 
+def short_cost(usd: Decimal | None) -> str:
+    """A cost with four significant digits, without its currency."""
+    return _UNKNOWN if usd is None else f"{Decimal(f'{usd:.4g}').normalize():f}"
+
+
 def indented_json(text: str) -> str:
     """A JSON object or array with one entry per line; any other text as it is.
 

@@ -12,7 +12,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
 from agents.models import Agent
@@ -25,7 +26,7 @@ from executions.admin.filters import (
     PeriodFilter,
     has_start,
 )
-from executions.display import cost, latency, step_texts, tokens, tone
+from executions.display import cost, latency, short_cost, step_texts, tokens, tone
 from executions.models import Execution
 from map_project.tenants.admin import ReadOnlyAdmin
 
@@ -143,11 +144,13 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="status")
     def status_badge(self, execution: Execution) -> str:
+        # A code may be broken after an underscore.
+        code = format_html_join(mark_safe("_<wbr>"), "{}", zip(execution.error_code.split("_")))
         return format_html(
             '<span class="desk-badge desk-{}">{}</span> <span class="desk-faint">{}</span>',
             tone(execution.status),
             execution.status,
-            execution.error_code,
+            code,
         )
 
     @admin.display(description="latency")
@@ -157,12 +160,13 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="tokens")
     def token_counts(self, execution: Execution) -> str:
-        return tokens(execution)
+        """Input and output, each on one line."""
+        parts = ((part,) for part in tokens(execution).split(", "))
+        return format_html_join(" ", '<span class="desk-nowrap">{}</span>', parts)
 
     @admin.display(description="cost (USD)")
     def cost(self, execution: Execution) -> str:
-        shown = cost(execution.cost_usd).removesuffix(" USD")
-        return format_html('<span class="desk-nowrap">{}</span>', shown)
+        return format_html('<span class="desk-nowrap">{}</span>', short_cost(execution.cost_usd))
 
 
 def _two_lines(first: object, second: object) -> str:

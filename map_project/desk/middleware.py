@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib import admin
 from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.db import DatabaseError, DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
@@ -62,7 +63,7 @@ class AdminPagesMiddleware:
             return self.get_response(request)
         response = self.get_response(request)
         if response.status_code >= 400 and not _is_page(response):
-            response = _error_page(response)
+            response = _error_page(request, response)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         return response
 
@@ -116,15 +117,37 @@ def _is_page(response: HttpResponse) -> bool:
     return is_html and bool(response.content) and response.status_code != 403
 
 
-def _error_page(response: HttpResponse) -> HttpResponse:
+def _error_page(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """The page for an error without one: of the API's handlers, of the middleware, or with an empty body."""
-    page = _page(response.status_code, *_ERRORS.get(response.status_code, _INTERNAL_ERROR))
+    status = response.status_code
+    title, text = _ERRORS.get(status, _INTERNAL_ERROR)
+    # The layout reads the query, which can be the reason of a 400.
+    page = _page_with_menu(request, status, title, text) if status in {403, 404} else None
+    page = page or _page(status, title, text)
     for name, value in response.items():
         if name.lower() not in {"content-type", "content-length"}:
             page[name] = value
     return page
 
 
+def _page_with_menu(
+    request: HttpRequest, status: int, title: str, text: str
+) -> HttpResponse | None:
+    """The page in the admin's layout; None for a user who is not signed in, and without a database."""
+    try:
+        if not (hasattr(request, "user") and admin.site.has_permission(request)):
+            return None
+        context = {**admin.site.each_context(request), **_context(title, text)}
+        return HttpResponse(
+            render_to_string("desk/error_with_menu.html", context, request), status=status
+        )
+    except DatabaseError:
+        return None
+
+
 def _page(status: int, title: str, text: str) -> HttpResponse:
-    context = {"title": title, "text": text, "request_id": request_id.current()}
-    return HttpResponse(render_to_string("desk/error.html", context), status=status)
+    return HttpResponse(render_to_string("desk/error.html", _context(title, text)), status=status)
+
+
+def _context(title: str, text: str) -> dict[str, str]:
+    return {"title": title, "text": text, "request_id": request_id.current()}

@@ -1,5 +1,6 @@
 """The sidebar: links to the pages that the user may view."""
 
+from functools import cache
 from typing import Any
 
 from django.http import HttpRequest
@@ -28,6 +29,16 @@ _GROUPS = (
         ),
     ),
 )
+
+
+@cache
+def list_names() -> dict[str, str]:
+    """The names of the lists by their URLs."""
+    return {
+        reverse(f"admin:{app}_{model}_changelist"): label
+        for _, links in _GROUPS
+        for label, _, app, model in links
+    }
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from typing import Any, cast
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, path, reverse
 from unfold.sites import UnfoldAdminSite
 
 from map_project.api import audit
@@ -39,6 +39,12 @@ class DeskSite(UnfoldAdminSite):
         request.current_app = self.name
         template = "desk/dashboard.html" if can_view else "desk/no_group.html"
         return TemplateResponse(request, template, context)
+
+    def app_index(
+        self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The dashboard: the sidebar has the lists, in groups of its own."""
+        return HttpResponseRedirect(reverse("admin:index"))
 
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -97,6 +97,5 @@ def own_pages(rows: dict[Any, Any]) -> dict[str, str]:
         "password of a user": f"/admin/auth/user/{rows[User].pk}/password/",
         "an empty list": "/admin/tenants/tenant/?q=no-such-name",
         "executions of a search": f"/admin/executions/execution/?tenant__id__exact={tenant}&q=p",
-        "applications": "/admin/executions/",
         "not found": "/admin/no-such-page/",
     }

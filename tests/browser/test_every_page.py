@@ -18,6 +18,8 @@ from tests.browser.site_map import create_rows, model_pages, own_pages
 pytestmark = pytest.mark.slow
 
 DESKTOP = (1280, 900)
+# From 1536 px the theme shows the filters beside the list.
+WIDE = ((1440, 900), (1600, 900))
 Rows = dict[Any, Any]
 
 _ALL_RULES: dict[str, Any] = {"resultTypes": ["violations"]}
@@ -28,12 +30,21 @@ _SERIOUS = """async options => (await axe.run(options)).violations
     .flatMap(violation => violation.nodes.map(node => `${violation.id}: ${node.html.slice(0, 200)}`))"""
 
 
+# The part of a list that is outside the box in which it can be scrolled, in pixels.
+_CUT = """() => {
+    const list = document.querySelector("#result_list");
+    const box = list?.closest(".simplebar-content-wrapper") ?? list?.parentElement;
+    return box ? box.scrollWidth - box.clientWidth : 0;
+}"""
+
+
 class Report:
     """What is wrong with the pages that were examined."""
 
     def __init__(self) -> None:
         self.violations: list[str] = []
         self.too_wide: list[str] = []
+        self.cut: list[str] = []
         self.examined: set[str] = set()
 
     def examine_path(self, name: str, path: str, desk: Visit) -> None:
@@ -62,7 +73,10 @@ class Report:
             width = page.evaluate("document.documentElement.scrollWidth")
             if width > size[0]:
                 self.too_wide.append(f"{name}: {width} px of {size[0]} px")
-        page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+        for width, height in (*WIDE, DESKTOP):
+            page.set_viewport_size({"width": width, "height": height})
+            if pixels := page.evaluate(_CUT):
+                self.cut.append(f"{name}, {width} px: {pixels} px")
         self.examined.add(name)
 
 
@@ -166,3 +180,7 @@ def test_no_page_has_a_serious_accessibility_violation(report: Report) -> None:
 
 def test_no_page_is_wider_than_the_screen(report: Report) -> None:
     assert not report.too_wide, "\n".join(report.too_wide)
+
+
+def test_no_column_of_a_list_is_cut(report: Report) -> None:
+    assert not report.cut, "\n".join(report.cut)

@@ -89,7 +89,8 @@ def test_the_history_has_key_tokens_and_cost(operator: Client, tenant: Tenant, a
     shown = listed.content.decode()
     detail = page(operator, execution)
     assert "0.00012 USD" in detail
-    for text in (execution.key_prefix, "1,234 in, 5 out", "0.00012"):
+    assert "1,234 in, 5 out" in detail
+    for text in (execution.key_prefix, "1,234 in", "5 out", "0.00012"):
         assert text in shown
         assert text in detail
 

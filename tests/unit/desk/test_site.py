@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from map_project.desk import dashboard
+from map_project.desk.site import DeskSite
 from map_project.desk.tenants import TenantAdmin
 from map_project.tenants.models import Tenant
 from ratelimit.limiter import Limiter, LimiterUnavailable
@@ -172,3 +173,23 @@ def test_a_page_without_permission_says_so(operator: Client) -> None:
         assert "Your account may not open this page" in text
         assert f'href="{reverse("admin:index")}"' in text
         assert "Request ID" in text
+
+
+def test_errors_of_signed_in_users_have_the_menu(operator: Client) -> None:
+    for path, status in (("/admin/auth/user/", 403), ("/admin/no-such-page/", 404)):
+        response = operator.get(path)
+        assert response.status_code == status
+        assert 'id="nav-sidebar"' in response.content.decode()
+        assert response.content.count(b"<main") == 1
+
+
+def test_errors_of_signed_in_users_are_pages_without_a_database(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_database_error(*_: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(DeskSite, "each_context", raise_database_error)
+    response = operator.get("/admin/auth/user/")
+    assert response.status_code == 403
+    assert b"No permission" in response.content

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from executions.display import cost, indented_json, latency, tokens
+from executions.display import cost, indented_json, latency, short_cost, tokens
 from executions.models import Execution
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -55,3 +55,6 @@ def test_unknown_tokens_and_costs_are_not_zero() -> None:
     assert cost(None) == "-"
     assert cost(Decimal("0.000000150")) == "0.00000015 USD"
     assert cost(Decimal("100.000000000")) == "100 USD"
+    assert short_cost(None) == "-"
+    assert short_cost(Decimal("12345.678901234")) == "12350"
+    assert short_cost(Decimal("0.000000150")) == "0.00000015"
