@@ -11,16 +11,16 @@ from executions.providers import FinishReason, ModelError, ModelResponse, ToolCa
 from executions.providers.failures import (
     NAME,
     ReportedError,
-    is_retryable,
-    status_reason,
+    reported_failure,
     unreadable_response,
 )
+from executions.texts import storable
 
 # In one response. Each call becomes a step, also if it is not made.
 MAX_TOOL_CALLS = 500
 MAX_TOKENS = 2**31 - 1  # PostgreSQL's integer
 # Of the fields of a server's own in one message or one tool call, as JSON.
-MAX_EXTRA_BYTES = 256 * 1024
+MAX_EXTRA_BYTES = 1024 * 1024
 
 # The reasoning of a message with tool calls. Some servers refuse the next request without it.
 _REASONING_FIELDS = (
@@ -56,7 +56,14 @@ _FAILURES = {
     *("malformed_function_call", "unexpected_tool_call", "malformed_response"),
     *("missing_thought_signature", "abort", "aborted", "server_error", "cancelled", "timeout"),
 }
-_REASONING = re.compile(r"(?:\s*<(think|thinking)>.*?(?:</\1>|\Z))+", re.DOTALL | re.IGNORECASE)
+_TAG = "(think|thinking|thought|reasoning)"
+_REASONING = re.compile(
+    rf"(?:\s*(?:<{_TAG}>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)))+",
+    re.DOTALL | re.IGNORECASE,
+)
+# The opening tag may be in the prompt template of the model, as for DeepSeek R1 and Qwen.
+_END_OF_REASONING = re.compile(rf"\n\s*</{_TAG}>\s*\n", re.IGNORECASE)
+_TEXT_PARTS = {"text", "output_text", "refusal"}
 _CALL_REASONS = {"tool_calls", "function_call", "tool_use"}
 
 
@@ -66,11 +73,13 @@ def read_completion(completion: object) -> ModelResponse:
     The SDK does not validate the types of its fields. Some servers send text and calls in separate choices:
     they are joined.
     """
+    if isinstance(completion, list) and completion:  # Gemini's errors
+        completion = completion[0]
     try:
-        if not isinstance(completion, ChatCompletion):
-            raise TypeError
         if error := _error_in(completion):
             raise _reported_failure(error)
+        if not isinstance(completion, ChatCompletion):
+            raise TypeError
         messages = [choice.message for choice in completion.choices]
         text = _without_reasoning(next(filter(None, map(_text, messages)), ""))
         calls = [call for message in messages for call in message.tool_calls or ()]
@@ -88,42 +97,35 @@ def read_completion(completion: object) -> ModelResponse:
             finish_reason=_finish_reason(reasons),
             input_tokens=_tokens(getattr(completion.usage, "prompt_tokens", None)),
             output_tokens=_tokens(getattr(completion.usage, "completion_tokens", None)),
-            extra=_first_reasoning(messages) if calls else {},
+            extra=_first_extra(messages) if calls else {},
         )
     except (TypeError, AttributeError, LookupError, RecursionError):
         raise unreadable_response() from None
 
 
 def _reported_failure(error: object, output: str = "") -> ModelError:
-    """Return the failure that a response with the status 200 reports. `code` may be an HTTP status."""
-    found = [error.get("code"), error.get("status")] if isinstance(error, dict) else []
-    codes = (str(value) for value in found)
-    status = next((int(code) for code in codes if re.fullmatch("[45][0-9]{2}", code)), 200)
-    reported = ReportedError(error)
-    return ModelError(
-        "the response contains an error",
-        provider=NAME,
-        status=status,
-        retryable=status == 200 or is_retryable(status),
-        reason="server_error" if status == 200 else status_reason(status),
-        output=output,
-        identifiers=reported.identifiers,
-        provider_message=reported.message,
-    )
+    """Return the failure that a response with the status 200 reports."""
+    return reported_failure(200, ReportedError(error), output)
 
 
 def _error_in(part: Any) -> Any:
-    """Return the `error` of a completion or a choice, which OpenAI does not define, or None."""
-    return (part.model_extra or {}).get("error")
+    """Return the error in a completion or a choice, which OpenAI does not define, or None."""
+    fields = getattr(part, "model_extra", None) or {}
+    # vLLM
+    return fields if getattr(part, "object", None) == "error" else fields.get("error")
 
 
 def _without_reasoning(text: str) -> str:
     """Remove the reasoning at the beginning of a text.
 
-    Servers without a parser for the model, for example of DeepSeek R1 and Qwen, leave it in the text.
+    Servers without a parser for the model leave it in the text.
     """
-    match = _REASONING.match(text)
-    return text[match.end() :].lstrip() if match else text
+    if match := _REASONING.match(text):
+        return text[match.end() :].lstrip()
+    end = _END_OF_REASONING.search(text)
+    if end and f"<{end[1]}>" not in text[: end.start()]:
+        return text[end.end() :].lstrip()
+    return text
 
 
 def _text(message: Any) -> str:
@@ -131,17 +133,29 @@ def _text(message: Any) -> str:
 
 
 def _content_text(content: object) -> str:
-    """Return the text of a content, which some servers send in parts. Parts without text are left out."""
-    if isinstance(content, list):
-        parts = ({"text": part} if isinstance(part, str) else cast(Any, part) for part in content)
-        return "".join(
-            _content_text(part["text"])
-            for part in parts
-            if part.get("type", "text") in {"text", "output_text"}
-        )
-    if content is not None and not isinstance(content, str):
-        raise TypeError
-    return content or ""
+    """Return the text of a content, which some servers send in parts.
+
+    Parts of other types are left out, and those without text.
+    """
+    match content:
+        case None:
+            return ""
+        case str():
+            return content
+        case list():
+            return "".join(_part_text(part) for part in content)
+        case dict():
+            return _part_text(content)
+    raise TypeError
+
+
+def _part_text(part: object) -> str:
+    if not isinstance(part, dict):
+        return part if isinstance(part, str) else ""
+    if str(part.get("type") or "text").lower() not in _TEXT_PARTS:
+        return ""
+    texts = (part.get(name) for name in ("text", "refusal", "value"))
+    return next((_part_text(text) for text in texts if isinstance(text, str | dict)), "")
 
 
 def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:
@@ -159,26 +173,48 @@ def _tool_call(call: Any) -> ToolCall:
         # Some servers send an object instead of its JSON.
         arguments = json.dumps(arguments or {}, ensure_ascii=False)
     call_id = call.id if isinstance(call.id, str) else ""
-    return ToolCall(call_id, name, arguments, extra=_extra_fields(call))
+    extra = dict(_extra_fields(call))
+    if function := _extra_fields(call.function):
+        extra["function"] = function
+    return ToolCall(call_id, name, arguments, extra=extra)
 
 
-def _first_reasoning(messages: Iterable[Any]) -> Mapping[str, Any]:
-    found = (_extra_fields(message, _REASONING_FIELDS) for message in messages)
-    return next(filter(None, found), {})
+def _first_extra(messages: Iterable[Any]) -> Mapping[str, Any]:
+    """Return the fields of a message with tool calls that the server expects back.
+
+    They are its reasoning, and its content if that is in parts, which may contain reasoning.
+    """
+    for message in messages:
+        fields = dict(_extra_fields(message, _REASONING_FIELDS))
+        if isinstance(message.content, list):
+            fields |= _bounded({"content": message.content})
+        if fields:
+            return fields
+    return {}
 
 
 def _extra_fields(part: Any, names: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    """Return the fields that OpenAI does not define, or those of `names`. Empty if they are too large."""
-    fields: dict[str, Any] = {
-        name: value
-        for name, value in (part.model_extra or {}).items()
-        if value is not None and (not names or name in names)
-    }
-    try:
-        text = json.dumps(fields, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # unpaired surrogates
-        return {}
-    return fields if len(text) <= MAX_EXTRA_BYTES else {}
+    """Return the fields that OpenAI does not define, or those of `names`."""
+    fields = (part.model_extra or {}).items()
+    return _bounded(
+        {
+            name: value
+            for name, value in fields
+            if value is not None and (not names or name in names)
+        }
+    )
+
+
+def _bounded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields without characters that cannot be sent. Raises ModelError if they are too large.
+
+    They are not left out: the server would refuse the next request, for a reason that nobody could see.
+    """
+    text = storable(json.dumps(fields, ensure_ascii=False))
+    if len(text.encode()) > MAX_EXTRA_BYTES:
+        text = f"the server's own fields in a message have more than {MAX_EXTRA_BYTES} bytes"
+        raise ModelError(text, provider=NAME, status=200, retryable=False, reason="bad_answer")
+    return cast(dict[str, Any], json.loads(text))
 
 
 def _words(reason: object) -> set[str]:

@@ -1,7 +1,7 @@
 """Errors of OpenAI's SDK and of its transport as `ModelError`, without text of the provider."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import openai
@@ -15,6 +15,18 @@ NAME = "openai"
 TOOL_USE_FAILED = "tool_use_failed"
 # The account has no credit: waiting does not help.
 _QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "insufficient_user_quota"}
+_KEY_CODES = {"invalid_api_key", "api_key_invalid", "authentication_error", "unauthenticated"}
+# Codes that stand for a status in a response with the status 200: of OpenAI, Anthropic, and Google's RPCs.
+_CODE_STATUSES = {
+    **dict.fromkeys(("invalid_request_error", "invalid_argument", "failed_precondition"), 400),
+    **dict.fromkeys(_KEY_CODES, 401),
+    **dict.fromkeys(("permission_error", "permission_denied"), 403),
+    **dict.fromkeys(("not_found_error", "not_found", "model_not_found"), 404),
+    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "resource_exhausted"), 429),
+    **dict.fromkeys(("internal", "internal_error", "server_error", "api_error"), 500),
+    **dict.fromkeys(("unavailable", "overloaded_error", "service_unavailable"), 503),
+    "deadline_exceeded": 504,
+}
 # Of the provider's message: searched, and shown to operators.
 MAX_MESSAGE_CHARACTERS = 10_000
 MAX_SHOWN_CHARACTERS = 1_000
@@ -22,12 +34,17 @@ MAX_SHOWN_CHARACTERS = 1_000
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
 _TOOL_POSITION = re.compile(r"tools[.\[]([0-9]{1,3})\b")
 _CONTEXT_LENGTH = re.compile(
-    "context.?(length|window|size)|maximum context|(prompt|input) is too long|too many (input )?tokens"
-    "|exceeds the maximum number of (input )?tokens|token count .{0,40}exceeds"
+    "context.?(length|window|size)|maximum (context|prompt|input)|(prompt|input) is too long"
+    "|too many (input )?tokens|exceeds the maximum number of (input )?tokens|token count .{0,40}exceeds"
+    r"|inputs.? tokens \+"
 )
 # Keys of the well-known providers, also if they are masked in part, and tokens in a header.
 _KEY = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|r8|key|AIza)[-_]?[\w*.\-]{8,}|(?<=Bearer )\S+", re.ASCII
+    r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai|hf|nvapi|r8|key|AIza|gh[opsu]|github_pat)[-_]?[\w*.\-]{8,}"
+    r"|(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{12,}"
+    r"|eyJ[\w\-]+\.[\w\-]+\.[\w\-]*"
+    r"|(?<=bearer )[^\s\"',;]+",
+    re.ASCII | re.IGNORECASE,
 )
 _STATUS_REASONS = {
     401: "auth",
@@ -85,21 +102,39 @@ def model_error(error: Exception) -> ModelError:
 
 def _status_error(error: openai.APIStatusError) -> ModelError:
     status = error.status_code
-    reported = ReportedError(error.body)
-    reason = status_reason(status)
-    if status in {400, 413, 422} and _CONTEXT_LENGTH.search(reported.searched_text):
-        reason = "context_length"
-    retryable, code = is_retryable(status), reported.identifiers.get("code")
-    if code == TOOL_USE_FAILED:
+    failure = reported_failure(status, ReportedError(error.body))
+    if status < 400:
+        location = error.response.headers.get("Location", "another address")
+        failure.reason = "bad_answer"
+        failure.provider_message = f"The server redirects to {location}."
+    return failure
+
+
+def reported_failure(status: int, reported: "ReportedError", output: str = "") -> ModelError:
+    """Return the failure that a provider reports with this HTTP status.
+
+    With the status 200, a status in the error takes its place, and `output` is the text that came with it.
+    """
+    text = f"status {status}" if status != 200 else "the response contains an error"
+    if status == 200:
+        status = reported.status or 200
+    reason = "server_error" if status == 200 else status_reason(status)
+    retryable = status == 200 or is_retryable(status)
+    if status in {200, 400, 413, 422} and _CONTEXT_LENGTH.search(reported.searched_text):
+        reason, retryable = "context_length", False
+    elif TOOL_USE_FAILED in reported.codes:
         reason, retryable = "bad_answer", True
     elif reported.codes & _QUOTA_CODES:
         reason, retryable = "quota", False
+    elif status == 400 and reported.codes & _KEY_CODES:
+        reason = "auth"
     return ModelError(
-        f"status {status}",
+        text,
         provider=NAME,
         status=status,
         retryable=retryable,
         reason=reason,
+        output=output,
         identifiers=reported.identifiers,
         provider_message=reported.message,
     )
@@ -109,8 +144,9 @@ class ReportedError:
     """The error in a response of a provider, in any of the forms that servers use.
 
     `identifiers` are its `code`, `type` and `param` if they look like identifiers and not like text.
-    `codes` are its codes and type in lower case, also that of Azure's inner error. `message` may contain
-    anything, also the credential. `searched_text` is the whole error in lower case.
+    `codes` are all its codes in lower case, also those of Azure's inner error and of Google's details.
+    `status` is the HTTP status that it contains or that one of its codes stands for, or None. `message` may
+    contain anything, also the credential. `searched_text` is the whole error in lower case.
     """
 
     def __init__(self, body: object) -> None:
@@ -125,15 +161,29 @@ class ReportedError:
             for name, value in found.items()
             if isinstance(value, str) and _IDENTIFIER.fullmatch(value)
         }
-        inner = fields.get("innererror")
-        values = [
-            *self.identifiers.values(),
-            inner.get("code") if isinstance(inner, dict) else None,
-        ]
-        self.codes = {value.lower() for value in values if isinstance(value, str)}
+        self.codes = {value.lower() for value in _codes(fields) if isinstance(value, str)}
+        self.status = _contained_status(fields) or next(
+            (_CODE_STATUSES[code] for code in sorted(self.codes) if code in _CODE_STATUSES), None
+        )
         message = fields.get("message") or fields.get("detail") or body or ""
         self.message = str(message)[:MAX_MESSAGE_CHARACTERS]
         self.searched_text = str(body)[:MAX_MESSAGE_CHARACTERS].lower()
+
+
+def _codes(fields: Mapping[str, Any]) -> Iterator[object]:
+    yield from (fields.get(name) for name in ("code", "type", "status"))
+    details = fields.get("details")
+    parts = [fields.get("innererror"), *(details if isinstance(details, list) else [])]
+    for part in parts:
+        if isinstance(part, dict):
+            yield from (part.get("code"), part.get("reason"))
+
+
+def _contained_status(fields: Mapping[str, Any]) -> int | None:
+    """Return the first field that is an HTTP status of a failure, such as 429, 429.0 or "429"."""
+    values = (fields.get(name) for name in ("code", "status", "status_code", "http_status"))
+    matches = (re.fullmatch(r"([45][0-9]{2})(\.0)?", str(value)) for value in values)
+    return next((int(match[1]) for match in matches if match), None)
 
 
 def refused_tool(error: ModelError, tools: Sequence[ToolDefinition]) -> ToolDefinition | None:

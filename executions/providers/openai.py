@@ -252,13 +252,15 @@ def _message(message: Message) -> dict[str, Any]:
     if message.tool_calls:
         body["content"] = message.text or None
         body["tool_calls"] = [_call(call) for call in message.tool_calls]
-    return {**message.extra, **body}
+    # Its content may be in parts.
+    return {**body, **message.extra}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
     """Return the call as the model wrote it, unless a server would refuse it."""
     arguments = call.arguments if is_json_object(call.arguments) else "{}"
     function = {"name": _function_name(call.name), "arguments": arguments}
+    function = {**call.extra.get("function", {}), **function}
     return {**call.extra, "id": call.id, "type": "function", "function": function}
 
 

@@ -37,7 +37,7 @@ def reply(content: Any = "42", finish_reason: Any = "stop", **message: Any) -> d
     return response
 
 
-def refused(status: int, **error: Any) -> StubResponse:
+def refused(status: int, /, **error: Any) -> StubResponse:
     return StubResponse(status, {"error": {"message": "words of the provider", **error}})
 
 
@@ -305,6 +305,75 @@ DIALECTS = [
     Dialect("two reasonings", reply("<think>a</think>\n<THINKING>b</THINKING> 42"), "42"),
     Dialect("Qwen on Ollama: reasoning", reply("<think>\nhmm\n</think>\n\n42"), "42"),
     Dialect("reasoning in the middle", reply("42 <think>hmm</think>"), "42 <think>hmm</think>"),
+    Dialect("Magistral: reasoning", reply("[THINK]hmm[/THINK]42"), "42"),
+    Dialect("Gemma: reasoning", reply("<thought>hmm</thought>\n42"), "42"),
+    Dialect("DeepSeek R1: opening tag in the template", reply("hmm\n</think>\n\n42"), "42"),
+    Dialect(
+        "a tag in a sentence", reply("Write </think> at the end."), "Write </think> at the end."
+    ),
+    Dialect("a refusal in parts", reply([{"type": "refusal", "refusal": "No."}]), "No."),
+    Dialect("parts with null as type", reply([{"type": None, "text": "42"}]), "42"),
+    Dialect("parts with type in upper case", reply([{"type": "TEXT", "text": "42"}]), "42"),
+    Dialect("one part without text", reply([{"type": "text", "text": None}, 7, *_ANSWER]), "42"),
+    Dialect("a part instead of a list", reply({"type": "text", "text": "42"}), "42"),
+    Dialect("text in an object", reply([{"type": "text", "text": {"value": "42"}}]), "42"),
+    Dialect(
+        "Gemini: list of errors with the status 200",
+        StubResponse(body=json.dumps([{"error": {"code": 429, "status": "X"}}]).encode()),
+        reason="rate_limited",
+        http_status=429,
+        **_FAILED,
+    ),
+    *(
+        Dialect(
+            f"error with the status 200: {error}",
+            body,
+            reason=reason,
+            http_status=status,
+            **_FAILED,
+        )
+        for error, body, reason, status in [
+            ("vLLM", {"object": "error", "code": 429, "message": "x"}, "rate_limited", 429),
+            ("a decimal", {"error": {"code": 429.0}}, "rate_limited", 429),
+            ("text", {"error": {"code": "503"}}, "server_error", 503),
+            ("status_code", {"error": {"status_code": 429}}, "rate_limited", 429),
+            ("Google", {"error": {"status": "RESOURCE_EXHAUSTED"}}, "rate_limited", 429),
+            ("overloaded", {"error": {"type": "overloaded_error"}}, "server_error", 503),
+            ("rate limit", {"error": {"code": "rate_limit_exceeded"}}, "rate_limited", 429),
+            ("credit", {"error": {"code": "insufficient_quota"}}, "quota", 200),
+            ("context", {"error": {"code": "context_length_exceeded"}}, "context_length", 200),
+            ("key", {"error": {"code": "invalid_api_key"}}, "auth", 401),
+            ("other", {"error": {"message": "words of the provider"}}, "server_error", 200),
+        ]
+    ),
+    *(
+        Dialect(
+            f"context length: {message}",
+            refused(400, message=message),
+            reason="context_length",
+            http_status=400,
+            **_FAILED,
+        )
+        for message in (
+            "This model's maximum prompt length is 131072 but the request contains 200000 tokens.",
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096.",
+            "Input is too long for requested model.",
+        )
+    ),
+    Dialect(
+        "Gemini: wrong key",
+        refused(400, code=400, status="INVALID_ARGUMENT", details=[{"reason": "API_KEY_INVALID"}]),
+        reason="auth",
+        http_status=400,
+        **_FAILED,
+    ),
+    Dialect(
+        "a redirect",
+        StubResponse(302, b"", {"Location": "https://example.com/v1"}),
+        reason="bad_answer",
+        http_status=302,
+        **_FAILED,
+    ),
     Dialect(
         "Qwen on Ollama: reasoning cut",
         reply("<think>\nhmm", "length"),
@@ -314,7 +383,7 @@ DIALECTS = [
 ]
 
 # Messages that request a tool call, and the fields of the message and of the call that must be sent back.
-_CALL = {
+_CALL: dict[str, Any] = {
     "id": "c1",
     "type": "function",
     "function": {"name": "weather", "arguments": "{}"},
@@ -349,6 +418,30 @@ ROUND_TRIPS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = 
             tool_calls=[_CALL],
         ),
         {"reasoning": "hmm", "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]},
+        {},
+    ),
+    "Mistral: thinking": (
+        reply([*_THINKING, *_ANSWER], "tool_calls", tool_calls=[_CALL]),
+        {"content": [*_THINKING, *_ANSWER]},
+        {},
+    ),
+    "fields of the function": (
+        reply(
+            None,
+            "tool_calls",
+            tool_calls=[{**_CALL, "function": {**_CALL["function"], "thought_signature": "abc"}}],
+        ),
+        {},
+        {"function": {**_CALL["function"], "thought_signature": "abc"}},
+    ),
+    "300 KB of reasoning": (
+        reply("", "tool_calls", reasoning_content="hmm" * 100_000, tool_calls=[_CALL]),
+        {"reasoning_content": "hmm" * 100_000},
+        {},
+    ),
+    "an unpaired surrogate": (
+        reply("", "tool_calls", reasoning_content="hmm \ud800", tool_calls=[_CALL]),
+        {"reasoning_content": "hmm ?"},
         {},
     ),
     "text and calls in two choices": (

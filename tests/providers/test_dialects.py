@@ -132,6 +132,11 @@ CREDENTIAL = "credential/of=the+model"
         ({"error": {"message": f"Wrong key {CREDENTIAL}."}}, "Wrong key [secret]."),
         ({"error": {"message": "Wrong key: sk-abcd****wxyz."}}, "Wrong key: [secret]"),
         ({"error": {"message": "Wrong: Bearer abc.def"}}, "Wrong: Bearer [secret]"),
+        ({"error": {"message": "Wrong: bearer abc"}}, "Wrong: bearer [secret]"),
+        ({"error": {"message": "Wrong: eyJhbGci.eyJzdWIi.c2ln"}}, "Wrong: [secret]"),
+        ({"error": {"message": "Wrong: ghp_0123456789abcdef"}}, "Wrong: [secret]"),
+        ({"error": {"message": "Wrong: AKIAIOSFODNN7EXAMPLE"}}, "Wrong: [secret]"),
+        ({"error": {"message": "Wrong: my_sk-0123456789"}}, "Wrong: my_[secret]"),
         ({"message": "No such model.", "code": 404}, "No such model."),
         ({"detail": "Not Found"}, "Not Found"),
         ({"error": "model not loaded"}, "model not loaded"),
@@ -211,9 +216,12 @@ def test_a_servers_own_fields_are_sent_back(
     _, _, assistant, result = stub.requests[1].body["messages"]
     (call,) = assistant["tool_calls"]
     assert {key: assistant[key] for key in message_fields} == message_fields
-    assert {key: value for key, value in call.items() if key not in {"id", "type", "function"}} == (
-        call_fields
-    )
+    known = {
+        "id": call["id"],
+        "type": "function",
+        "function": {"name": "weather", "arguments": "{}"},
+    }
+    assert call == known | call_fields
     assert (result["role"], result["tool_call_id"], result["name"]) == (
         "tool",
         call["id"],
@@ -326,3 +334,14 @@ def test_a_servers_own_fields_count_in_the_size_of_a_run(
     run = api.run(agent.pk, model=model.name).json
     assert (run["status"], run["stop_reason"]) == ("incomplete", "max_run_bytes")
     assert len(stub.requests) <= 12
+
+
+def test_too_large_fields_of_a_server_end_the_run(
+    api: Api, tenant: Tenant, stub: StubModel, model: LanguageModel
+) -> None:
+    response = completion("", calls=[("none", "{}")])
+    response["choices"][0]["message"]["reasoning_content"] = "x" * 1_100_000
+    stub.says(response)
+    details = api.run(AgentFactory.create(tenant=tenant).pk, model=model.name).details
+    assert details["reason"] == "bad_answer"
+    assert len(stub.requests) == 1
