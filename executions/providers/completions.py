@@ -135,7 +135,7 @@ def _text(message: Any) -> str:
 def _content_text(content: object) -> str:
     """Return the text of a content, which some servers send in parts.
 
-    Parts of other types are left out, and those without text.
+    Parts of other types are left out, and invalid ones if there is a valid one. Raises TypeError.
     """
     match content:
         case None:
@@ -143,19 +143,23 @@ def _content_text(content: object) -> str:
         case str():
             return content
         case list():
-            return "".join(_part_text(part) for part in content)
+            texts = [text for part in content if (text := _part_text(part)) is not None]
+            if content and not texts:
+                raise TypeError
+            return "".join(texts)
         case dict():
-            return _part_text(content)
+            return _content_text([content])
     raise TypeError
 
 
-def _part_text(part: object) -> str:
+def _part_text(part: object) -> str | None:
+    """Return the text of a part, "" for a part of another type, or None if it is not valid."""
     if not isinstance(part, dict):
-        return part if isinstance(part, str) else ""
+        return part if isinstance(part, str) else None
     if str(part.get("type") or "text").lower() not in _TEXT_PARTS:
         return ""
     texts = (part.get(name) for name in ("text", "refusal", "value"))
-    return next((_part_text(text) for text in texts if isinstance(text, str | dict)), "")
+    return next((_part_text(text) for text in texts if isinstance(text, str | dict)), None)
 
 
 def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:

@@ -221,7 +221,10 @@ class TestResponse:
         del body["usage"], body["created"], body["object"]
         stub.says(body)
         assert complete(request_to(stub)) == ModelResponse(
-            "in parts", (ToolCall("", "web_search", '{"q": 1}'),), "stop"
+            "in parts",
+            (ToolCall("", "web_search", '{"q": 1}'),),
+            "stop",
+            extra={"content": message["content"]},
         )
 
 

@@ -153,7 +153,7 @@ def test_lists(client: Client, rows: dict[str, Model], label: str) -> None:
     found = [
         *queries(lookups(MODELS[LABELS.index(label)]), 1),
         *queries(CONTROLS, 1),
-        *queries(("p", "o", "q", "before", *offered), 8),
+        *queries(("p", "o", "q", "before", *offered), 5),
         f"o={'1.' * 2_000}",
         "&".join(["q=x"] * 2_000),
         f"q={'a+' * 3_000}",
@@ -200,7 +200,8 @@ def test_forms(client: Client, rows: dict[str, Model], label: str) -> None:
     row = rows.get(label)
     fields = [field.name for field in MODELS[LABELS.index(label)]._meta.get_fields()]
     fields += ["selected_tools", "temperature", "max_output_tokens", "password1", "password2"]
-    for value in VALUES:
+    # Other values for each model.
+    for value in VALUES[LABELS.index(label) % 3 :: 3]:
         sent = {
             "action": "delete_selected",
             "_selected_action": value,
@@ -233,14 +234,16 @@ def test_other_pages(client: Client) -> None:
 
 @pytest.mark.slow
 def test_autocomplete(client: Client) -> None:
-    for model in apps.get_models():
-        for field in model._meta.get_fields():
+    fields = [field for model in apps.get_models() for field in model._meta.get_fields()]
+    for place, field in enumerate(fields):
+        if model := field.model:
             source = {
                 "app_label": model._meta.app_label,
                 "model_name": model._meta.model_name,
                 "field_name": field.name,
             }
-            for query in queries(("term", "page", "tenant"), 4):
+            # Other values for each field.
+            for query in [*queries(("term", "page", "tenant"))][place % 10 :: 45]:
                 url = f"/admin/autocomplete/?{urlencode(source)}&{query}"
                 check(client.get(url), url)
     for value in VALUES:
