@@ -1,5 +1,6 @@
 """Agents, their tools, and the language models that they run on."""
 
+import re
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.db.models.functions import Collate, JSONObject
 from map_project.api.json_text import JSONText
 from map_project.api.secrets import TokenField
 from map_project.tenants.models import TenantOwned
+from tools.addresses import parse_address
 from tools.models import Tool
 
 MAX_STEPS = 50
@@ -122,8 +124,13 @@ def provider_names() -> list[tuple[str, str]]:
     return [(name, name) for name in settings.MODEL_PROVIDERS]
 
 
-# Of the API. A base URL that ends with one was copied from an example of a request.
-_ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models")
+# Of the APIs. A base URL that ends with one was copied from an example of a request.
+_ENDPOINT = re.compile(
+    r"/(chat/completions|completions|responses|embeddings|models|audio/[a-z]+|images/[a-z]+)$"
+    r"|(?<=/v1)/(messages|chat)$|(?<=/api)/(chat|generate)$"
+)
+_LABEL = r"[\w]([\w-]{0,61}[\w])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?")
 
 
 def address(value: str) -> None:
@@ -132,18 +139,30 @@ def address(value: str) -> None:
     """
     try:
         parts = urlsplit(value)
-        found = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        is_url = parts.scheme in {"http", "https"} and parts.port != 0 and _is_host(parts.hostname)
     except ValueError:
-        found = None
-    if not found or not value.isprintable() or " " in value:
+        is_url = False
+    if not is_url or not value.isprintable() or " " in value:
         raise ValidationError("Enter a full URL, for example https://api.example.com/v1.")
     if "@" in parts.netloc:
         raise ValidationError("Enter the credential in its own field, not in the URL.")
     if "?" in value or "#" in value:
         raise ValidationError("A base URL has no query and no fragment.")
     path = parts.path.rstrip("/").lower()
-    if ending := next((each for each in _ENDPOINTS if path.endswith(each)), None):
-        raise ValidationError(f"Enter the base URL without {ending}: it is added to each request.")
+    if ending := _ENDPOINT.search(path):
+        raise ValidationError(
+            f"Enter the base URL without {ending[0]}: it is added to each request."
+        )
+
+
+def _is_host(text: str | None) -> bool:
+    """Return whether a text can be the host of a URL: a name or an IP address."""
+    if not text:
+        return False
+    # A name whose last part is a number would be read as an IPv4 address.
+    if ":" in text or text.rstrip(".").rpartition(".")[2].isdecimal():
+        return parse_address(text) is not None
+    return _HOST_NAME.fullmatch(text) is not None
 
 
 class LanguageModel(models.Model):
@@ -226,7 +245,14 @@ class LanguageModel(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Raises ValidationError for a model that would be called at OpenAI without a credential."""
+        """Raises ValidationError for invisible characters in a name, and for a model that would be called
+        at OpenAI without a credential.
+        """
+        for field in ("name", "upstream_name"):
+            value = getattr(self, field)
+            if not value.isprintable() or value != value.strip():
+                text = "Enter printable characters, without spaces at the beginning and the end."
+                raise ValidationError({field: text})
         if self.provider == "openai" and not self.base_url and not self.credential_token:
             raise ValidationError(
                 "Enter a base URL or a credential. Without a base URL the model is called at "

@@ -22,10 +22,13 @@ def tone(status: str) -> str:
 
 
 def duration(milliseconds: float) -> str:
-    """A duration in readable units: 12 ms, 3.4 s."""
-    if milliseconds < 1000:
+    """A duration in readable units: 12 ms, 3.4 s, 2 min 5 s, 1 h 10 min."""
+    if milliseconds < 999.5:
         return f"{milliseconds:.0f} ms"
-    return f"{milliseconds / 1000:.1f} s"
+    if milliseconds < 59_950:
+        return f"{milliseconds / 1000:.1f} s"
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def latency(execution: Execution, now: datetime) -> str:

@@ -41,6 +41,8 @@ _VALIDATORS: dict[str, Any] = {
     "json-schema.org/draft-07/schema": jsonschema_rs.Draft7Validator,
     "json-schema.org/draft/2019-09/schema": jsonschema_rs.Draft201909Validator,
     "json-schema.org/draft/2020-12/schema": jsonschema_rs.Draft202012Validator,
+    # The latest one.
+    "json-schema.org/schema": jsonschema_rs.Draft202012Validator,
 }
 
 
@@ -142,7 +144,8 @@ def _validator(
 
 
 def _validator_class(dialect: object) -> Any:
-    name = re.sub("^https?://", "", dialect).removesuffix("#") if isinstance(dialect, str) else ""
+    text = dialect.lower() if isinstance(dialect, str) else ""
+    name = re.sub("^https?://", "", text).rstrip("#/")
     if name not in _VALIDATORS:
         raise SchemaRejected(f"$schema must be {DIALECT}, an earlier draft from 06 on, or omitted.")
     return _VALIDATORS[name]
@@ -173,6 +176,13 @@ def _sentence(error: Any) -> str:
     )
     place = path.removeprefix(".")[:100]
     message = str(getattr(error, "message", error))
+    if isinstance(
+        getattr(error, "kind", None), jsonschema_rs.ValidationErrorKind.AdditionalProperties
+    ):
+        names = ", ".join(f"'{name}'" for name in error.kind.unexpected)
+        message = (
+            f"Unknown {'argument' if len(error.kind.unexpected) == 1 else 'arguments'} {names}"
+        )
     if len(message) > _MAX_MESSAGE_CHARACTERS:
         message = f"{message[:_MAX_MESSAGE_CHARACTERS]}…"
     return f"{place}: {message}." if place else f"{message}."

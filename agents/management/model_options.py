@@ -1,9 +1,10 @@
 """The options of the commands that write language models."""
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +17,7 @@ from map_project.api import audit
 from map_project.tenants.lookup import text, whole_number
 
 NOT_GIVEN = object()
+_DECIMAL = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
 _FIELDS = {
     "provider": "provider",
     "upstream_name": "upstream_name",
@@ -89,7 +91,6 @@ def _number(value: str) -> int | None:
 def _price(value: str) -> Decimal | None:
     if value == "none":
         return None
-    try:
-        return Decimal(value)
-    except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a number") from None
+    if not _DECIMAL.fullmatch(value):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number such as 2.50")
+    return Decimal(value)

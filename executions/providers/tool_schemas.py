@@ -12,7 +12,10 @@ _SCHEMA = {
 }
 _SCHEMA_LISTS = {"allOf", "anyOf", "oneOf", "prefixItems", "items"}
 _ITEM_OF_TUPLE = re.compile("/items/([0-9]+)")
-_SCHEMA_MAPS = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
+_SCHEMA_MAPS = {
+    *("properties", "patternProperties", "$defs", "definitions"),
+    *("dependentSchemas", "dependencies"),
+}
 
 
 def sent_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,7 +25,7 @@ def sent_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     has `items`, without which some servers refuse the request.
     """
     sent = _completed(parameters)
-    return {name: value for name, value in sent.items() if name not in {"$schema", "$id", "id"}}
+    return {name: value for name, value in sent.items() if name not in {"$id", "id"}}
 
 
 def _completed(schema: Any) -> Any:
@@ -30,6 +33,8 @@ def _completed(schema: Any) -> Any:
         return schema
     completed: dict[str, Any] = {}
     for name, value in schema.items():
+        if name == "$schema":
+            continue
         if name in _SCHEMA_LISTS and isinstance(value, list):
             completed[name] = [_completed(part) for part in value]
         elif name in _SCHEMA_MAPS and isinstance(value, Mapping):

@@ -13,10 +13,17 @@ from map_project.api.numbers import loads
 # By the first bytes of a body. The mark of UTF-32 begins with that of UTF-16.
 _OTHER_ENCODINGS = {
     b"\x1f\x8b": "The body is compressed with gzip. Send it uncompressed.",
+    b"\x28\xb5\x2f\xfd": "The body is compressed with zstd. Send it uncompressed.",
+    **dict.fromkeys(
+        (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"),
+        "The body is compressed with deflate. Send it uncompressed.",
+    ),
     codecs.BOM_UTF32_LE: "The body is UTF-32. Send UTF-8.",
     codecs.BOM_UTF32_BE: "The body is UTF-32. Send UTF-8.",
     codecs.BOM_UTF16_LE: "The body is UTF-16. Send UTF-8.",
     codecs.BOM_UTF16_BE: "The body is UTF-16. Send UTF-8.",
+    # Without a mark: the first character of JSON is in ASCII.
+    b"\0\0\0": "The body is UTF-32. Send UTF-8.",
     codecs.BOM_UTF8: "The body begins with a byte order mark. Send UTF-8 without it.",
 }
 
@@ -52,6 +59,8 @@ def _encoding_error(body: bytes) -> str:
     for start, error in _OTHER_ENCODINGS.items():
         if body.startswith(start):
             return error
+    if b"\0" in body[:2]:
+        return f"The body is {'UTF-32' if body[2:4] == bytes(2) else 'UTF-16'}. Send UTF-8."
     try:
         body.decode()
     except UnicodeDecodeError as error:

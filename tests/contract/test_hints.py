@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -111,7 +112,16 @@ TEXT = json.dumps({**TOOL, "description": "é"}, ensure_ascii=False)
         (TEXT.encode("utf-16"), "The body is UTF-16."),
         (TEXT.encode("utf-32"), "The body is UTF-32."),
         (TEXT.encode("utf-8-sig"), "byte order mark"),
+        (TEXT.encode("utf-16-le"), "The body is UTF-16."),
+        (TEXT.encode("utf-16-be"), "The body is UTF-16."),
+        (TEXT.encode("utf-32-le"), "The body is UTF-32."),
+        (TEXT.encode("utf-32-be"), "The body is UTF-32."),
         (gzip.compress(TEXT.encode()), "compressed with gzip"),
+        *(
+            (zlib.compress(TEXT.encode(), level), "compressed with deflate")
+            for level in (0, 1, 6, 9)
+        ),
+        (b"\x28\xb5\x2f\xfd\x04\x00", "compressed with zstd"),
         (b'{"name": "\xed\xa0\x80"}', "not UTF-8: the byte at position 10"),
         (b'{"name": "\\ud800"}', "not valid JSON"),
         (b"\xff", "position 0"),

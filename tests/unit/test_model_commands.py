@@ -49,12 +49,26 @@ BAD_URLS = {
     "api.example.com/v1": "full URL",
     "ftp://api.example.com": "full URL",
     "https://": "full URL",
+    "http://a..b/v1": "full URL",
+    "http://256.1.1.1/v1": "full URL",
+    "http://h,h2/v1": "full URL",
+    "http://-a.example/v1": "full URL",
+    f"http://{'a' * 64}.example/v1": "full URL",
+    "https://api.example.com/v1/messages": "without /messages",
+    "https://api.example.com/v1/chat/": "without /chat",
+    "https://api.example.com/v1/audio/speech": "without /audio/speech",
+    "http://ollama:11434/api/chat": "without /chat",
 }
 BAD_CREDENTIALS = {
     "Bearer sk-1": 'without "Bearer"',
     "bearer  sk-1": 'without "Bearer"',
     "Authorization: Bearer sk-1": 'without "Bearer"',
     "Token sk-1": 'without "Bearer"',
+    "`sk-1`": "without quotes",
+    "OPENAI_API_KEY=sk-1": "value of the variable",
+    "export OPENAI_API_KEY=sk-1": "value of the variable",
+    "$OPENAI_API_KEY": "value of the variable",
+    "${OPENAI_API_KEY}": "value of the variable",
     '"sk-1"': "without quotes",
     "'sk-1'": "without quotes",
     "sk 1": "without spaces",
@@ -70,7 +84,17 @@ def test_a_wrong_base_url_is_refused(name: str, url: str, message: str) -> None:
     assert not LanguageModel.objects.filter(name=name).exists()
 
 
-@pytest.mark.parametrize("url", [URL, f"{URL}/", "http://ollama:11434/v1", "http://[::1]:80/v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        URL,
+        f"{URL}/",
+        "http://ollama:11434/v1",
+        "http://[::1]:80/v1",
+        "http://my_host./chat",
+        "http://127.0.0.1/v1",
+    ],
+)
 def test_a_base_url_is_accepted(name: str, url: str) -> None:
     command("create_model", name, "--base-url", url)
     assert LanguageModel.objects.get(name=name).base_url == url
@@ -136,6 +160,10 @@ def test_a_model_is_created_changed_and_listed(name: str, monkeypatch: pytest.Mo
         (["--input-price", "-1"], "greater than or equal to 0"),
         (["--input-price", "NaN"], "number|valid"),
         (["--input-price", "x"], "not a number"),
+        (["--input-price", "\N{FULLWIDTH DIGIT ONE}"], "not a number"),
+        (["--input-price", "1e3"], "not a number"),
+        (["--upstream-name", "a\tb"], "printable"),
+        (["--upstream-name", " a"], "printable"),
         (["--max-output-tokens", "-1"], "non-negative integer"),
         (["--provider", "none"], "invalid choice"),
     ],

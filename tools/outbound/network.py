@@ -172,6 +172,8 @@ def _resolve(host: str, port: int, deadline: float) -> list[Address]:
     if literal is not None:
         return [literal]
     try:
+        # Encoded here: an error in the thread would be logged with its traceback.
+        host = host.encode("idna").decode()
         found = [parse_address(text) for text in _look_up(host, port, deadline)]
     except (socket.gaierror, UnicodeError):
         found = []

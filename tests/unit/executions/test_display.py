@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from executions.display import cost, indented_json, latency, short_cost, tokens
+from executions.display import cost, duration, indented_json, latency, short_cost, tokens
 from executions.models import Execution
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -37,6 +37,20 @@ def test_json_is_indented_and_otherwise_unchanged(text: str, shown: str) -> None
 )
 def test_other_texts_are_unchanged(text: str) -> None:
     assert indented_json(text) == text
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (999, "999 ms"),
+        (59_900, "59.9 s"),
+        (59_999, "1 min 0 s"),
+        (4_200_000, "1 h 10 min"),
+        (125_000, "2 min 5 s"),
+    ],
+)
+def test_duration(milliseconds: int, text: str) -> None:
+    assert duration(milliseconds) == text
 
 
 def test_a_running_run_has_a_duration_so_far() -> None:
