@@ -1,4 +1,4 @@
-"""The periodic work of a server process besides its requests."""
+"""The periodic work of each server and worker process: leases, recovery, and imports of providers."""
 
 import logging
 import threading
@@ -6,12 +6,14 @@ import threading
 from django.db import Error, connection
 
 from agents import language_models
-from executions.lost import fail_lost_runs
+from executions.jobs import leases
+from executions.jobs.recovery import enqueue_lost_jobs, recover_lost_runs
 from executions.providers import get_provider
 
 logger = logging.getLogger("map.runs")
 
-INTERVAL_SECONDS = 15.0
+# A third of a lease.
+INTERVAL_SECONDS = 5.0
 
 
 def begin() -> None:
@@ -28,10 +30,12 @@ def _work_periodically() -> None:
 
 def _work() -> None:
     try:
-        fail_lost_runs()
+        leases.extend()
+        recover_lost_runs()
+        enqueue_lost_jobs()
         models = language_models.offered(None).values()
     except Error as error:
-        logger.warning("cannot search for lost runs: %s", type(error).__name__)
+        logger.warning("cannot extend leases or recover runs: %s", type(error).__name__)
         return
     finally:
         connection.close()

@@ -25,7 +25,6 @@ class Conversation:
         self.call_count = 0
         # The bytes of the steps so far.
         self.size = 0
-        self.is_response_truncated = False
         self._first_new_message = 0
         self._call_ids: set[str] = set()
 
@@ -45,8 +44,13 @@ class Conversation:
         first_calls = [
             call for call, size in zip(calls, sizes, strict=True) if size <= MAX_RESPONSE_BYTES
         ]
-        self.is_response_truncated = is_text_cut or len(first_calls) < len(calls)
-        response = replace(response, text=text, tool_calls=tuple(first_calls))
+        is_truncated = is_text_cut or len(first_calls) < len(calls)
+        response = replace(
+            response,
+            text=text,
+            tool_calls=tuple(first_calls),
+            finish_reason="truncated" if is_truncated else response.finish_reason,
+        )
         self.size += len(text.encode()) + sum(map(_call_size, first_calls))
         self.size += _extra_size(response.extra)
         self.responses.append(response)
@@ -73,12 +77,12 @@ class Conversation:
     @property
     def input_tokens(self) -> int | None:
         """The sum over all responses, or None if one is unknown."""
-        return _sum([response.input_tokens for response in self.responses])
+        return known_sum([response.input_tokens for response in self.responses])
 
     @property
     def output_tokens(self) -> int | None:
         """The sum over all responses, or None if one is unknown."""
-        return _sum([response.output_tokens for response in self.responses])
+        return known_sum([response.output_tokens for response in self.responses])
 
     def _with_unique_id(self, call: ToolCall) -> ToolCall:
         """Some models use one id for several calls, or an empty one."""
@@ -106,7 +110,7 @@ def _as_dict(message: Message) -> dict[str, str]:
     return fields | {"tool_call_id": message.tool_call_id} if message.tool_call_id else fields
 
 
-def _sum(counts: Sequence[int | None]) -> int | None:
+def known_sum(counts: Sequence[int | None]) -> int | None:
     """Return the sum, or None if a count is unknown or there are none."""
     known = [count for count in counts if count is not None]
     return sum(known) if known and len(known) == len(counts) else None

@@ -1,5 +1,7 @@
 """Errors of runs and history."""
 
+from typing import Self
+
 from map_project.api.errors import ApiError
 
 
@@ -19,6 +21,24 @@ class PromptTooLong(ApiError):
     error_code = "PROMPT_TOO_LONG"
     message = "The prompt is too long: 10,001 characters (maximum 10,000)."
     example_details = {"provided_length": 10001, "max_length": 10000}
+
+
+class QueueFull(ApiError):
+    """429."""
+
+    status_code = 429
+    error_code = "QUEUE_FULL"
+    message = "The queue is full: 1,000 background runs are waiting. Retry in 5 seconds."
+    example_details = {"limit": 1000}
+
+    @classmethod
+    def of(cls, limit: int) -> Self:
+        """Return the error of a tenant with this number of queued runs."""
+        return cls(
+            f"The queue is full: {limit:,} background runs are waiting. Retry in 5 seconds.",
+            headers={"Retry-After": "5"},
+            limit=limit,
+        )
 
 
 class ModelFailed(ApiError):

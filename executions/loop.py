@@ -5,15 +5,25 @@ model receives the results. This repeats until the model requests no more calls 
 number of model calls, the number of tool calls, the size of all texts, or the deadline. Each requested call
 gets exactly one result. A call that is not made because of a limit gets a result that says so. After the
 limit of tool calls or of the size, the run ends at once and further calls get none.
+
+A run that was interrupted continues from its recorded steps: they are not repeated.
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
 from executions.conversation import MAX_RESPONSE_BYTES, Conversation
-from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
+from executions.providers import (
+    FinishReason,
+    Message,
+    ModelError,
+    ModelResponse,
+    ModelTimeout,
+    ToolCall,
+)
 from executions.stop_reasons import StopReason
 from executions.texts import first_bytes, storable
 from executions.tool_names import resolve
@@ -37,10 +47,14 @@ class CallResult(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoopTool:
-    """A tool: the name that the tenant gave it, and a function that takes the arguments as JSON."""
+    """A tool: the name that the tenant gave it, and a function that takes the arguments as JSON.
+
+    `idempotent`: a call may be repeated if it is unknown whether it was made.
+    """
 
     name: str
     call: Callable[[str], CallResult]
+    idempotent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +63,7 @@ class Step:
 
     For a model, `input` is the JSON list of the messages since its last response, `output` the text of its
     response, and `tool_calls` are the calls that it requests. For a tool, `input` is the arguments as the
-    model wrote them, and `output` the result.
+    model wrote them, and `output` the result. `is_running`: the tool is about to be called.
     """
 
     kind: Literal["model", "tool"]
@@ -61,6 +75,10 @@ class Step:
     input_tokens: int | None = None
     output_tokens: int | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason | Literal[""] = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    is_running: bool = False
+    idempotent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,31 +115,40 @@ class Loop:
     deadline: float
     clock: Callable[[], float] = time.monotonic
 
-    def run(self, prompt: str) -> Generator[Step, None, Outcome]:
-        """Yield each step once it is over, and return the outcome."""
+    def run(self, prompt: str, recorded: Iterable[Step] = ()) -> Generator[Step, None, Outcome]:
+        """Yield each step once it is over, and return the outcome.
+
+        A tool step is also yielded before the call. `recorded` are the steps of a run that was interrupted,
+        in order: those that are over.
+        """
         conversation = Conversation(prompt)
+        # After a failed request to the model, the same request is made again.
+        past = deque(step for step in recorded if step.kind == "tool" or not step.error)
         for number in range(1, self.max_steps + 1):
             new_messages, started = conversation.new_messages(), self.clock()
-            if number > 1 and (limit := self._limit_before_request(conversation, new_messages)):
-                return _outcome(conversation, "incomplete", limit)
-            try:
-                response = self.complete(tuple(conversation.messages))
-            except ModelError as error:
-                yield self._failed_model_step(new_messages, error, started)
-                return self._failure(conversation, error)
-            response = conversation.add_response(self._with_known_names(response))
-            yield self._model_step(new_messages, response, started)
+            if past:
+                response = conversation.add_response(_recorded_response(past.popleft()))
+            else:
+                if number > 1 and (limit := self._limit_before_request(conversation, new_messages)):
+                    return _outcome(conversation, "incomplete", limit)
+                try:
+                    response = self.complete(tuple(conversation.messages))
+                except ModelError as error:
+                    yield self._failed_model_step(new_messages, error, started)
+                    return self._failure(conversation, error)
+                response = conversation.add_response(self._with_known_names(response))
+                yield self._model_step(new_messages, response, started)
             conversation.size += len(new_messages.encode())
-            if conversation.is_response_truncated:
-                return _outcome(conversation, "incomplete", StopReason.MAX_RESPONSE_BYTES)
-            if not response.tool_calls or response.finish_reason == "content_filter":
+            if not response.tool_calls or response.finish_reason in {"content_filter", "truncated"}:
                 return _outcome(conversation, *_OUTCOMES[response.finish_reason])
             for call in response.tool_calls:
+                if past:
+                    conversation.add_result(call, past.popleft().output)
+                    continue
                 if limit := self._limit_before_call(conversation, call):
                     return _outcome(conversation, "incomplete", limit)
-                step = self._tool_step(call, self._skip_reason(conversation, number))
+                step = yield from self._tool_step(call, self._skip_reason(conversation, number))
                 conversation.add_result(call, step.output)
-                yield step
         return _outcome(conversation, "incomplete", StopReason.MAX_STEPS)
 
     def _with_known_names(self, response: ModelResponse) -> ModelResponse:
@@ -167,6 +194,8 @@ class Loop:
             input_tokens=response.input_tokens,
             output_tokens=response.output_tokens,
             tool_calls=response.tool_calls,
+            finish_reason=response.finish_reason,
+            extra=response.extra,
         )
 
     def _failed_model_step(self, new_messages: str, error: ModelError, started: float) -> Step:
@@ -185,19 +214,28 @@ class Loop:
             return f"at most {MAX_CALLS_PER_RESPONSE} calls per response are made"
         return ""
 
-    def _tool_step(self, call: ToolCall, skip_reason: str) -> Step:
+    def _tool_step(self, call: ToolCall, skip_reason: str) -> Generator[Step, None, Step]:
+        """Yield the step before the call, if it is made, and once it is over. Return the latter."""
         tool = self.tools.get(call.name)
-        name = tool.name if tool else call.name
+        step = Step("tool", tool.name if tool else call.name, call.arguments, "", 0)
         if skip_reason:
-            text = f"Not called: {skip_reason}."
-            return Step("tool", name, call.arguments, text, 0, "not_called")
-        if tool is None:
+            step = replace(step, output=f"Not called: {skip_reason}.", error="not_called")
+        elif tool is None:
             known = f"Available tools: {', '.join(self.tools)}." if self.tools else "You have none."
             text = f"There is no tool with this name. {known}"
-            return Step("tool", name, call.arguments, text, 0, "unknown_tool")
-        result = tool.call(call.arguments)
-        text = storable(result.text)
-        return Step("tool", name, call.arguments, text, result.latency_ms, result.error or "")
+            step = replace(step, output=text, error="unknown_tool")
+        else:
+            step = replace(step, idempotent=tool.idempotent)
+            yield replace(step, is_running=True)
+            result = tool.call(call.arguments)
+            step = replace(
+                step,
+                output=storable(result.text),
+                latency_ms=result.latency_ms,
+                error=result.error or "",
+            )
+        yield step
+        return step
 
     def _ms_since(self, started: float) -> int:
         return max(round((self.clock() - started) * 1000), 0)
@@ -207,7 +245,19 @@ _OUTCOMES: Mapping[str, tuple[Status, StopReason]] = {
     "stop": ("succeeded", StopReason.COMPLETED),
     "length": ("incomplete", StopReason.MAX_OUTPUT_TOKENS),
     "content_filter": ("incomplete", StopReason.CONTENT_FILTER),
+    "truncated": ("incomplete", StopReason.MAX_RESPONSE_BYTES),
 }
+
+
+def _recorded_response(step: Step) -> ModelResponse:
+    return ModelResponse(
+        text=step.output,
+        tool_calls=step.tool_calls,
+        finish_reason=step.finish_reason or "stop",
+        input_tokens=step.input_tokens,
+        output_tokens=step.output_tokens,
+        extra=step.extra,
+    )
 
 
 def _outcome(

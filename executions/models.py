@@ -18,10 +18,12 @@ class Execution(models.Model):
     class Status(models.TextChoices):
         """The status of a run."""
 
-        RUNNING = "running"  # it waits for a model or a tool, or its process has ended
+        QUEUED = "queued"  # a worker will run it
+        RUNNING = "running"  # a process runs it and holds its lease
         SUCCEEDED = "succeeded"
         INCOMPLETE = "incomplete"  # a limit ended it before the model was done
         FAILED = "failed"
+        CANCELLED = "cancelled"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(
@@ -54,8 +56,23 @@ class Execution(models.Model):
     # Of the API key that started the run; empty for runs of earlier releases.
     key_prefix = models.CharField(max_length=12, blank=True, default="", db_default="")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    started_at = models.DateTimeField(null=True, blank=True, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True, editable=False)
     # The time limit of a run with remote calls; null for a run without them.
     finish_by = models.DateTimeField(null=True, blank=True, editable=False)
+    # Whether a worker runs it. Otherwise the request that started it does.
+    background = models.BooleanField(default=False, db_default=False)
+    # How many times a process has started the run. Only the process that holds the lease of the last attempt
+    # writes to the execution (`executions.jobs.leases`).
+    # A plain integer: a CHECK constraint would read the whole table in the migration.
+    attempt = models.SmallIntegerField(default=1, db_default=1)
+    lease_owner = models.CharField(max_length=100, blank=True, default="", db_default="")
+    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Whether a queued run has no job, because its tenant has no free slot (`max_concurrent_runs`).
+    awaits_slot = models.BooleanField(default=False, db_default=False)
+    # Of the client: its own data, and the header `Idempotency-Key`.
+    metadata = models.JSONField(null=True, blank=True)
+    idempotency_key = models.CharField(max_length=255, blank=True, default="", db_default="")
 
     class Meta:
         ordering = ("-created_at", "-id")
@@ -71,10 +88,11 @@ class Execution(models.Model):
                 condition=models.Q(latency_ms__gte=0),
                 name="execution_by_time",
             ),
+            # For leases and the queue. Few rows match, and extending a lease does not update the index.
             models.Index(
-                fields=("finish_by",),
-                condition=models.Q(status="running"),
-                name="execution_running",
+                fields=("status", "tenant", "created_at"),
+                condition=models.Q(status__in=("queued", "running")),
+                name="execution_unfinished",
             ),
             # For the search of the admin. Not a hash index: with a client that uses one request ID for all of
             # its runs, inserts would become slower and slower.
@@ -108,6 +126,13 @@ class Step(models.Model):
     error = models.CharField(max_length=100, blank=True)
     # Of a model step: the calls that the model requested, as `id`, `name` and `arguments`.
     tool_calls = models.JSONField(default=list, db_default=[], blank=True)
+    # Of a model step, to continue the run after an interruption: why the response ended, and the fields of
+    # the message and of its calls that the server expects back, as JSON. Text, because `jsonb` sorts keys.
+    finish_reason = models.CharField(max_length=20, blank=True, default="", db_default="")
+    extra = models.TextField(blank=True, default="", db_default="")
+    # Of a tool step: whether the call has begun and has no result yet, and whether it may be repeated.
+    is_running = models.BooleanField(default=False, db_default=False)
+    idempotent = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

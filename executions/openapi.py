@@ -3,10 +3,17 @@
 from drf_spectacular.utils import extend_schema_view
 
 from agents.errors import AgentNotFound, InvalidModel
-from executions.errors import ExecutionNotFound, ModelFailed, ModelTimedOut, PromptTooLong
+from executions.errors import (
+    ExecutionNotFound,
+    ModelFailed,
+    ModelTimedOut,
+    PromptTooLong,
+    QueueFull,
+)
 from executions.serializers import (
     ExecutionDetailSerializer,
     ExecutionSerializer,
+    QueuedRunSerializer,
     RunResultSerializer,
     RunSerializer,
     StepSerializer,
@@ -43,6 +50,7 @@ _STEP = {
     "output_tokens": 21,
     "latency_ms": 1120,
     "error": None,
+    "is_running": False,
 }
 _EXECUTION_DETAIL = {
     **_EXECUTION,
@@ -56,6 +64,12 @@ _EXECUTION_DETAIL = {
     "output_tokens": 58,
     "cost_usd": "0.00161",
     "latency_ms": 2840,
+    "background": False,
+    "attempt": 1,
+    "started_at": _TIME,
+    "finished_at": "2026-11-22T10:00:02.963456Z",
+    "metadata": {"ticket": "4711"},
+    "idempotency_key": None,
     "system_prompt": "You are Researcher, research analyst.\n\nFinds and summarizes sources.",
     "steps": [
         _STEP,
@@ -69,6 +83,7 @@ _EXECUTION_DETAIL = {
             "output_tokens": None,
             "latency_ms": 310,
             "error": None,
+            "is_running": False,
         },
         {
             "kind": "model",
@@ -80,6 +95,7 @@ _EXECUTION_DETAIL = {
             "output_tokens": 37,
             "latency_ms": 1390,
             "error": None,
+            "is_running": False,
         },
     ],
 }
@@ -105,7 +121,7 @@ run_documented = extend_schema_view(
         operation_id="agents_run",
         tags=["agents"],
         request=RunSerializer,
-        responses={200: RunResultSerializer},
+        responses={200: RunResultSerializer, 202: QueuedRunSerializer},
         errors=[
             AgentNotFound,
             TenantIsolationViolation,
@@ -113,8 +129,9 @@ run_documented = extend_schema_view(
             InvalidModel,
             ModelFailed,
             ModelTimedOut,
+            QueueFull,
         ],
-        body={"Run": _BODY},
+        body={"Run": _BODY, "Run in the background": {**_BODY, "background": True}},
         example=_RESULT,
     )
 )
@@ -135,6 +152,22 @@ history_documented = extend_schema_view(
         responses={200: ExecutionDetailSerializer},
         errors=[ExecutionNotFound, TenantIsolationViolation],
         example=_EXECUTION_DETAIL,
+    ),
+    cancel=operation(
+        "Cancel an execution",
+        description="Cancels an execution that is queued or running, and returns it. An execution that has "
+        "ended is returned unchanged. A model or tool call in progress is not interrupted, but its result is "
+        "discarded. Does not count as a run.",
+        id_of="execution",
+        request=None,
+        responses={200: ExecutionDetailSerializer},
+        errors=[ExecutionNotFound, TenantIsolationViolation],
+        example={
+            **_EXECUTION_DETAIL,
+            "status": "cancelled",
+            "stop_reason": "cancelled_by_caller",
+            "response": "",
+        },
     ),
     steps=operation(
         "List the steps of an execution",

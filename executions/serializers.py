@@ -4,13 +4,20 @@ from functools import cache
 from typing import Any
 
 from django.db.models.functions import Left
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents.serializers import MAX_TOKENS_NAMES, PriceField
 from executions.models import Execution, Step
 from executions.stop_reasons import StopReason
 from executions.texts import first_bytes
-from map_project.api.fields import RowSerializer, StrictSerializer, TextField
+from map_project.api.fields import (
+    ObjectField,
+    RowSerializer,
+    StrictSerializer,
+    TextField,
+    TrueFalseField,
+)
 
 
 class NullableCodeField(serializers.CharField):
@@ -77,6 +84,31 @@ class ExecutionSerializer(BaseExecutionSerializer):
         return row
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+class MetadataField(ObjectField):
+    """Up to 16 pairs of a key and a text."""
+
+    default_error_messages = {
+        "too_many": "Expected at most 16 pairs.",
+        "bad_key": "Each key must have 1 to 64 characters.",
+        "bad_value": "Each value must be a string of at most 512 characters.",
+        "nul": "NUL (U+0000) is not allowed.",
+    }
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        pairs = super().to_internal_value(data)
+        if len(pairs) > 16:
+            self.fail("too_many")
+        for key, value in pairs.items():
+            if not 1 <= len(key) <= 64:
+                self.fail("bad_key")
+            if not isinstance(value, str) or len(value) > 512:
+                self.fail("bad_value")
+            if "\0" in key + value:
+                self.fail("nul")
+        return pairs
+
+
 class RequestedCallSerializer(serializers.Serializer[Any]):
     """A tool call that the model requested."""
 
@@ -110,6 +142,9 @@ class StepSerializer(serializers.Serializer[Step]):
     )
     latency_ms = serializers.IntegerField(help_text="Duration of the call.")
     error = NullableCodeField(help_text="Error code. Null if the call succeeded.")
+    is_running = serializers.BooleanField(
+        help_text="Whether the call has begun and has no result yet."
+    )
 
 
 class ProviderErrorSerializer(serializers.Serializer[Any]):
@@ -156,6 +191,20 @@ class ExecutionDetailSerializer(BaseExecutionSerializer):
         help_text="Cost in USD, calculated with the prices at the time of the run. Null if unknown."
     )
     latency_ms = serializers.IntegerField(help_text="Duration of the run.")
+    background = serializers.BooleanField(
+        help_text="Whether a worker runs it. Otherwise the request that started it does."
+    )
+    attempt = serializers.IntegerField(
+        help_text="How many times a process has started the run. More than 1 after an interruption."
+    )
+    started_at = serializers.DateTimeField(
+        allow_null=True, help_text="When a process first started the run. Null while it is queued."
+    )
+    finished_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the run ended. Null before."
+    )
+    metadata = MetadataField(allow_null=True, help_text="The metadata of the request.")
+    idempotency_key = NullableCodeField(help_text="The `Idempotency-Key` of the request.")
     system_prompt = serializers.CharField(help_text="The system prompt that the model received.")
     steps = StepSerializer(
         many=True,
@@ -182,6 +231,31 @@ class RunSerializer(StrictSerializer):
         required=False,
         help_text="Name of the model (see `GET /models`). Defaults to the agent's model.",
     )
+    background = TrueFalseField(
+        default=False,
+        help_text="Whether to run in the background: the response is a 202 with the ID of the execution.",
+    )
+    metadata = MetadataField(
+        required=False,
+        allow_null=True,
+        help_text="Your own data: at most 16 pairs of a key (1 to 64 characters) and a text (at most 512). "
+        "Stored with the execution.",
+    )
+
+
+class QueuedRunSerializer(serializers.Serializer[Any]):
+    """A run in the background. Read the execution to follow it."""
+
+    execution_id = serializers.UUIDField(help_text="ID of the execution in the history.")
+    agent_id = serializers.UUIDField(help_text="ID of the agent.")
+    agent_name = serializers.CharField(help_text="Name of the agent.")
+    model = serializers.CharField(help_text="Name of the model.")
+    prompt = serializers.CharField(help_text="The prompt of the run.")
+    status = serializers.ChoiceField(
+        choices=Execution.Status.choices, help_text="Status of the run."
+    )
+    created_at = serializers.DateTimeField(help_text="When the request was made.")
+    request_id = serializers.CharField(help_text="Request ID (`X-Request-ID`) of the request.")
 
 
 class UsageSerializer(serializers.Serializer[Any]):

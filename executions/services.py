@@ -3,6 +3,7 @@
 import logging
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,13 +12,15 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 
 from agents import language_models
 from agents.language_models import KnownModel
 from executions import snapshots
-from executions.errors import ModelFailed, ModelTimedOut, PromptTooLong
-from executions.loop import Loop, LoopTool, Outcome
+from executions.errors import ModelFailed, ModelTimedOut, PromptTooLong, QueueFull
+from executions.jobs import leases
+from executions.jobs.queue import enqueue
+from executions.loop import Loop, LoopTool, Outcome, Step
 from executions.models import Execution
 from executions.providers import (
     Message,
@@ -35,6 +38,7 @@ from map_project.api.errors import ApiError, ValidationFailed
 from map_project.api.ids import uuid7
 from map_project.postgresql.connections import released_connection
 from map_project.tenants.authentication import Caller
+from map_project.tenants.models import Tenant
 from tools import invokers
 from tools.invokers import CallableTool, ToolResult
 
@@ -65,9 +69,18 @@ class Run:
 
 
 def run_agent(
-    *, caller: Caller, agent_id: uuid.UUID, prompt: str, model: str | None, request_id: str
+    *,
+    caller: Caller,
+    agent_id: uuid.UUID,
+    prompt: str,
+    model: str | None,
+    request_id: str,
+    background: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> Run:
     """Run an agent on the named model (None: the agent's default), and commit the execution.
+
+    In the background, a worker runs it, and the returned run is queued.
 
     Raises Agent.DoesNotExist if the tenant has no such agent, ApiError for an invalid request (nothing is
     stored) or a failure of the model (the failed run is stored), and DatabaseError if the execution cannot
@@ -82,7 +95,10 @@ def run_agent(
             if snapshots.read(caller.tenant_id, agent_id).version == agent.version:
                 raise
         else:
-            run = _run(RunRequest(agent, known_model, prompt, request_id, caller.key_prefix))
+            request = RunRequest(
+                agent, known_model, prompt, request_id, caller.key_prefix, metadata
+            )
+            run = _queue(request, caller) if background else _run(request)
             if run is not None:
                 return run
         # The agent has changed since the snapshot. The next iteration reads it again.
@@ -106,14 +122,31 @@ def _validate(agent: AgentSnapshot, prompt: str, name: str | None, caller: Calle
 
 def _run(request: RunRequest) -> Run | None:
     """Make one attempt. Return None, and store nothing, if the snapshot is outdated."""
-    model_request = _model_request(request)
+    model_request = model_request_of(request)
     provider = get_provider(request.model.provider)
     if provider.is_local(model_request):
         return _run_locally(request, provider, model_request)
     return _run_in_steps(request, provider, model_request)
 
 
-def _model_request(request: RunRequest) -> ModelRequest:
+@transaction.atomic
+def _queue(request: RunRequest, caller: Caller) -> Run | None:
+    """Store the execution and its job. Return None, and store nothing, if the snapshot is outdated."""
+    # The lock makes the limit exact.
+    Tenant.objects.select_for_update(no_key=True).get(pk=caller.tenant_id)
+    queued = Execution.objects.filter(tenant_id=caller.tenant_id, status=Execution.Status.QUEUED)
+    if queued.count() >= caller.max_queued_runs:
+        raise QueueFull.of(caller.max_queued_runs)
+    execution_id, status = uuid7(), Execution.Status.QUEUED
+    created_at = insert_execution(execution_id, request, status=status)
+    if created_at is None:
+        return None
+    enqueue(execution_id)
+    return Run(execution_id, request, "", created_at, 0, status.value)
+
+
+def model_request_of(request: RunRequest) -> ModelRequest:
+    """Return the first request to the model, whose deadline is that of the run."""
     agent, model = request.agent, request.model
     limits = (agent.max_output_tokens, model.max_output_tokens)
     return ModelRequest(
@@ -161,20 +194,18 @@ def _run_in_steps(
         return None
     record = RunRecord(execution_id, request.model)
     try:
-        outcome = _run_loop(request, provider, model_request, record)
-        latency_ms = _ms_since(started)
-        is_stored = record.finish(outcome, latency_ms=latency_ms)
+        with leases.extended(execution_id):
+            outcome = run_loop(request, provider, model_request, record)
+            latency_ms = _ms_since(started)
+            record.finish(outcome, latency_ms=latency_ms)
+    except leases.LeaseLost:
+        return _ended_elsewhere(execution_id, request)
     except Exception:
-        with suppress(DatabaseError):
+        with suppress(DatabaseError, leases.LeaseLost):
             record.fail(latency_ms=_ms_since(started))
         raise
     if outcome.error is not None:
-        name, error = request.model.name, outcome.error
-        logger.warning("the model %s failed run %s: %s", name, execution_id, error)
-        raise _model_failure(execution_id, error)
-    if not is_stored:
-        lost = ModelTimeout("marked as lost", provider=request.model.provider)
-        raise _model_failure(execution_id, lost)
+        raise _model_failure(execution_id, outcome.error)
     return Run(
         execution_id,
         request,
@@ -188,20 +219,51 @@ def _run_in_steps(
     )
 
 
-def _run_loop(
-    request: RunRequest, provider: Provider, model_request: ModelRequest, record: RunRecord
+def _ended_elsewhere(execution_id: uuid.UUID, request: RunRequest) -> Run:
+    """Return the run as another process has ended it: it was cancelled, or this process stood still."""
+    execution = Execution.objects.get(pk=execution_id)
+    if execution.status != Execution.Status.CANCELLED:
+        raise _model_failure(
+            execution_id, ModelTimeout("the run was lost", provider=request.model.provider)
+        )
+    return Run(
+        execution_id,
+        request,
+        execution.response,
+        execution.created_at,
+        execution.latency_ms,
+        execution.status,
+        StopReason(execution.stop_reason),
+        execution.input_tokens,
+        execution.output_tokens,
+    )
+
+
+def run_loop(
+    request: RunRequest,
+    provider: Provider,
+    model_request: ModelRequest,
+    record: RunRecord,
+    recorded: Sequence[Step] = (),
 ) -> Outcome:
-    """Run the agent loop and store its steps. Raises DatabaseError."""
+    """Run the agent loop and store its steps. Raises DatabaseError, and LeaseLost (see `RunRecord`)."""
 
     def complete(messages: tuple[Message, ...]) -> ModelResponse:
         with released_connection():
             return provider.complete(replace(model_request, messages=messages))
 
+    def call(tool: CallableTool, arguments: str) -> ToolResult:
+        key = f"{record.execution_id}-{record.position}"
+        with released_connection():
+            return invokers.call(
+                tool, arguments, deadline=model_request.deadline, idempotency_key=key
+            )
+
     loop = Loop(
         complete=complete,
         model_name=request.model.name,
         tools={
-            alias: LoopTool(tool.name, partial(_call_tool, tool, deadline=model_request.deadline))
+            alias: LoopTool(tool.name, partial(call, tool), idempotent=tool.idempotent)
             for alias, tool in request.agent.callable_tools.items()
         },
         max_steps=request.agent.max_steps,
@@ -209,18 +271,16 @@ def _run_loop(
         max_bytes=settings.MAX_RUN_BYTES,
         deadline=model_request.deadline,
     )
-    steps = loop.run(request.prompt)
+    steps = loop.run(request.prompt, recorded)
     while True:
         try:
             record.add_step(next(steps))
         except StopIteration as end:
             outcome: Outcome = end.value
+            if outcome.error is not None:
+                name, error = request.model.name, outcome.error
+                logger.warning("the model %s failed run %s: %s", name, record.execution_id, error)
             return outcome
-
-
-def _call_tool(tool: CallableTool, arguments: str, *, deadline: float) -> ToolResult:
-    with released_connection():
-        return invokers.call(tool, arguments, deadline=deadline)
 
 
 def _model_failure(execution_id: uuid.UUID, error: ModelError) -> ApiError:

@@ -4,8 +4,8 @@ from enum import StrEnum
 
 
 class StopReason(StrEnum):
-    """The reason why a run ended: the first group with the status `succeeded`, the others with `incomplete`
-    and `failed`.
+    """The reason why a run ended: the first group with the status `succeeded`, the others with `incomplete`,
+    `failed` and `cancelled`.
     """
 
     COMPLETED = "completed"
@@ -21,4 +21,9 @@ class StopReason(StrEnum):
     MODEL_ERROR = "model_error"
     MODEL_TIMEOUT = "model_timeout"
     INTERNAL_ERROR = "internal_error"
-    LOST = "lost"
+    NOT_RUNNABLE = "not_runnable"  # when it started, its agent or model did not exist any more
+    WORKER_LOST = "worker_lost"
+    LOST = "lost"  # of earlier releases
+
+    CANCELLED_BY_CALLER = "cancelled_by_caller"
+    CANCELLED_BY_OPERATOR = "cancelled_by_operator"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db.models import QuerySet
+from django.urls import reverse
 from rest_framework.decorators import action
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
@@ -13,6 +14,7 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from agents.errors import AgentNotFound
 from agents.models import Agent
 from executions import openapi
+from executions.endings import cancel
 from executions.errors import ExecutionNotFound
 from executions.history import HistoryPagination, with_steps
 from executions.models import Execution
@@ -29,6 +31,8 @@ from map_project.api.errors import ApiError
 from map_project.api.pagination import StrictPagination
 from map_project.tenants.viewsets import TenantViewSet
 
+# The actions that return a whole execution.
+_WHOLE = {"retrieve", "cancel"}
 _NO_TOOLS = "The agent has no tools."
 _NO_TEXT = "The response is empty. Some models return only their reasoning."
 _INCOMPLETE = {
@@ -38,6 +42,8 @@ _INCOMPLETE = {
     StopReason.MAX_RESPONSE_BYTES: "The response was truncated at 1 MiB.",
     StopReason.RUN_TIMEOUT: "The run stopped at its time limit. The model had not finished.",
     StopReason.MAX_OUTPUT_TOKENS: "The response was truncated at the model's output token limit.",
+    StopReason.CANCELLED_BY_CALLER: "The run was cancelled.",
+    StopReason.CANCELLED_BY_OPERATOR: "An operator cancelled the run.",
     StopReason.CONTENT_FILTER: "The content filter of the model provider blocked the prompt or the response.",
 }
 
@@ -62,13 +68,19 @@ class RunViewSet(TenantViewSet[Agent]):
             if isinstance(error, ValidationError) and agent.model is None:
                 _add_missing_model(error, request.data)
             raise
+        body = serializer.validated_data
         run = run_agent(
             caller=self.caller,
             agent_id=agent_id,
-            prompt=serializer.validated_data["prompt"],
-            model=serializer.validated_data.get("model"),
+            prompt=body["prompt"],
+            model=body.get("model"),
             request_id=request_id.current(),
+            background=body["background"],
+            metadata=body.get("metadata"),
         )
+        if body["background"]:
+            location = reverse("execution-detail", args=[run.id])
+            return Response(_queued(run), status=202, headers={"Location": location})
         return Response(_result(run))
 
 
@@ -76,6 +88,19 @@ def _add_missing_model(error: ValidationError, data: Any) -> None:
     """Report a missing `model` with the other errors: only some agents require it."""
     if isinstance(error.detail, dict) and "model" not in data:
         error.detail["model"] = [ErrorDetail(MODEL_REQUIRED)]
+
+
+def _queued(run: Run) -> dict[str, Any]:
+    return {
+        "execution_id": run.id,
+        "agent_id": run.request.agent.agent_id,
+        "agent_name": run.request.agent.name,
+        "model": run.request.model.name,
+        "prompt": run.request.prompt,
+        "status": run.status,
+        "created_at": run.created_at,
+        "request_id": run.request.request_id,
+    }
 
 
 def _result(run: Run) -> dict[str, Any]:
@@ -126,7 +151,7 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
 
     def get_queryset(self) -> QuerySet[Execution, Any]:
         executions = super().get_queryset()
-        return with_steps(executions) if self.action == "retrieve" else executions
+        return with_steps(executions) if self.action in _WHOLE else executions
 
     @action(detail=True, pagination_class=StrictPagination)
     def steps(self, request: Request, pk: str) -> Response:
@@ -135,7 +160,14 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
         page = self.get_serializer(self.paginate_queryset(steps), many=True)
         return self.get_paginated_response(page.data)
 
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """Cancel an execution that has not ended."""
+        execution = self.get_object()
+        cancel(execution.pk, StopReason.CANCELLED_BY_CALLER)
+        return Response(self.get_serializer(self.get_object()).data)
+
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         if self.action == "steps":
             return StepSerializer
-        return ExecutionDetailSerializer if self.action == "retrieve" else ExecutionSerializer
+        return ExecutionDetailSerializer if self.action in _WHOLE else ExecutionSerializer

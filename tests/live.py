@@ -74,3 +74,35 @@ def wait_until_live(port: int, process: subprocess.Popen[bytes], seconds: float 
         except OSError:
             time.sleep(0.05)
     raise AssertionError(f"the server did not start (exit code {process.poll()})")
+
+
+@contextmanager
+def working(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker as in production. `environment` changes its settings."""
+    process = start_worker(**environment)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        # A test may have killed it.
+        assert process.wait(60) in {0, -signal.SIGKILL}
+
+
+def start_worker(**environment: str) -> subprocess.Popen[bytes]:
+    """Start a worker, and return once it fetches jobs."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "worker"],
+        cwd=settings.BASE_DIR,
+        env={
+            **os.environ,
+            "DATABASE_URL": database_url(),
+            "REDIS_URL": settings.REDIS_URL,
+            "HOST": "127.0.0.1",
+            "WORKER_PORT": str(port),
+            **environment,
+        },
+    )
+    wait_until_live(port, process)
+    return process

@@ -47,6 +47,8 @@ class Tool(TenantOwned):
     parameters = OrderedJSONField(default=no_parameters, db_default=no_parameters())
     # The configuration of the kind. The API field has the name of the kind. None for declared tools.
     config = OrderedJSONField(null=True, blank=True, default=None)
+    # Whether a call may be repeated if it is unknown whether it was made.
+    idempotent = models.BooleanField(default=False, db_default=False)
     # The names and values of the secrets, encrypted by `map_project.api.secrets`. "" if there are none.
     secrets_token = TokenField(blank=True, default="", db_default="", editable=False)
     # The sorted names of the secrets.

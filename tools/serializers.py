@@ -6,7 +6,13 @@ from django.db.models.functions import Cast
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from map_project.api.fields import NameField, ObjectField, StrictSerializer, TextField
+from map_project.api.fields import (
+    NameField,
+    ObjectField,
+    StrictSerializer,
+    TextField,
+    TrueFalseField,
+)
 from map_project.api.json_text import JSONText
 from tools import definitions, schemas, services
 from tools.invokers import ConfigError, invoker
@@ -124,6 +130,12 @@ class ToolSerializer(StrictSerializer):
         required=False,
         allow_null=True,
         help_text="The HTTP request. Required when `kind` is `http`, otherwise null.",
+    )
+    idempotent = TrueFalseField(
+        required=False,
+        help_text="Whether a call may be repeated if its result was lost, for example because a process "
+        "ended. Defaults to true for GET, otherwise to false. The default applies again when `http.method` "
+        "changes.",
     )
     secrets = SecretsField(
         required=False,

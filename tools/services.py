@@ -52,6 +52,7 @@ def _unique_name(tool: Tool) -> Any:
 
 def _set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
     """Set the fields. Raises ValidationFailed if they contradict each other."""
+    method = _method(tool)
     for name in fields.keys() - {"config", "secrets"}:
         setattr(tool, name, fields[name])
     if tool.kind not in INVOKERS:
@@ -62,6 +63,10 @@ def _set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
         tool.config = fields.get("config", tool.config)
     elif fields.get("config") is not None:
         errors["http"] = ['Allowed only when kind is "http".']
+    if tool.kind not in INVOKERS and fields.get("idempotent"):
+        errors["idempotent"] = ['Allowed only when kind is "http".']
+    if _method(tool) != method and "idempotent" not in fields:
+        tool.idempotent = _method(tool) == "GET"
     if values := fields.get("secrets"):
         errors |= _set_secrets(tool, values)
     # In the API the configuration has the name of its kind.
@@ -71,6 +76,11 @@ def _set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
     }
     if errors:
         raise ValidationFailed(fields=errors)
+
+
+def _method(tool: Tool) -> object:
+    """Return the HTTP method of a tool, or None. Its configuration may not have been validated yet."""
+    return tool.config.get("method") if isinstance(tool.config, dict) else None
 
 
 def _set_secrets(tool: Tool, values: Mapping[str, str | None]) -> Errors:

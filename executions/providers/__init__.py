@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     # It imports Django models, which this package does not need at run time.
     from agents.language_models import KnownModel
 
-FinishReason = Literal["stop", "length", "content_filter"]
+# "truncated": by this platform, at the maximum size of a response.
+FinishReason = Literal["stop", "length", "content_filter", "truncated"]
 
 
 @dataclass(frozen=True, slots=True)

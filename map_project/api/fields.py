@@ -64,6 +64,15 @@ class NameField(TextField):
         super().__init__(trim_whitespace=True, max_length=100, **kwargs)
 
 
+class TrueFalseField(serializers.BooleanField):
+    """A JSON boolean. Rejects strings and numbers."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 class WholeNumberField(serializers.IntegerField):
     """A JSON number without a fraction. Rejects strings and booleans."""
 

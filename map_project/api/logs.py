@@ -44,6 +44,7 @@ def logging_config(*, readable: bool) -> dict[str, Any]:
             "django.request": {"level": "CRITICAL"},
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "axes": {"level": "WARNING"},
+            "procrastinate": {"level": "WARNING"},
             "psycopg.pool": {"level": "ERROR"},
             # It logs a warning for every HEAD request.
             "gunicorn.http.wsgi": {"level": "ERROR"},

@@ -48,7 +48,8 @@ class HealthView(PublicView):
     def get(self, request: Request) -> Response:
         database = _passes("database", _select)
         redis = _passes("redis", lambda: get_redis_connection("default").ping())
-        return _report({"database": database, "redis": redis})
+        status, body = _report({"database": database, "redis": redis})
+        return Response(body, status=status)
 
 
 @extend_schema(**READY)
@@ -59,9 +60,8 @@ class ReadyView(PublicView):
     """
 
     def get(self, request: Request) -> Response:
-        database = _passes("database", _select)
-        migrations = database and _passes("migrations", _compare_migrations)
-        return _report({"database": database, "migrations": migrations})
+        status, body = readiness()
+        return Response(body, status=status)
 
 
 @extend_schema(exclude=True)
@@ -72,13 +72,18 @@ class SchemaView(PublicView):
         return Response(document())
 
 
-def _report(checks: dict[str, bool]) -> Response:
+def readiness() -> tuple[int, dict[str, object]]:
+    """Return the HTTP status and the body of a readiness check, for servers and workers."""
+    database = _passes("database", _select)
+    migrations = database and _passes("migrations", _compare_migrations)
+    return _report({"database": database, "migrations": migrations})
+
+
+def _report(checks: dict[str, bool]) -> tuple[int, dict[str, object]]:
     healthy = all(checks.values())
     words = {name: "ok" if passed else "unavailable" for name, passed in checks.items()}
-    return Response(
-        {"status": "ok" if healthy else "unavailable", "checks": words},
-        status=200 if healthy else 503,
-    )
+    status = "ok" if healthy else "unavailable"
+    return 200 if healthy else 503, {"status": status, "checks": words}
 
 
 def _select() -> None:

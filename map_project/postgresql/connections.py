@@ -1,10 +1,14 @@
 """The database connection while a request waits for something else."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.transaction import TransactionManagementError
+
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -20,3 +24,18 @@ def released_connection() -> Iterator[None]:
         )
     connection.close()
     yield
+
+
+def with_retries(function: Callable[[], Result], delays_seconds: Sequence[float]) -> Result:
+    """Return the result of a function that writes, and repeat it while the database is not available.
+
+    The function must be repeatable: an attempt may have been committed although its response was lost.
+    Raises DatabaseError.
+    """
+    for delay_seconds in delays_seconds:
+        try:
+            return function()
+        except (OperationalError, InterfaceError):
+            connection.close()
+            time.sleep(delay_seconds)
+    return function()

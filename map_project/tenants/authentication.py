@@ -37,7 +37,7 @@ _cache: dict[str, tuple["Caller", float]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The tenant of a valid API key, its run quota and its allowed models (None: all models)."""
+    """The tenant of a valid API key, its limits and its allowed models (None: all models)."""
 
     tenant_id: uuid.UUID
     key_id: uuid.UUID
@@ -45,6 +45,8 @@ class Caller:
     rate_limit_requests: int
     rate_limit_window_seconds: int
     allowed_models: frozenset[str] | None
+    max_concurrent_runs: int | None = None
+    max_queued_runs: int = 1_000
 
 
 def resolve_caller(request: HttpRequest | Request) -> Caller | None:
@@ -116,6 +118,8 @@ def _load_caller(key_hash: str) -> Caller | None:
         allowed_models=(
             None if tenant.allowed_models is None else frozenset(tenant.allowed_models)
         ),
+        max_concurrent_runs=tenant.max_concurrent_runs,
+        max_queued_runs=tenant.max_queued_runs,
     )
 
 

@@ -41,6 +41,19 @@ class Tenant(models.Model):
         help_text="Leave blank for the default (RATE_LIMIT_WINDOW_SECONDS). "
         "Changing this resets the current usage.",
     )
+    max_concurrent_runs = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_REQUESTS)],
+        help_text="Maximum runs at the same time. Background runs wait in the queue. "
+        "Leave blank for no limit.",
+    )
+    max_queued_runs = models.PositiveIntegerField(
+        default=1_000,
+        db_default=1_000,
+        validators=[MaxValueValidator(MAX_REQUESTS)],
+        help_text="Maximum background runs that wait in the queue.",
+    )
     allowed_models = models.JSONField(
         null=True,
         blank=True,

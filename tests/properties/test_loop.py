@@ -89,15 +89,19 @@ class Tools:
         return call
 
 
-def run_to_end(loop: Loop, prompt: str = "go") -> tuple[list[Step], Outcome]:
-    """Return the steps and the outcome."""
-    steps: list[Step] = []
-    running = loop.run(prompt)
+def run_to_end(loop: Loop, recorded: list[Step] | None = None) -> tuple[list[Step], Outcome]:
+    """Return the events, which are the steps and those before a call, and the outcome."""
+    events: list[Step] = []
+    running = loop.run("go", recorded or ())
     while True:
         try:
-            steps.append(next(running))
+            events.append(next(running))
         except StopIteration as end:
-            return steps, end.value
+            return events, end.value
+
+
+def finished(events: list[Step]) -> list[Step]:
+    return [step for step in events if not step.is_running]
 
 
 @given(
@@ -126,7 +130,13 @@ def test_every_run_ends_within_its_limits_and_every_call_has_one_result(
         deadline=100,
         clock=clock,
     )
-    steps, outcome = run_to_end(loop)
+    events, outcome = run_to_end(loop)
+    steps = finished(events)
+
+    # Each call is announced.
+    for before, step in zip([None, *events], events, strict=False):
+        if step.kind == "tool" and step.error not in {"not_called", "unknown_tool"}:
+            assert step.is_running or (before and before.is_running and before.input == step.input)
 
     # Limits: at most `max_steps` requests, and after the deadline no call and no request but the first.
     model_steps = [step for step in steps if step.kind == "model"]
@@ -200,12 +210,59 @@ def test_calls_over_the_limit_per_response_are_not_made() -> None:
     clock = Clock()
     model = Scripted([(ModelResponse("", calls), 0.0), (ModelResponse("done"), 0.0)], clock)
     tools = Tools(clock, 0)
-    steps, outcome = run_to_end(
+    events, outcome = run_to_end(
         Loop(model, "m", tools.named("known"), 8, 1_000, 10**6, deadline=100, clock=clock)
     )
+    steps = finished(events)
     assert len(tools.calls) == MAX_CALLS_PER_RESPONSE
     assert [step.error for step in steps].count("not_called") == 3
     assert (outcome.status, outcome.response) == ("succeeded", "done")
+
+
+@given(
+    responses=st.lists(RESPONSES, min_size=1, max_size=6),
+    cut=st.integers(0, 40),
+    max_steps=st.integers(1, 6),
+    max_tool_calls=st.integers(1, 10),
+    max_bytes=st.integers(0, 2_000),
+)
+def test_an_interrupted_run_continues_as_if_it_had_not_been(
+    responses: list[ModelResponse], cut: int, max_steps: int, max_tool_calls: int, max_bytes: int
+) -> None:
+    requests: list[tuple[Message, ...]] = []
+    calls: list[str] = []
+
+    def complete(messages: tuple[Message, ...]) -> ModelResponse:
+        requests.append(messages)
+        number = [message.role for message in messages].count("assistant")
+        return responses[number % len(responses)]
+
+    def call(arguments: str) -> Result:
+        calls.append(arguments)
+        return Result(f"result of {arguments}")
+
+    loop = Loop(
+        complete,
+        "m",
+        {name: LoopTool(name, call) for name in ("known", "other")},
+        max_steps,
+        max_tool_calls,
+        max_bytes,
+        deadline=float("inf"),
+        clock=Clock(),
+    )
+    events, outcome = run_to_end(loop)
+    all_requests, all_calls = [*requests], [*calls]
+    recorded = finished(events[:cut])
+    requests.clear()
+    calls.clear()
+    rest, resumed = run_to_end(loop, recorded)
+    assert recorded + finished(rest) == finished(events)
+    assert resumed == outcome
+    # Neither the model nor a tool is called again for a recorded step.
+    assert requests == all_requests[len(all_requests) - len(requests) :]
+    assert len(requests) == sum(step.kind == "model" for step in rest)
+    assert calls == all_calls[len(all_calls) - len(calls) :]
 
 
 @given(st.sets(st.text(min_size=1, max_size=100), max_size=30))

@@ -42,6 +42,7 @@ class CallableTool:
     kind: str
     config: Mapping[str, Any]
     secrets_token: str = field(repr=False)
+    idempotent: bool = False
 
     @classmethod
     def of(cls, tool: Any) -> "CallableTool":
@@ -53,6 +54,7 @@ class CallableTool:
             kind=tool.kind,
             config=tool.config or {},
             secrets_token=tool.secrets_token,
+            idempotent=tool.idempotent,
         )
 
 
@@ -73,15 +75,18 @@ def invoker(kind: str) -> Invoker:
     return INVOKERS[kind]
 
 
-def call(tool: CallableTool, arguments_json: str, *, deadline: float) -> ToolResult:
+def call(
+    tool: CallableTool, arguments_json: str, *, deadline: float, idempotency_key: str = ""
+) -> ToolResult:
     """Call the tool with the arguments that a model wrote.
 
-    `deadline` is a value of `time.monotonic`. A failure is a result, not an exception.
+    `deadline` is a value of `time.monotonic`. `idempotency_key` is sent to the tool, so that it can recognise
+    a repeated call. A failure is a result, not an exception.
     """
     started = time.monotonic()
     error: str | None = None
     try:
-        text = _call(tool, arguments_json, deadline)
+        text = _call(tool, arguments_json, deadline, idempotency_key)
     except ToolError as failure:
         error, text = failure.code, failure.text
         if error == "refused":
@@ -99,7 +104,7 @@ def call(tool: CallableTool, arguments_json: str, *, deadline: float) -> ToolRes
     return ToolResult(text, error, round((time.monotonic() - started) * 1000))
 
 
-def _call(tool: CallableTool, arguments_json: str, deadline: float) -> str:
+def _call(tool: CallableTool, arguments_json: str, deadline: float, idempotency_key: str) -> str:
     if tool.kind not in INVOKERS:
         raise ToolError("not_callable", "This tool is declared only and cannot be called.")
     arguments = _parse_arguments(arguments_json)
@@ -112,6 +117,7 @@ def _call(tool: CallableTool, arguments_json: str, deadline: float) -> str:
         values,
         redactor=SecretRedactor(values.values()),
         deadline=deadline,
+        idempotency_key=idempotency_key,
     )
 
 

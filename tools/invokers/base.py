@@ -25,8 +25,12 @@ class Invoker(Protocol):
         *,
         redactor: SecretRedactor,
         deadline: float,
+        idempotency_key: str,
     ) -> str:
-        """Call the tool and return its result. Raises ToolError. Neither text contains a secret."""
+        """Call the tool and return its result. Raises ToolError. Neither text contains a secret.
+
+        `idempotency_key` is the same if this call is repeated. It may be empty.
+        """
 
 
 class ConfigError(ValueError):

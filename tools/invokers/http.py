@@ -27,6 +27,7 @@ def call(
     *,
     redactor: SecretRedactor,
     deadline: float,
+    idempotency_key: str = "",
 ) -> str:
     """Send the request. See `tools.invokers.base.Invoker`."""
     url = parse_url(config["url"])
@@ -36,7 +37,7 @@ def call(
             url.origin,
             method=config["method"],
             path=path,
-            headers=_headers(config, secrets),
+            headers=_headers(config, secrets, idempotency_key),
             body=body,
             # Enough more than the limit to see a secret that the limit cuts in two, in any charset.
             max_bytes=MAX_RESULT_BYTES + 4 * redactor.max_characters,
@@ -109,11 +110,15 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _headers(config: Mapping[str, Any], secrets: Mapping[str, str]) -> list[tuple[str, str]]:
+def _headers(
+    config: Mapping[str, Any], secrets: Mapping[str, str], idempotency_key: str
+) -> list[tuple[str, str]]:
     headers = {
         "user-agent": f"mini-agent-platform/{VERSION}",
         "accept": "application/json, text/plain;q=0.9, */*;q=0.5",
     }
+    if idempotency_key and config["method"] != "GET":
+        headers["idempotency-key"] = idempotency_key
     if config["arguments_in"] in BODY_TYPES:
         headers["content-type"] = BODY_TYPES[config["arguments_in"]]
     for name, template in config["headers"].items():

@@ -17,9 +17,9 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db.models.functions import Now
 from django.utils import timezone
+from executions.lost import GRACE_PERIOD
 
 from agents.models import LanguageModel
-from executions.lost import GRACE_PERIOD
 from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.api import Api, LiveApi

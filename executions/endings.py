@@ -1,0 +1,61 @@
+"""The end of a run that its process does not store: a cancellation, or the loss of the process."""
+
+import uuid
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from agents import language_models
+from executions.conversation import known_sum
+from executions.models import Execution, Step
+from executions.records import cost_usd, latency_since_start
+from executions.stop_reasons import StopReason
+
+_INTERRUPTED = "The run ended during the call. Its result is unknown."
+
+
+@transaction.atomic
+def cancel(execution_id: uuid.UUID, stop_reason: StopReason) -> bool:
+    """Cancel an execution. Return False if it has ended before. Raises DatabaseError.
+
+    It ends at once, also if no process holds its lease any more. The process that runs it can write nothing
+    more, and stops before the next call of the model or of a tool.
+    """
+    unfinished = Execution.objects.filter(
+        pk=execution_id, status__in=(Execution.Status.QUEUED, Execution.Status.RUNNING)
+    )
+    execution = unfinished.select_for_update(no_key=True).first()
+    if execution is not None:
+        end(execution, status=Execution.Status.CANCELLED, stop_reason=stop_reason)
+    return execution is not None
+
+
+def end(
+    execution: Execution, *, status: Execution.Status, stop_reason: StopReason, error_code: str = ""
+) -> None:
+    """End an execution that has not ended, in the current transaction. Its row must be locked.
+
+    The tokens and the cost of its steps are kept. Raises DatabaseError.
+    """
+    execution.steps.filter(is_running=True).update(
+        is_running=False, error=stop_reason, output=_INTERRUPTED
+    )
+    input_tokens, output_tokens = _tokens(execution)
+    model = language_models.offered(None).get(execution.model)
+    Execution.objects.filter(pk=execution.pk).update(
+        status=status,
+        stop_reason=stop_reason,
+        error_code=error_code,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cost_usd=cost_usd(model, input_tokens, output_tokens) if model else None,
+        latency_ms=latency_since_start(),
+        finished_at=Now(),
+    )
+
+
+def _tokens(execution: Execution) -> tuple[int | None, int | None]:
+    """Return the sums over the responses of the model, as `Outcome` has them."""
+    responses = execution.steps.filter(kind=Step.Kind.MODEL, error="")
+    counts = [*responses.values_list("input_tokens", "output_tokens")]
+    return known_sum([each[0] for each in counts]), known_sum([each[1] for each in counts])

@@ -1,0 +1,1 @@
+"""Runs that outlive their process: leases, recovery, background work and workers."""
