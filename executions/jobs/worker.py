@@ -39,7 +39,8 @@ def run_worker() -> None:
     """
     background.begin()
     executor = ThreadPoolExecutor(settings.WORKER_CONCURRENCY, thread_name_prefix="job")
-    asyncio.run(_serve(executor))
+    # Not `asyncio.run`, which would wait for all threads.
+    asyncio.new_event_loop().run_until_complete(_serve(executor))
     _drain()
     logging.shutdown()
     sys.stdout.flush()

@@ -41,16 +41,6 @@ def model(model_server: StubModel) -> Iterator[LanguageModel]:
     row.delete()
 
 
-@pytest.fixture
-def slow(model_server: StubModel, model: LanguageModel) -> LanguageModel:
-    def reply(_: object) -> dict[str, Any]:
-        time.sleep(1)
-        return completion("Done.")
-
-    model_server.says(reply)
-    return model
-
-
 def test_a_background_run_is_queued(api: Api, tenant: Tenant) -> None:
     agent = AgentFactory.create(tenant=tenant)
     answer = start(api, agent.pk, metadata={"ticket": "4711"})
