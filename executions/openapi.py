@@ -111,12 +111,23 @@ _RESULT = {
     "request_id": _REQUEST_ID,
 }
 
+_QUEUED = {
+    "execution_id": _ID,
+    "agent_id": _RECORD["agent_id"],
+    "agent_name": _RECORD["agent_name"],
+    **_BODY,
+    "status": "queued",
+    "created_at": _TIME,
+    "request_id": _REQUEST_ID,
+}
+
 
 run_documented = extend_schema_view(
     create=operation(
         "Run an agent",
         description="Runs an agent on a prompt. Counts as one run against the rate limit, even if it fails. "
-        "Rejected runs (429) do not count. Returns after the execution has been recorded.",
+        "Rejected runs (429) do not count. Returns after the execution has been recorded. With `background`, "
+        "the response is a 202, and a worker runs the agent: read the execution to follow it.",
         id_of="agent",
         operation_id="agents_run",
         tags=["agents"],
@@ -133,6 +144,7 @@ run_documented = extend_schema_view(
         ],
         body={"Run": _BODY, "Run in the background": {**_BODY, "background": True}},
         example=_RESULT,
+        example_of={202: _QUEUED},
     )
 )
 

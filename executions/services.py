@@ -3,12 +3,11 @@
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -17,16 +16,14 @@ from django.db import DatabaseError, transaction
 from agents import language_models
 from agents.language_models import KnownModel
 from executions import snapshots
+from executions.attempts import model_request_of, run_loop
 from executions.errors import ModelFailed, ModelTimedOut, PromptTooLong, QueueFull
 from executions.jobs import leases
 from executions.jobs.queue import enqueue
-from executions.loop import Loop, LoopTool, Outcome, Step
 from executions.models import Execution
 from executions.providers import (
-    Message,
     ModelError,
     ModelRequest,
-    ModelResponse,
     ModelTimeout,
     Provider,
     get_provider,
@@ -36,11 +33,8 @@ from executions.snapshots import AgentSnapshot
 from executions.stop_reasons import StopReason
 from map_project.api.errors import ApiError, ValidationFailed
 from map_project.api.ids import uuid7
-from map_project.postgresql.connections import released_connection
 from map_project.tenants.authentication import Caller
 from map_project.tenants.models import Tenant
-from tools import invokers
-from tools.invokers import CallableTool, ToolResult
 
 logger = logging.getLogger("map.runs")
 
@@ -145,22 +139,6 @@ def _queue(request: RunRequest, caller: Caller) -> Run | None:
     return Run(execution_id, request, "", created_at, 0, status.value)
 
 
-def model_request_of(request: RunRequest) -> ModelRequest:
-    """Return the first request to the model, whose deadline is that of the run."""
-    agent, model = request.agent, request.model
-    limits = (agent.max_output_tokens, model.max_output_tokens)
-    return ModelRequest(
-        model=model,
-        agent=agent.profile,
-        system_prompt=agent.system_prompt,
-        messages=(Message("user", request.prompt),),
-        tools=agent.definitions,
-        temperature=agent.temperature,
-        max_output_tokens=min((limit for limit in limits if limit is not None), default=None),
-        deadline=time.monotonic() + settings.RUN_TIMEOUT_SECONDS,
-    )
-
-
 def _run_locally(
     request: RunRequest, provider: Provider, model_request: ModelRequest
 ) -> Run | None:
@@ -237,50 +215,6 @@ def _ended_elsewhere(execution_id: uuid.UUID, request: RunRequest) -> Run:
         execution.input_tokens,
         execution.output_tokens,
     )
-
-
-def run_loop(
-    request: RunRequest,
-    provider: Provider,
-    model_request: ModelRequest,
-    record: RunRecord,
-    recorded: Sequence[Step] = (),
-) -> Outcome:
-    """Run the agent loop and store its steps. Raises DatabaseError, and LeaseLost (see `RunRecord`)."""
-
-    def complete(messages: tuple[Message, ...]) -> ModelResponse:
-        with released_connection():
-            return provider.complete(replace(model_request, messages=messages))
-
-    def call(tool: CallableTool, arguments: str) -> ToolResult:
-        key = f"{record.execution_id}-{record.position}"
-        with released_connection():
-            return invokers.call(
-                tool, arguments, deadline=model_request.deadline, idempotency_key=key
-            )
-
-    loop = Loop(
-        complete=complete,
-        model_name=request.model.name,
-        tools={
-            alias: LoopTool(tool.name, partial(call, tool), idempotent=tool.idempotent)
-            for alias, tool in request.agent.callable_tools.items()
-        },
-        max_steps=request.agent.max_steps,
-        max_tool_calls=request.agent.max_tool_calls,
-        max_bytes=settings.MAX_RUN_BYTES,
-        deadline=model_request.deadline,
-    )
-    steps = loop.run(request.prompt, recorded)
-    while True:
-        try:
-            record.add_step(next(steps))
-        except StopIteration as end:
-            outcome: Outcome = end.value
-            if outcome.error is not None:
-                name, error = request.model.name, outcome.error
-                logger.warning("the model %s failed run %s: %s", name, record.execution_id, error)
-            return outcome
 
 
 def _model_failure(execution_id: uuid.UUID, error: ModelError) -> ApiError:

@@ -11,10 +11,10 @@ from gevent import monkey
 monkey.patch_all()
 
 import os
-import signal
 import sys
 
 from map_project.embedded.errors import EmbeddedServersError
+from map_project.embedded.parent import terminate_after_stdin
 from map_project.embedded.ports import await_port
 
 
@@ -36,15 +36,9 @@ def main() -> None:
         sys.exit(str(error))
     if "--stop-with-stdin" in sys.argv:
         # A native thread: it is not copied to the workers, which are forks.
-        monkey.get_original("_thread", "start_new_thread")(_terminate_after_stdin, (os.getpid(),))
+        monkey.get_original("_thread", "start_new_thread")(terminate_after_stdin, (os.getpid(),))
     sys.argv = ["gunicorn", "--config", "python:map_project.gunicorn_conf"]
     run()
-
-
-def _terminate_after_stdin(pid: int) -> None:
-    while os.read(0, 1024):
-        pass
-    os.kill(pid, signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from agents import language_models
 from agents.errors import InvalidModel
 from agents.models import Agent
 from executions import snapshots
+from executions.attempts import model_request_of, run_loop
 from executions.endings import end
 from executions.jobs import leases
 from executions.loop import Outcome, Step
 from executions.models import Execution
 from executions.providers import get_provider
 from executions.records import RunRecord, RunRequest, recorded_steps
-from executions.services import model_request_of, run_loop
 from executions.stop_reasons import StopReason
 from map_project.postgresql.connections import with_retries
 

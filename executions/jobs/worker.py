@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -86,9 +87,12 @@ async def _fetch() -> None:
 
 
 def _drain() -> None:
-    """Wait for the runs in progress, and hand back those that are not over in time."""
+    """Wait for the runs in progress, and hand back those that are not over in time, or at another signal."""
     deadline = time.monotonic() + settings.GRACEFUL_TIMEOUT_SECONDS
-    while leases.in_progress() and time.monotonic() < deadline:
+    is_aborted = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: is_aborted.set())
+    while leases.in_progress() and time.monotonic() < deadline and not is_aborted.is_set():
         time.sleep(_WAIT_STEP_SECONDS)
     if leases.in_progress():
         with_retries(recovery.hand_back, _RETRY_DELAYS_SECONDS)

@@ -31,6 +31,7 @@ from map_project.api.errors import (
 _DESCRIPTIONS = {
     200: "OK",
     201: "Created",
+    202: "The run is queued",
     400: "Bad request",
     401: "The API key is missing or invalid",
     403: "The resource belongs to another tenant",
@@ -105,21 +106,23 @@ def operation(
     id_of: str = "",
     body: Mapping[str, Any] | None = None,
     example: Any = None,
+    example_of: Mapping[int, Any] | None = None,
     **kwargs: Any,
 ) -> Any:
     """Return an `extend_schema` decorator with the errors and examples of an operation.
 
     `id_of` names the resource whose ID is in the path. `body` maps names of examples to request bodies;
-    `example` is the body of the success response.
+    `example` is the body of the success response, and `example_of` that of another status.
     """
     examples = [
         OpenApiExample(name, value=value, request_only=True) for name, value in (body or {}).items()
     ]
-    if example is not None:
-        success = [str(status) for status in responses]
-        examples.append(
-            OpenApiExample("Response", value=example, response_only=True, status_codes=success)
-        )
+    success = {next(iter(responses)): example, **(example_of or {})}
+    examples += [
+        OpenApiExample("Response", value=value, response_only=True, status_codes=[str(status)])
+        for status, value in success.items()
+        if value is not None
+    ]
     if id_of:
         kwargs["parameters"] = [
             OpenApiParameter("id", str, OpenApiParameter.PATH, description=f"ID of the {id_of}.")

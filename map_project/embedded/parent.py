@@ -31,3 +31,13 @@ def _catches_interrupts(pid: int) -> bool:
         return False
     masks = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")]
     return any(mask >> (signal.SIGINT - 1) & 1 for mask in masks)
+
+
+def terminate_after_stdin(process_id: int) -> None:
+    """Wait until standard input ends, and send SIGTERM to the process.
+
+    The pipe ends with the process that started this one, also if it is killed.
+    """
+    while os.read(0, 1024):
+        pass
+    os.kill(process_id, signal.SIGTERM)

@@ -1,5 +1,6 @@
 """Background runs: their response, the queue, workers and cancellation."""
 
+import ipaddress
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -188,9 +189,10 @@ def test_an_unknown_execution_is_not_cancelled(api: Api, unknown_id: str) -> Non
 
 
 def test_a_cancelled_run_calls_nothing_more(
-    api: Api, tenant: Tenant, model: LanguageModel, model_server: StubModel
+    api: Api, tenant: Tenant, model: LanguageModel, model_server: StubModel, settings: Any
 ) -> None:
     """It is cancelled during the first call of the model, which requests a tool."""
+    settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
     agent = AgentFactory.create(tenant=tenant)
     execution_id = start(api, agent.pk, model.name).json["execution_id"]
 

@@ -1,10 +1,12 @@
 """Runs whose process is killed or stands still: they continue elsewhere, or end as `failed`."""
 
+import ipaddress
 import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -14,8 +16,9 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as project
 from django.core.management import call_command
+from django.db import connection
 from django.db.models.functions import Now
 
 from agents.models import Agent, LanguageModel
@@ -31,6 +34,7 @@ from tests.stub_model import HANG, StubModel, completion
 
 CALL = completion("", calls=[("act", "{}")])
 LONG_AGO = timedelta(minutes=5)
+TOOLS = {"TOOL_ALLOWED_NETWORKS": "127.0.0.1/32"}
 
 
 @pytest.fixture
@@ -46,7 +50,8 @@ def stub(model_server: StubModel) -> Iterator[StubModel]:
 
 
 @pytest.fixture
-def effects() -> Iterator[EffectsServer]:
+def effects(settings: Any) -> Iterator[EffectsServer]:
+    settings.TOOL_ALLOWED_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
     with effects_server() as server:
         yield server
 
@@ -205,11 +210,12 @@ def test_a_process_that_lost_its_lease_writes_nothing(
 
     def lose(_: object) -> dict[str, Any]:
         Execution.objects.filter(pk=execution_id).update(attempt=2, lease_owner="other")
+        connection.close()
         return dict(CALL)
 
     stub.says(lose)
     execution_id = start(api, agent)
-    run_queued(execution_id)
+    run_queued(uuid.UUID(execution_id))
     execution = Execution.objects.get(pk=execution_id)
     assert (execution.status, execution.attempt, execution.steps.count()) == ("running", 2, 0)
     assert not effects.effects
@@ -218,8 +224,6 @@ def test_a_process_that_lost_its_lease_writes_nothing(
 
 def test_a_run_without_its_job_gets_another_one(api: Api, agent: Agent, stub: StubModel) -> None:
     execution_id = start(api, agent)
-    from django.db import connection
-
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM procrastinate_jobs WHERE queueing_lock = %s", [execution_id])
     assert enqueue_lost_jobs() == 0
@@ -237,12 +241,12 @@ def test_a_run_goes_on_after_its_worker_was_killed(
     add_tool(agent, effects)
     stub.says(CALL, HANG)
     execution_id = start(api, agent)
-    worker = start_worker()
+    worker = start_worker(**TOOLS)
     wait_for(lambda: len(stub.requests) == 2)
     worker.kill()
     worker.wait(10)
     stub.says(completion("Done."))
-    with working():
+    with working(**TOOLS):
         wait_for(lambda: Execution.objects.get(pk=execution_id).status != "running", 40)
         wait_for(lambda: Execution.objects.get(pk=execution_id).status == "succeeded")
     execution = Execution.objects.get(pk=execution_id)
@@ -263,7 +267,7 @@ def test_a_worker_that_stood_still_writes_nothing(
 
     stub.says(late)
     execution_id = start(api, agent)
-    with working() as sleeper:
+    with working(**TOOLS) as sleeper:
         wait_for(lambda: len(stub.requests) == 1)
         sleeper.send_signal(signal.SIGSTOP)
         try:
@@ -354,9 +358,9 @@ def killable(**environment: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "map_project.server"],
-        cwd=settings.BASE_DIR,
+        cwd=project.BASE_DIR,
         env=os.environ
-        | {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL}
+        | {"DATABASE_URL": database_url(), "REDIS_URL": project.REDIS_URL}
         | {"HOST": "127.0.0.1", "PORT": str(port)}
         | environment,
         start_new_session=True,

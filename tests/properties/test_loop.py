@@ -104,6 +104,12 @@ def finished(events: list[Step]) -> list[Step]:
     return [step for step in events if not step.is_running]
 
 
+def assert_each_call_is_announced(events: list[Step]) -> None:
+    for before, step in zip([None, *events], events, strict=False):
+        if step.kind == "tool" and step.error not in {"not_called", "unknown_tool"}:
+            assert step.is_running or (before and before.is_running and before.input == step.input)
+
+
 @given(
     script=SCRIPTS,
     max_steps=st.integers(1, 10),
@@ -133,10 +139,7 @@ def test_every_run_ends_within_its_limits_and_every_call_has_one_result(
     events, outcome = run_to_end(loop)
     steps = finished(events)
 
-    # Each call is announced.
-    for before, step in zip([None, *events], events, strict=False):
-        if step.kind == "tool" and step.error not in {"not_called", "unknown_tool"}:
-            assert step.is_running or (before and before.is_running and before.input == step.input)
+    assert_each_call_is_announced(events)
 
     # Limits: at most `max_steps` requests, and after the deadline no call and no request but the first.
     model_steps = [step for step in steps if step.kind == "model"]

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -65,37 +66,47 @@ class Command(BaseCommand):
                 sys.exit(self._serve(parent, static_root))
 
     def _serve(self, parent: Parent | None, static_root: Path) -> int:
-        """Run the server as a child process until it is stopped. Returns its exit code.
+        """Run the server and a worker until they are stopped. Returns the server's exit code.
 
-        The child has a session of its own, so that Ctrl-C does not reach it: a SIGTERM lets it finish the
-        requests under way. It stops when its standard input is closed, also if this process is killed.
+        They have sessions of their own, so that Ctrl-C does not reach them: a SIGTERM lets them finish the
+        runs in progress. They stop when their standard input is closed, also if this process is killed. If
+        one of them ends, the other is stopped.
         """
-        server = subprocess.Popen(
-            [sys.executable, "-m", "map_project.server", "--stop-with-stdin"],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            cwd=settings.BASE_DIR,
-            env=child_environment(STATIC_ROOT=str(static_root)),
-        )
+        server = _start(["-m", "map_project.server"], static_root)
+        worker = _start(["manage.py", "worker"], static_root)
         for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # nohup ignores SIGHUP.
             if signal.getsignal(stop_signal) is not signal.SIG_IGN:
-                signal.signal(stop_signal, lambda *_: self._stop(server))
+                signal.signal(stop_signal, lambda *_: self._stop(server, worker))
         started = wait_until(lambda: server.poll() is not None or _is_listening(), _START_SECONDS)
         if started and server.poll() is None:
             self.stdout.write(_GREETING.format(address=_address()))
             self.stdout.flush()
-        while server.poll() is None:
-            if parent and parent.is_ending() and not self._is_stopping:
-                self._stop(server)
+        is_failure = False
+        while server.poll() is None or worker.poll() is None:
+            has_ended = server.poll() is not None or worker.poll() is not None
+            if not self._is_stopping and (has_ended or (parent and parent.is_ending())):
+                is_failure = has_ended
+                self._stop(server, worker)
             with suppress(subprocess.TimeoutExpired):
-                server.wait(_POLL_SECONDS)
-        return 0 if self._is_stopping else server.returncode
+                (worker if server.poll() is not None else server).wait(_POLL_SECONDS)
+        return (server.returncode or worker.returncode) if is_failure else 0
 
-    def _stop(self, server: subprocess.Popen[bytes]) -> None:
-        """Let the server finish its requests; the second time, abort them."""
-        server.send_signal(signal.SIGINT if self._is_stopping else signal.SIGTERM)
+    def _stop(self, *processes: subprocess.Popen[bytes]) -> None:
+        """Let the processes finish their runs; the second time, abort them."""
+        for process in processes:
+            process.send_signal(signal.SIGINT if self._is_stopping else signal.SIGTERM)
         self._is_stopping = True
+
+
+def _start(arguments: Sequence[str], static_root: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, *arguments, "--stop-with-stdin"],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        cwd=settings.BASE_DIR,
+        env=child_environment(STATIC_ROOT=str(static_root)),
+    )
 
 
 def _exit(*_: object) -> None:

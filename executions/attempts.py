@@ -1,0 +1,78 @@
+"""One attempt of a run: the agent loop with its model, its tools and its record."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from django.conf import settings
+
+from executions.loop import Loop, LoopTool, Outcome, Step
+from executions.providers import Message, ModelRequest, ModelResponse, Provider
+from executions.records import RunRecord, RunRequest
+from map_project.postgresql.connections import released_connection
+from tools import invokers
+from tools.invokers import CallableTool, ToolResult
+
+logger = logging.getLogger("map.runs")
+
+
+def model_request_of(request: RunRequest) -> ModelRequest:
+    """Return the first request to the model, whose deadline is that of the run."""
+    agent, model = request.agent, request.model
+    limits = (agent.max_output_tokens, model.max_output_tokens)
+    return ModelRequest(
+        model=model,
+        agent=agent.profile,
+        system_prompt=agent.system_prompt,
+        messages=(Message("user", request.prompt),),
+        tools=agent.definitions,
+        temperature=agent.temperature,
+        max_output_tokens=min((limit for limit in limits if limit is not None), default=None),
+        deadline=time.monotonic() + settings.RUN_TIMEOUT_SECONDS,
+    )
+
+
+def run_loop(
+    request: RunRequest,
+    provider: Provider,
+    model_request: ModelRequest,
+    record: RunRecord,
+    recorded: Sequence[Step] = (),
+) -> Outcome:
+    """Run the agent loop and store its steps. Raises DatabaseError, and LeaseLost (see `RunRecord`)."""
+
+    def complete(messages: tuple[Message, ...]) -> ModelResponse:
+        with released_connection():
+            return provider.complete(replace(model_request, messages=messages))
+
+    def call(tool: CallableTool, arguments: str) -> ToolResult:
+        key = f"{record.execution_id}-{record.position}"
+        with released_connection():
+            return invokers.call(
+                tool, arguments, deadline=model_request.deadline, idempotency_key=key
+            )
+
+    loop = Loop(
+        complete=complete,
+        model_name=request.model.name,
+        tools={
+            alias: LoopTool(tool.name, partial(call, tool), idempotent=tool.idempotent)
+            for alias, tool in request.agent.callable_tools.items()
+        },
+        max_steps=request.agent.max_steps,
+        max_tool_calls=request.agent.max_tool_calls,
+        max_bytes=settings.MAX_RUN_BYTES,
+        deadline=model_request.deadline,
+    )
+    steps = loop.run(request.prompt, recorded)
+    while True:
+        try:
+            record.add_step(next(steps))
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            if outcome.error is not None:
+                name, error = request.model.name, outcome.error
+                logger.warning("the model %s failed run %s: %s", name, record.execution_id, error)
+            return outcome
