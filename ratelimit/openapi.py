@@ -77,13 +77,12 @@ def document_rate_limit(
 
 
 def _document(responses: dict[str, Any]) -> None:
-    content = {
-        "schema": {"$ref": "#/components/schemas/ApiError"},
-        "examples": {RateLimitExceeded.error_code: {"value": example(RateLimitExceeded)}},
-    }
-    responses["429"] = {
-        "description": "Rate limit exceeded",
-        "content": {"application/json": content},
+    content = {"schema": {"$ref": "#/components/schemas/ApiError"}, "examples": {}}
+    empty = {"description": "", "content": {"application/json": content}}
+    response = responses.setdefault("429", empty)
+    response["description"] = "Rate limit exceeded"
+    response["content"]["application/json"]["examples"] |= {
+        RateLimitExceeded.error_code: {"value": example(RateLimitExceeded)}
     }
     for status, response in responses.items():
         headers = _HEADERS if status in _STATUSES else {}

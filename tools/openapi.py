@@ -27,6 +27,7 @@ _BODY = {**_CALLED, "secrets": {"token": "the token of the service"}}
 EXAMPLE = {
     "id": "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11",
     **_CALLED,
+    "idempotent": True,
     "secret_names": ["token"],
     "created_at": "2026-11-22T10:00:00.123456Z",
     "updated_at": "2026-11-22T10:00:00.123456Z",

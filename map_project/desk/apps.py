@@ -1,4 +1,5 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig
 
 
@@ -6,6 +7,13 @@ class DeskAdminConfig(AdminConfig):
     """Django's admin with our site."""
 
     default_site = "map_project.desk.site.DeskSite"
+
+    def ready(self) -> None:
+        super().ready()
+        # Jobs only carry IDs. The history and the dashboard show what they are about.
+        admin.site.unregister(
+            filter(admin.site.is_registered, apps.get_app_config("procrastinate").get_models())
+        )
 
 
 class DeskConfig(AppConfig):

@@ -19,6 +19,7 @@ FIELDS = [
     "kind",
     "parameters",
     "http",
+    "idempotent",
     "secret_names",
     "created_at",
     "updated_at",

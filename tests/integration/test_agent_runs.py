@@ -144,6 +144,7 @@ class TestRealModel:
             "output_tokens",
             "latency_ms",
             "error",
+            "is_running",
         ]
         assert json.loads(step.pop("input")) == [
             {"role": "user", "content": "What is the weather?"}
@@ -157,6 +158,7 @@ class TestRealModel:
             "input_tokens": 12,
             "output_tokens": 3,
             "error": None,
+            "is_running": False,
         }
         assert stub.requests[0].body["messages"][0] == {
             "role": "system",

@@ -52,6 +52,7 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("GET", "history"): (None, "", 200),
     ("GET", "history/<str:pk>"): (None, "execution", 200),
     ("GET", "history/<str:pk>/steps"): (None, "execution", 200),
+    ("POST", "history/<str:pk>/cancel"): (None, "execution", 200),
 }
 RESOURCES = {endpoint: row for endpoint, row in TABLE.items() if row[1]}
 COLLECTIONS = {endpoint: row for endpoint, row in TABLE.items() if not row[1]}

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from agents.language_models import KnownModel
 from agents.models import Agent, AgentTool
 from executions import snapshots
+from executions.jobs import leases
 from executions.models import Execution
 from executions.records import RunRequest, insert_execution
 from map_project.tenants.models import Tenant
@@ -30,7 +31,15 @@ def agent(tenant: Tenant) -> Agent:
 def request_for(agent: Agent) -> RunRequest:
     snapshot = snapshots.read(agent.tenant_id, agent.pk)
     prompt = "A 'prompt'.\r\n\u20ac %s"
-    return RunRequest(snapshot, KnownModel("m", "openai"), prompt, "request-1", "map_prefix12")
+    return RunRequest(
+        snapshot,
+        KnownModel("m", "openai"),
+        prompt,
+        "request-1",
+        "map_prefix12",
+        {"ключ": "\u20ac"},
+        "key-1",
+    )
 
 
 def columns(execution: Execution) -> dict[str, Any]:
@@ -39,7 +48,8 @@ def columns(execution: Execution) -> dict[str, Any]:
     values = {field.attname: getattr(execution, field.attname) for field in Execution._meta.fields}
     del values["id"]
     created_at = values.pop("created_at")
-    return values | {"finish_by": values["finish_by"] and values["finish_by"] - created_at}
+    times = ("started_at", "finished_at", "finish_by", "lease_expires_at")
+    return values | {name: values[name] and values[name] - created_at for name in times}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +62,13 @@ def columns(execution: Execution) -> dict[str, Any]:
                 "response": "A response.",
                 "latency_ms": 70_000,
             },
-            {"status": "succeeded", "response": "A response.", "latency_ms": 70_000},
+            {
+                "status": "succeeded",
+                "response": "A response.",
+                "latency_ms": 70_000,
+                "started_at": Now(),
+                "finished_at": Now(),
+            },
         ),
         (
             {"status": Execution.Status.RUNNING, "time_limit": TIME_LIMIT},
@@ -60,11 +76,24 @@ def columns(execution: Execution) -> dict[str, Any]:
                 "status": "running",
                 "stop_reason": "",
                 "latency_ms": 0,
+                "started_at": Now(),
                 "finish_by": Now() + TIME_LIMIT,
+                "lease_owner": leases.owner(),
+                "lease_expires_at": Now() + leases.LEASE,
+            },
+        ),
+        (
+            {"status": Execution.Status.QUEUED},
+            {
+                "status": "queued",
+                "stop_reason": "",
+                "latency_ms": 0,
+                "background": True,
+                "attempt": 0,
             },
         ),
     ],
-    ids=["succeeded", "running"],
+    ids=["succeeded", "running", "queued"],
 )
 def test_the_row_is_the_one_that_the_orm_inserts(
     agent: Agent, inserted: dict[str, Any], of_orm: dict[str, Any]
@@ -83,6 +112,8 @@ def test_the_row_is_the_one_that_the_orm_inserts(
         system_prompt=request.agent.system_prompt,
         request_id="request-1",
         key_prefix="map_prefix12",
+        metadata={"ключ": "\u20ac"},
+        idempotency_key="key-1",
         **of_orm,
     )
     assert columns(execution) == columns(expected)
