@@ -2,13 +2,18 @@
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 
 from django.db import Error, connection
 
 from agents import language_models
 from executions.jobs import leases
 from executions.jobs.recovery import enqueue_lost_jobs, recover_lost_runs
+from executions.jobs.slots import enqueue_waiting_runs
 from executions.providers import get_provider
+from ratelimit.idempotency import delete_expired
+from ratelimit.leases import extend_all
+from ratelimit.limiter import LimiterUnavailable
 
 logger = logging.getLogger("map.runs")
 
@@ -30,15 +35,28 @@ def _work_periodically() -> None:
 
 def _work() -> None:
     try:
-        leases.extend()
-        recover_lost_runs()
-        enqueue_lost_jobs()
-        models = language_models.offered(None).values()
-    except Error as error:
-        logger.warning("cannot extend leases or recover runs: %s", type(error).__name__)
-        return
+        for task in _TASKS:
+            try:
+                task()
+            except (Error, LimiterUnavailable) as error:
+                logger.warning("%s failed: %s", task.__name__, type(error).__name__)
     finally:
         connection.close()
-    # Importing the SDK of a provider takes a second. A run should not wait for it.
+
+
+def _import_providers() -> None:
+    """Import the SDKs of the active models. It takes a second, for which a run should not wait."""
+    models = language_models.offered(None).values()
     for name in {model.provider for model in models}:
         get_provider(name)
+
+
+_TASKS: Sequence[Callable[[], object]] = (
+    leases.extend,
+    extend_all,
+    recover_lost_runs,
+    enqueue_lost_jobs,
+    enqueue_waiting_runs,
+    delete_expired,
+    _import_providers,
+)

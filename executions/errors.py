@@ -41,6 +41,15 @@ class QueueFull(ApiError):
         )
 
 
+class RunInterrupted(ApiError):
+    """502."""
+
+    status_code = 502
+    error_code = "RUN_INTERRUPTED"
+    message = "The run failed, and its error was not stored. Read the execution for its state."
+    example_details = {"execution_id": "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004"}
+
+
 class ModelFailed(ApiError):
     """502. `status` is the HTTP status of the provider's response, or null.
 

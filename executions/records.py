@@ -29,6 +29,7 @@ from executions.snapshots import AgentSnapshot
 from executions.stop_reasons import StopReason
 from executions.texts import storable
 from map_project.postgresql.connections import with_retries
+from ratelimit.idempotency import KeyedRequest
 
 MAX_ERROR_LENGTH = 100
 _TOKENS_PER_PRICE = 1_000_000
@@ -64,7 +65,7 @@ class RunRequest:
     request_id: str
     key_prefix: str = ""
     metadata: Mapping[str, str] | None = None
-    idempotency_key: str = ""
+    keyed_request: KeyedRequest | None = None
 
 
 def insert_execution(
@@ -105,7 +106,7 @@ def insert_execution(
         "lease_owner": leases.owner() if is_running else "",
         "lease": leases.LEASE if is_running else None,
         "metadata": None if request.metadata is None else Jsonb(request.metadata),
-        "idempotency_key": request.idempotency_key,
+        "idempotency_key": request.keyed_request.key if request.keyed_request else "",
     }
     with connection.cursor() as cursor:
         cursor.execute(_INSERT_EXECUTION, parameters)

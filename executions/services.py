@@ -5,16 +5,17 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
 
 from agents import language_models
 from agents.language_models import KnownModel
+from agents.models import Agent
 from executions import snapshots
 from executions.attempts import model_request_of, run_loop
 from executions.errors import ModelFailed, ModelTimedOut, PromptTooLong, QueueFull
@@ -31,10 +32,13 @@ from executions.providers import (
 from executions.records import RunRecord, RunRequest, cost_usd, insert_execution
 from executions.snapshots import AgentSnapshot
 from executions.stop_reasons import StopReason
+from map_project.api.constraints import constraint_errors
 from map_project.api.errors import ApiError, ValidationFailed
 from map_project.api.ids import uuid7
 from map_project.tenants.authentication import Caller
 from map_project.tenants.models import Tenant
+from ratelimit.errors import IdempotencyInProgress
+from ratelimit.idempotency import KeyedRequest
 
 logger = logging.getLogger("map.runs")
 
@@ -47,19 +51,47 @@ class Run:
     """A run whose execution has been stored. Token counts and cost are None if they are unknown."""
 
     id: uuid.UUID
-    request: RunRequest
-    response: str
+    agent_id: uuid.UUID
+    agent_name: str
+    tool_names: tuple[str, ...]
+    model: str
+    prompt: str
+    request_id: str
     created_at: datetime
+    response: str
     latency_ms: int
     status: str = Execution.Status.SUCCEEDED.value
-    stop_reason: StopReason = StopReason.COMPLETED
+    stop_reason: str = StopReason.COMPLETED
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cost_usd: Decimal | None = None
 
-    @property
-    def cost_usd(self) -> Decimal | None:
-        """The cost at the prices of the model."""
-        return cost_usd(self.request.model, self.input_tokens, self.output_tokens)
+    @classmethod
+    def of_request(
+        cls, execution_id: uuid.UUID, request: RunRequest, created_at: datetime, **ending: Any
+    ) -> Self:
+        """Return the run of a request that this process has stored."""
+        return cls(
+            id=execution_id,
+            agent_id=request.agent.agent_id,
+            agent_name=request.agent.name,
+            tool_names=request.agent.tool_names,
+            model=request.model.name,
+            prompt=request.prompt,
+            request_id=request.request_id,
+            created_at=created_at,
+            **ending,
+        )
+
+    @classmethod
+    def of_execution(cls, execution: Execution) -> Self:
+        """Return the run of an execution, with the present tools of its agent."""
+        try:
+            tool_names = snapshots.get(execution.tenant_id, execution.agent_id).tool_names
+        except Agent.DoesNotExist:
+            tool_names = ()
+        copied = (each.name for each in fields(cls) if each.name != "tool_names")
+        return cls(tool_names=tool_names, **{name: getattr(execution, name) for name in copied})
 
 
 def run_agent(
@@ -71,10 +103,12 @@ def run_agent(
     request_id: str,
     background: bool = False,
     metadata: Mapping[str, str] | None = None,
+    keyed_request: KeyedRequest | None = None,
 ) -> Run:
     """Run an agent on the named model (None: the agent's default), and commit the execution.
 
-    In the background, a worker runs it, and the returned run is queued.
+    In the background, a worker runs it, and the returned run is queued. `keyed_request` is stored with the
+    execution.
 
     Raises Agent.DoesNotExist if the tenant has no such agent, ApiError for an invalid request (nothing is
     stored) or a failure of the model (the failed run is stored), and DatabaseError if the execution cannot
@@ -90,7 +124,15 @@ def run_agent(
                 raise
         else:
             request = RunRequest(
-                agent, known_model, prompt, request_id, caller.key_prefix, metadata
+                *(
+                    agent,
+                    known_model,
+                    prompt,
+                    request_id,
+                    caller.key_prefix,
+                    metadata,
+                    keyed_request,
+                )
             )
             run = _queue(request, caller) if background else _run(request)
             if run is not None:
@@ -132,11 +174,28 @@ def _queue(request: RunRequest, caller: Caller) -> Run | None:
     if queued.count() >= caller.max_queued_runs:
         raise QueueFull.of(caller.max_queued_runs)
     execution_id, status = uuid7(), Execution.Status.QUEUED
-    created_at = insert_execution(execution_id, request, status=status)
+    created_at = _insert(execution_id, request, status=status)
     if created_at is None:
         return None
     enqueue(execution_id)
-    return Run(execution_id, request, "", created_at, 0, status.value)
+    return Run.of_request(
+        execution_id, request, created_at, response="", latency_ms=0, status=status.value
+    )
+
+
+def _insert(execution_id: uuid.UUID, request: RunRequest, **columns: Any) -> datetime | None:
+    """Insert an execution, and the request with an idempotency key. As `insert_execution`.
+
+    Raises IdempotencyInProgress if another request has stored the key since the limiter was asked.
+    """
+    if request.keyed_request is None:
+        return insert_execution(execution_id, request, **columns)
+    in_progress = IdempotencyInProgress.of(None)
+    with constraint_errors({"idempotency_key_unique": in_progress}), transaction.atomic():
+        created_at = insert_execution(execution_id, request, **columns)
+        if created_at is not None:
+            request.keyed_request.store(execution_id)
+        return created_at
 
 
 def _run_locally(
@@ -146,7 +205,7 @@ def _run_locally(
     started, execution_id = time.perf_counter(), uuid7()
     response = provider.complete(model_request).text
     latency_ms = _ms_since(started)
-    created_at = insert_execution(
+    created_at = _insert(
         execution_id,
         request,
         status=Execution.Status.SUCCEEDED,
@@ -154,7 +213,11 @@ def _run_locally(
         response=response,
         latency_ms=latency_ms,
     )
-    return Run(execution_id, request, response, created_at, latency_ms) if created_at else None
+    if created_at is None:
+        return None
+    return Run.of_request(
+        execution_id, request, created_at, response=response, latency_ms=latency_ms
+    )
 
 
 def _run_in_steps(
@@ -162,7 +225,7 @@ def _run_in_steps(
 ) -> Run | None:
     """Store the execution before the first remote call, and each step as it happens."""
     started, execution_id = time.perf_counter(), uuid7()
-    created_at = insert_execution(
+    created_at = _insert(
         execution_id,
         request,
         status=Execution.Status.RUNNING,
@@ -184,16 +247,17 @@ def _run_in_steps(
         raise
     if outcome.error is not None:
         raise _model_failure(execution_id, outcome.error)
-    return Run(
+    return Run.of_request(
         execution_id,
         request,
-        outcome.response,
         created_at,
-        latency_ms,
-        outcome.status,
-        outcome.stop_reason,
-        outcome.input_tokens,
-        outcome.output_tokens,
+        response=outcome.response,
+        latency_ms=latency_ms,
+        status=outcome.status,
+        stop_reason=outcome.stop_reason,
+        input_tokens=outcome.input_tokens,
+        output_tokens=outcome.output_tokens,
+        cost_usd=cost_usd(request.model, outcome.input_tokens, outcome.output_tokens),
     )
 
 
@@ -204,17 +268,7 @@ def _ended_elsewhere(execution_id: uuid.UUID, request: RunRequest) -> Run:
         raise _model_failure(
             execution_id, ModelTimeout("the run was lost", provider=request.model.provider)
         )
-    return Run(
-        execution_id,
-        request,
-        execution.response,
-        execution.created_at,
-        execution.latency_ms,
-        execution.status,
-        StopReason(execution.stop_reason),
-        execution.input_tokens,
-        execution.output_tokens,
-    )
+    return Run.of_execution(execution)
 
 
 def _model_failure(execution_id: uuid.UUID, error: ModelError) -> ApiError:

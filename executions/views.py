@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.urls import reverse
 from rest_framework.decorators import action
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -18,6 +19,7 @@ from executions.endings import cancel
 from executions.errors import ExecutionNotFound
 from executions.history import HistoryPagination, with_steps
 from executions.models import Execution
+from executions.replays import await_response
 from executions.serializers import (
     ExecutionDetailSerializer,
     ExecutionSerializer,
@@ -30,6 +32,9 @@ from map_project.api import request_id
 from map_project.api.errors import ApiError
 from map_project.api.pagination import StrictPagination
 from map_project.tenants.viewsets import TenantViewSet
+from ratelimit.idempotency import REPLAYED
+from ratelimit.middleware import keyed_request, repeated_request
+from ratelimit.models import IdempotentRequest
 
 # The actions that return a whole execution.
 _WHOLE = {"retrieve", "cancel"}
@@ -57,7 +62,9 @@ class RunViewSet(TenantViewSet[Agent]):
     resource = "agent"
     not_found = AgentNotFound
 
-    def create(self, request: Request, pk: str) -> Response:
+    def create(self, request: Request, pk: str) -> HttpResponse:
+        if stored := repeated_request(request):
+            return self._repeat(stored)
         agent_id = self.get_pk()
         try:
             serializer = self.get_serializer(data=request.data)
@@ -77,11 +84,23 @@ class RunViewSet(TenantViewSet[Agent]):
             request_id=request_id.current(),
             background=body["background"],
             metadata=body.get("metadata"),
+            keyed_request=keyed_request(request),
         )
-        if body["background"]:
-            location = reverse("execution-detail", args=[run.id])
-            return Response(_queued(run), status=202, headers={"Location": location})
-        return Response(_result(run))
+        return _accepted(run) if body["background"] else Response(_result(run))
+
+    def _repeat(self, stored: IdempotentRequest) -> HttpResponse:
+        """Return the response to a call that repeats an idempotency key."""
+        execution = Execution.objects.get(pk=stored.execution_id)
+        response: HttpResponse
+        if execution.background:
+            response = _accepted(Run.of_execution(execution))
+        else:
+            found = await_response(stored)
+            if isinstance(found, HttpResponse):
+                return found
+            response = Response(_result(Run.of_execution(found)))
+        response[REPLAYED] = "true"
+        return response
 
 
 def _add_missing_model(error: ValidationError, data: Any) -> None:
@@ -90,29 +109,34 @@ def _add_missing_model(error: ValidationError, data: Any) -> None:
         error.detail["model"] = [ErrorDetail(MODEL_REQUIRED)]
 
 
+def _accepted(run: Run) -> Response:
+    location = reverse("execution-detail", args=[run.id])
+    return Response(_queued(run), status=202, headers={"Location": location})
+
+
 def _queued(run: Run) -> dict[str, Any]:
     return {
         "execution_id": run.id,
-        "agent_id": run.request.agent.agent_id,
-        "agent_name": run.request.agent.name,
-        "model": run.request.model.name,
-        "prompt": run.request.prompt,
+        "agent_id": run.agent_id,
+        "agent_name": run.agent_name,
+        "model": run.model,
+        "prompt": run.prompt,
         "status": run.status,
         "created_at": run.created_at,
-        "request_id": run.request.request_id,
+        "request_id": run.request_id,
     }
 
 
 def _result(run: Run) -> dict[str, Any]:
-    agent, cost = run.request.agent, run.cost_usd
+    cost = run.cost_usd
     result = {
         "execution_id": run.id,
-        "agent_id": agent.agent_id,
-        "agent_name": agent.name,
-        "model": run.request.model.name,
-        "prompt": run.request.prompt,
+        "agent_id": run.agent_id,
+        "agent_name": run.agent_name,
+        "model": run.model,
+        "prompt": run.prompt,
         "response": run.response,
-        "tools_available": agent.tool_names,
+        "tools_available": run.tool_names,
         "executed_at": run.created_at,
         "status": run.status,
         "stop_reason": run.stop_reason,
@@ -122,7 +146,7 @@ def _result(run: Run) -> dict[str, Any]:
             "cost_usd": None if cost is None else f"{cost.normalize():f}",
         },
         "latency_ms": run.latency_ms,
-        "request_id": run.request.request_id,
+        "request_id": run.request_id,
     }
     warning = _warning(run)
     return {**result, "warning": warning} if warning else result
@@ -130,10 +154,10 @@ def _result(run: Run) -> dict[str, Any]:
 
 def _warning(run: Run) -> str:
     if run.status != Execution.Status.SUCCEEDED:
-        return _INCOMPLETE[run.stop_reason]
+        return _INCOMPLETE[StopReason(run.stop_reason)]
     if not run.response.strip():
         return _NO_TEXT
-    return "" if run.request.agent.tool_names else _NO_TOOLS
+    return "" if run.tool_names else _NO_TOOLS
 
 
 @openapi.history_documented

@@ -1,25 +1,43 @@
-"""Middleware that applies the rate limit to run calls."""
+"""Middleware that applies the limits of a tenant, and its idempotency keys, to run calls."""
 
+import time
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import orjson
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
 
-from map_project.api.errors import ServiceUnavailable, as_api_error
-from map_project.tenants.authentication import resolve_caller
-from ratelimit.errors import RateLimitExceeded
-from ratelimit.limiter import Decision, LimiterUnavailable, default_limiter
+from map_project.api.errors import ApiError, ServiceUnavailable, as_api_error
+from map_project.postgresql.connections import released_connection
+from map_project.tenants.authentication import Caller, resolve_caller
+from ratelimit import leases
+from ratelimit.errors import (
+    ConcurrencyLimitExceeded,
+    IdempotencyInProgress,
+    RateLimitExceeded,
+)
+from ratelimit.idempotency import KeyedRequest, replayed
+from ratelimit.limiter import Decision, Lease, LimiterUnavailable, default_limiter
+from ratelimit.models import IdempotentRequest
 
+RUN = ("POST", "agent-run")
 # Method and URL name of the calls that take a unit. The routes match malformed ids as well.
-LIMITED = frozenset({("POST", "agent-run"), ("POST", "tool-test")})
+LIMITED = frozenset({RUN, ("POST", "tool-test")})
+# How long a request waits for another one with its idempotency key, and how often it looks.
+WAIT_SECONDS = 10.0
+POLL_SECONDS = 0.1
 
 
 class RateLimitMiddleware:
-    """Takes one unit of the tenant's quota for each run call.
+    """Takes one unit of the tenant's quota for each run call, and a slot if its runs are limited.
 
-    Responds with 429 if no unit is free, and with 503 if Redis is unavailable: a call that cannot be
-    counted is not run. Adds the rate limit headers to every response of a call that was checked.
+    Responds with 429 if there is none, and with 503 if Redis is unavailable: a call that cannot be
+    counted is not run. Adds the rate limit headers to every response of a call that was checked. A call that
+    repeats an idempotency key takes nothing: it gets the stored response, or the view continues with
+    `repeated_request`.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -27,7 +45,13 @@ class RateLimitMiddleware:
         self.limiter = default_limiter()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
+        try:
+            response = self.get_response(request)
+            if getattr(request, "map_lease", None) and (keyed := keyed_request(request)):
+                _store_response(keyed, response)
+        finally:
+            if lease := getattr(request, "map_lease", None):
+                leases.release(lease)
         decision: Decision | None = getattr(request, "rate_limit_decision", None)
         if decision is not None:
             for name, value in headers(decision).items():
@@ -42,21 +66,101 @@ class RateLimitMiddleware:
             return None
         try:
             caller = resolve_caller(request)
-        except Error as error:
+            if caller is None:
+                # The view responds with 401, and no unit is taken.
+                return None
+            if (request.method, match.url_name) == RUN:
+                return self._admit_run(request, caller)
+            return self._take(request, caller)
+        except LimiterUnavailable:
+            return ServiceUnavailable(reason="redis_unavailable").response()
+        except (Error, ApiError) as error:
             return as_api_error(error).response()
-        if caller is None:
-            # The view responds with 401, and no unit is taken.
-            return None
-        try:
-            decision = self.limiter.take(
+
+    def _take(self, request: HttpRequest, caller: Caller) -> HttpResponse | None:
+        decision = self.limiter.take(
+            caller.tenant_id,
+            limit=caller.rate_limit_requests,
+            window_seconds=caller.rate_limit_window_seconds,
+        )
+        return _refusal(request, decision, caller)
+
+    def _admit_run(self, request: HttpRequest, caller: Caller) -> HttpResponse | None:
+        keyed = KeyedRequest.of(request, caller.tenant_id)
+        slots = caller.max_concurrent_runs
+        if slots is not None and _is_background(request):
+            slots = None  # it waits in the queue instead
+        if keyed is None and slots is None:
+            return self._take(request, caller)
+        token, deadline = uuid.uuid4().hex, time.monotonic() + WAIT_SECONDS
+        request.map_keyed_request = keyed  # type: ignore[attr-defined]
+        while True:
+            if keyed and (stored := keyed.find()):
+                return _replay(request, stored)
+            decision = self.limiter.admit(
                 caller.tenant_id,
                 limit=caller.rate_limit_requests,
                 window_seconds=caller.rate_limit_window_seconds,
+                slots=slots,
+                token=token,
+                idempotency_key=keyed.key if keyed else "",
             )
-        except LimiterUnavailable:
-            return ServiceUnavailable(reason="redis_unavailable").response()
-        request.rate_limit_decision = decision  # type: ignore[attr-defined]
-        return None if decision.allowed else RateLimitExceeded.of(decision).response()
+            if decision.refusal != "key":
+                break
+            # Another request with this key has not stored its execution yet, or will be refused.
+            if time.monotonic() >= deadline:
+                raise IdempotencyInProgress.of(None)
+            with released_connection():
+                time.sleep(POLL_SECONDS)
+        if decision.allowed:
+            lease = Lease(caller.tenant_id, token, slots is not None, keyed.key if keyed else "")
+            leases.hold(lease)
+            request.map_lease = lease  # type: ignore[attr-defined]
+        return _refusal(request, decision, caller)
+
+
+def keyed_request(request: HttpRequest) -> KeyedRequest | None:
+    """Return the request if it has an idempotency key."""
+    return getattr(request, "map_keyed_request", None)
+
+
+def repeated_request(request: HttpRequest) -> IdempotentRequest | None:
+    """Return the stored request that this one repeats, if its response is not stored."""
+    return getattr(request, "map_repeated_request", None)
+
+
+def _replay(request: HttpRequest, stored: IdempotentRequest) -> HttpResponse | None:
+    if stored.response_status is not None:
+        return replayed(stored)
+    request.map_repeated_request = stored  # type: ignore[attr-defined]
+    return None
+
+
+def _refusal(request: HttpRequest, decision: Decision, caller: Caller) -> HttpResponse | None:
+    request.rate_limit_decision = decision  # type: ignore[attr-defined]
+    match decision.refusal:
+        case "quota":
+            return RateLimitExceeded.of(decision).response()
+        case "slots":
+            return ConcurrencyLimitExceeded.of(caller.max_concurrent_runs or 0).response()
+    return None
+
+
+def _is_background(request: HttpRequest) -> bool:
+    """Return whether the body asks for a background run. The view reports errors of the body."""
+    try:
+        body = orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(body, dict) and body.get("background") is True
+
+
+def _store_response(keyed: KeyedRequest, response: HttpResponse) -> None:
+    # The response to a background run is its current state. Without the stored response, a repeated request
+    # gets one that is made from the execution.
+    if response.status_code != 202:
+        with suppress(Error):
+            keyed.store_response(response)
 
 
 def headers(decision: Decision) -> dict[str, str]:

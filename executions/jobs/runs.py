@@ -16,12 +16,15 @@ from executions import snapshots
 from executions.attempts import model_request_of, run_loop
 from executions.endings import end
 from executions.jobs import leases
+from executions.jobs.slots import slot
 from executions.loop import Outcome, Step
 from executions.models import Execution
 from executions.providers import get_provider
 from executions.records import RunRecord, RunRequest, recorded_steps
 from executions.stop_reasons import StopReason
 from map_project.postgresql.connections import with_retries
+from map_project.tenants.models import Tenant
+from ratelimit.limiter import LimiterUnavailable
 
 logger = logging.getLogger("map.runs")
 
@@ -41,17 +44,29 @@ class _Attempt:
 def run_queued(execution_id: uuid.UUID) -> None:
     """Run a queued execution to its end. Does nothing if it is not queued any more."""
     try:
-        with leases.extended(execution_id):
-            attempt = with_retries(lambda: _start(execution_id), RETRY_DELAYS_SECONDS)
-            if attempt is not None:
+        tenant = _tenant_of(execution_id)
+        if tenant is None:
+            return
+        with slot(execution_id, tenant) as is_free, leases.extended(execution_id):
+            attempt = is_free and with_retries(lambda: _start(execution_id), RETRY_DELAYS_SECONDS)
+            if attempt:
                 _run(attempt)
     except leases.LeaseLost:
         logger.warning("run %s stops here: it has ended or continues elsewhere", execution_id)
-    except DatabaseError as error:
-        # Its lease expires, and it is recovered.
+    except (DatabaseError, LimiterUnavailable) as error:
+        # It is recovered: its lease expires, or it is still queued and gets another job.
         logger.warning("run %s stops here: %s", execution_id, type(error).__name__)
     finally:
         connection.close()
+
+
+def _tenant_of(execution_id: uuid.UUID) -> Tenant | None:
+    """Return the tenant of a queued execution, or None if it is not queued any more."""
+    queued = Execution.objects.filter(pk=execution_id, status=Execution.Status.QUEUED)
+    execution = with_retries(
+        lambda: queued.select_related("tenant").only("tenant").first(), RETRY_DELAYS_SECONDS
+    )
+    return execution.tenant if execution else None
 
 
 def _start(execution_id: uuid.UUID) -> _Attempt | None:

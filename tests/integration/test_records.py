@@ -15,6 +15,7 @@ from executions.jobs import leases
 from executions.models import Execution
 from executions.records import RunRequest, insert_execution
 from map_project.tenants.models import Tenant
+from ratelimit.idempotency import KeyedRequest
 from tests.api import Api
 from tests.factories import AgentFactory, ToolFactory
 from tools.models import Tool
@@ -38,7 +39,7 @@ def request_for(agent: Agent) -> RunRequest:
         "request-1",
         "map_prefix12",
         {"ключ": "\u20ac"},
-        "key-1",
+        KeyedRequest(agent.tenant_id, "key-1", "f" * 64),
     )
 
 
