@@ -10,6 +10,7 @@ from executions.conversation import known_sum
 from executions.models import Execution, Step
 from executions.records import cost_usd, latency_since_start
 from executions.stop_reasons import StopReason
+from map_project.webhooks.services import record_event
 
 _INTERRUPTED = "The run ended during the call. Its result is unknown."
 
@@ -51,6 +52,11 @@ def end(
         cost_usd=cost_usd(model, input_tokens, output_tokens) if model else None,
         latency_ms=latency_since_start(),
         finished_at=Now(),
+    )
+    record_event(
+        tenant_id=execution.tenant_id,
+        execution_id=execution.pk,
+        event_type=f"execution.{status.value}",
     )
 
 

@@ -29,13 +29,16 @@ from executions.snapshots import AgentSnapshot
 from executions.stop_reasons import StopReason
 from executions.texts import storable
 from map_project.postgresql.connections import with_retries
+from map_project.webhooks.services import record_event
 from ratelimit.idempotency import KeyedRequest
 
 MAX_ERROR_LENGTH = 100
 _TOKENS_PER_PRICE = 1_000_000
 
-# The SELECT finds no row if the agent has another version: nothing is inserted.
+# The SELECT finds no row if the agent has another version: nothing is inserted. For a run that is over, also
+# inserts the deliveries of its event to webhooks, as `map_project.webhooks.services.record_event` does.
 _INSERT_EXECUTION = """
+WITH execution AS (
 INSERT INTO executions_execution (
     id, tenant_id, agent_id, agent_name, prompt, model, provider, system_prompt, response,
     status, stop_reason, error_code, latency_ms, request_id, key_prefix, background, attempt,
@@ -51,7 +54,14 @@ SELECT
     %(lease_owner)s, STATEMENT_TIMESTAMP() + %(lease)s::interval, %(metadata)s, %(idempotency_key)s
 FROM agents_agent
 WHERE id = %(agent_id)s AND tenant_id = %(tenant_id)s AND version = %(version)s
-RETURNING created_at
+RETURNING id, tenant_id, created_at
+), delivery AS (
+INSERT INTO webhooks_webhookdelivery (id, tenant_id, endpoint_id, event_type, execution_id)
+SELECT gen_random_uuid(), execution.tenant_id, endpoint.id, %(event_type)s, execution.id
+FROM execution JOIN webhooks_webhookendpoint endpoint ON endpoint.tenant_id = execution.tenant_id
+WHERE %(is_finished)s AND endpoint.is_active AND endpoint.event_types && ARRAY['*', %(event_type)s]::varchar[]
+)
+SELECT created_at FROM execution
 """
 
 
@@ -100,6 +110,7 @@ def insert_execution(
         "key_prefix": request.key_prefix,
         "background": is_queued,
         "attempt": 0 if is_queued else 1,
+        "event_type": f"execution.{status.value}",
         "is_started": not is_queued,
         "is_finished": not (is_queued or is_running),
         "time_limit": time_limit,
@@ -125,6 +136,7 @@ class RunRecord:
     """
 
     execution_id: uuid.UUID
+    tenant_id: uuid.UUID
     model: KnownModel
     attempt: int = 1
     position: int = 0
@@ -158,11 +170,19 @@ class RunRecord:
             latency_ms=latency_since_start() if latency_ms is None else latency_ms,
         )
 
-    def _end(self, **values: object) -> None:
+    def _end(self, **values: Any) -> None:
+        with_retries(partial(self._store_end, values), self.retry_delays_seconds)
+
+    @transaction.atomic
+    def _store_end(self, values: Mapping[str, Any]) -> None:
         lease = leases.held(self.execution_id, self.attempt)
-        update = partial(lease.update, finished_at=Now(), **values)
-        if not with_retries(update, self.retry_delays_seconds):
+        if not lease.update(finished_at=Now(), **values):
             raise leases.LeaseLost
+        record_event(
+            tenant_id=self.tenant_id,
+            execution_id=self.execution_id,
+            event_type=f"execution.{values['status']}",
+        )
 
     def _store_step(self, step: loop.Step) -> None:
         columns = _step_columns(step)

@@ -233,7 +233,7 @@ def _run_in_steps(
     )
     if created_at is None:
         return None
-    record = RunRecord(execution_id, request.model)
+    record = RunRecord(execution_id, request.agent.tenant_id, request.model)
     try:
         with leases.extended(execution_id):
             outcome = run_loop(request, provider, model_request, record)

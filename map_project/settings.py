@@ -127,6 +127,7 @@ INSTALLED_APPS = [
     "map_project.api",
     "map_project.embedded",
     "map_project.tenants",
+    "map_project.webhooks",
     "tools",
     "agents",
     "executions",

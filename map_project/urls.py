@@ -14,6 +14,7 @@ urlpatterns = [
     path("api/v1/", include("executions.urls")),
     path("api/v1/", include("agents.urls")),
     path("api/v1/", include("tools.urls")),
+    path("api/v1/", include("map_project.webhooks.urls")),
     path("api/v1/", include("ratelimit.urls")),
     path("", include("map_project.api.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),

@@ -7,7 +7,9 @@ from factory.django import DjangoModelFactory
 
 from agents.models import Agent, AgentTool
 from executions.models import Execution
+from map_project.api import secrets
 from map_project.tenants.models import Tenant
+from map_project.webhooks.models import WebhookEndpoint
 from tools.models import Tool
 from tools.services import create_tool
 
@@ -65,6 +67,16 @@ class ExecutionFactory(DjangoModelFactory[Execution]):
         kwargs.pop("agent")
         execution: Execution = super()._create(model_class, *args, **kwargs)
         return execution
+
+
+class WebhookFactory(DjangoModelFactory[WebhookEndpoint]):
+    class Meta:
+        model = WebhookEndpoint
+
+    tenant = factory.SubFactory(TenantFactory)
+    url = "https://example.com/hook"
+    event_types = ("*",)
+    secret_token = factory.LazyFunction(lambda: secrets.encrypt("whsec_" + "c2VjcmV0" * 4))
 
 
 def saved_tool(**fields: Any) -> Tool:

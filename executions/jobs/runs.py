@@ -112,7 +112,7 @@ def _start(execution_id: uuid.UUID) -> _Attempt | None:
         )
     recorded = recorded_steps(execution_id) if execution.attempt else []
     request = RunRequest(agent, model, execution.prompt, execution.request_id, execution.key_prefix)
-    record = RunRecord(execution_id, model, attempt, len(recorded), RETRY_DELAYS_SECONDS)
+    record = RunRecord(execution_id, tenant.pk, model, attempt, len(recorded), RETRY_DELAYS_SECONDS)
     return _Attempt(request, record, recorded)
 
 

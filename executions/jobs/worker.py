@@ -23,6 +23,7 @@ from executions.jobs import leases, recovery
 from executions.jobs.readiness import serve_readiness
 from executions.jobs.tasks import NAMESPACE, tasks
 from map_project.postgresql.connections import with_retries
+from map_project.webhooks import delivery
 
 logger = logging.getLogger("map.worker")
 
@@ -39,6 +40,7 @@ def run_worker() -> None:
     The process ends without waiting for its threads: those left over may wait for a model or a tool.
     """
     background.begin()
+    delivery.begin()
     executor = ThreadPoolExecutor(settings.WORKER_CONCURRENCY, thread_name_prefix="job")
     # Not `asyncio.run`, which would wait for all threads.
     asyncio.new_event_loop().run_until_complete(_serve(executor))

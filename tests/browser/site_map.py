@@ -18,7 +18,14 @@ from agents.models import Agent, LanguageModel
 from executions.models import Execution, Step
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import ApiKey, Tenant
-from tests.factories import AgentFactory, ExecutionFactory, TenantFactory, ToolFactory
+from map_project.webhooks.models import WebhookDelivery
+from tests.factories import (
+    AgentFactory,
+    ExecutionFactory,
+    TenantFactory,
+    ToolFactory,
+    WebhookFactory,
+)
 
 
 def long_name() -> str:
@@ -47,7 +54,14 @@ def create_rows(user: User) -> dict[type[Model], Model]:
         path_info="/admin/login/",
         attempt_time=timezone.now(),
     )
+    webhook = WebhookFactory.create(
+        tenant=tenant, url=f"https://example.com/{'w' * 1_900}", disabled_reason="r" * 200
+    )
+    delivery = WebhookDelivery.objects.create(
+        tenant=tenant, endpoint=webhook, event_type="execution.incomplete", error="e" * 50
+    )
     rows = (
+        *(webhook, delivery),
         *(tenant, tool, agent, key, model, attempt, create_executions(agent, model.name)),
         *(user, Group.objects.get(name="operator"), LogEntry.objects.latest("pk")),
     )

@@ -12,14 +12,23 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from agents.models import Agent, AgentTool
 from executions.models import Execution
+from map_project.api.fields import parse_uuid
 from map_project.tenants.models import Tenant
+from map_project.webhooks.models import WebhookDelivery, WebhookEndpoint
 from tests.api import Answer, Api
 from tests.conftest import api_of
-from tests.factories import AgentFactory, ExecutionFactory, TenantFactory, ToolFactory
+from tests.factories import (
+    AgentFactory,
+    ExecutionFactory,
+    TenantFactory,
+    ToolFactory,
+    WebhookFactory,
+)
 from tools.models import Tool
 
 TOOL = {"name": "new", "description": "d"}
 AGENT = {"name": "new", "role": "r", "description": "d"}
+Row = Tool | Agent | Execution | WebhookEndpoint
 RUN = {"prompt": "p", "model": "gpt-4o"}
 # The configuration of a callable tool whose server is not reachable.
 UNREACHABLE = {
@@ -29,6 +38,8 @@ UNREACHABLE = {
     "headers": {},
     "timeout_seconds": 1,
 }
+
+WEBHOOK = {"url": "https://example.com/hook", "event_types": ["*"]}
 
 # By method and route: the body, the kind of the resource ("" for a collection), and the status for its
 # own tenant.
@@ -53,6 +64,16 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("GET", "history/<str:pk>"): (None, "execution", 200),
     ("GET", "history/<str:pk>/steps"): (None, "execution", 200),
     ("POST", "history/<str:pk>/cancel"): (None, "execution", 200),
+    ("GET", "webhooks"): (None, "", 200),
+    ("POST", "webhooks"): (WEBHOOK, "", 201),
+    ("GET", "webhooks/<str:pk>"): (None, "webhook", 200),
+    ("PUT", "webhooks/<str:pk>"): (WEBHOOK, "webhook", 200),
+    ("PATCH", "webhooks/<str:pk>"): ({"is_active": False}, "webhook", 200),
+    ("DELETE", "webhooks/<str:pk>"): (None, "webhook", 204),
+    ("POST", "webhooks/<str:pk>/rotate-secret"): (None, "webhook", 200),
+    ("GET", "webhooks/<str:pk>/deliveries"): (None, "webhook", 200),
+    ("POST", "webhooks/<str:pk>/deliveries/<str:delivery_pk>/retry"): (None, "webhook", 202),
+    ("POST", "webhooks/<str:pk>/test"): (None, "webhook", 202),
 }
 RESOURCES = {endpoint: row for endpoint, row in TABLE.items() if row[1]}
 COLLECTIONS = {endpoint: row for endpoint, row in TABLE.items() if not row[1]}
@@ -64,24 +85,30 @@ class TenantRows:
 
     tenant: Tenant
     api: Api
-    rows: dict[str, Tool | Agent | Execution]
+    rows: dict[str, Row]
+    delivery: WebhookDelivery
 
     @classmethod
     def create(cls) -> "TenantRows":
         tenant = TenantFactory.create()
         agent = AgentFactory.create(tenant=tenant)
-        rows: dict[str, Tool | Agent | Execution] = {
+        webhook = WebhookFactory.create(tenant=tenant)
+        rows: dict[str, Row] = {
+            "webhook": webhook,
             "tool": ToolFactory.create(tenant=tenant, kind="http", config=UNREACHABLE),
             "agent": agent,
             "execution": ExecutionFactory.create(agent=agent),
         }
-        return cls(tenant, api_of(tenant), rows)
+        delivery = WebhookDelivery.objects.create(
+            tenant=tenant, endpoint=webhook, event_type="execution.failed"
+        )
+        return cls(tenant, api_of(tenant), rows, delivery)
 
     def snapshot(self) -> list[Any]:
         """Return all rows of the tenant."""
         return [
             list(model.objects.filter(tenant=self.tenant).order_by("pk").values())
-            for model in (Tool, Agent, Execution)
+            for model in (Tool, Agent, Execution, WebhookEndpoint, WebhookDelivery)
         ] + [list(AgentTool.objects.filter(agent__tenant=self.tenant).values())]
 
 
@@ -97,6 +124,10 @@ def other() -> TenantRows:
 
 def call(api: Api, endpoint: tuple[str, str], pk: object = "") -> Answer:
     method, route = endpoint
+    # The delivery of the webhook, if it is one.
+    webhook_id = parse_uuid(str(pk))
+    delivery = WebhookDelivery.objects.filter(endpoint_id=webhook_id).first()
+    route = route.replace("<str:delivery_pk>", str(delivery and delivery.pk))
     return api.call(method, route.replace("<str:pk>", str(pk)), TABLE[endpoint][0])
 
 
@@ -226,7 +257,7 @@ class TestCollections:
 
 def test_totals_and_pages_contain_only_own_rows(own: TenantRows, other: TenantRows) -> None:
     ToolFactory.create_batch(3, tenant=other.tenant)
-    for route in ("tools", "agents", "history"):
+    for route in ("tools", "agents", "history", "webhooks"):
         assert own.api.get(f"{route}?limit=1").json["total"] == 1
         assert own.api.get(f"{route}?limit=1").json["has_more"] is False
         assert own.api.get(f"{route}?offset=1").json["items"] == []
