@@ -7,7 +7,9 @@ from decimal import Decimal
 
 from executions.models import Execution, Step
 
-_TONES = {"succeeded": "good", "failed": "bad", "incomplete": "warn", "running": "busy"}
+_TONES = {"succeeded": "good", "failed": "bad", "incomplete": "warn"} | dict.fromkeys(
+    ("queued", "running"), "busy"
+)
 _UNKNOWN = "-"
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+|[\[\]{},:]')
 # Deeper texts are shown as they are: each level indents all of its lines.
@@ -32,8 +34,8 @@ def duration(milliseconds: float) -> str:
 
 
 def latency(execution: Execution, now: datetime) -> str:
-    """The duration of a run; of one that is running, its duration so far."""
-    if execution.status != Execution.Status.RUNNING:
+    """The duration of a run; of one that has not ended, the time since it was requested."""
+    if execution.status not in {Execution.Status.QUEUED, Execution.Status.RUNNING}:
         return duration(execution.latency_ms)
     elapsed = (now - execution.created_at).total_seconds()
     return f"{duration(1000 * max(elapsed, 0))} so far"

@@ -9,6 +9,7 @@ from executions.errors import (
     ModelTimedOut,
     PromptTooLong,
     QueueFull,
+    RunInterrupted,
 )
 from executions.serializers import (
     ExecutionDetailSerializer,
@@ -21,6 +22,11 @@ from executions.serializers import (
 from map_project.api.errors import InvalidPagination
 from map_project.tenants.errors import TenantIsolationViolation
 from map_project.tenants.openapi import tenant_operation as operation
+from ratelimit.errors import (
+    ConcurrencyLimitExceeded,
+    IdempotencyInProgress,
+    IdempotencyKeyReused,
+)
 
 _BODY = {"prompt": "What changed in the third quarter?", "model": "gpt-4o"}
 _RECORD = {
@@ -131,6 +137,11 @@ run_documented = extend_schema_view(
         id_of="agent",
         operation_id="agents_run",
         tags=["agents"],
+        headers={
+            "Idempotency-Key": "1 to 255 visible ASCII characters. If a request with the same key and body "
+            "was received in the last 24 hours, the agent does not run again: the response is that of the "
+            "first request, with the header `Idempotent-Replayed: true`."
+        },
         request=RunSerializer,
         responses={200: RunResultSerializer, 202: QueuedRunSerializer},
         errors=[
@@ -141,6 +152,10 @@ run_documented = extend_schema_view(
             ModelFailed,
             ModelTimedOut,
             QueueFull,
+            RunInterrupted,
+            ConcurrencyLimitExceeded,
+            IdempotencyInProgress,
+            IdempotencyKeyReused,
         ],
         body={"Run": _BODY, "Run in the background": {**_BODY, "background": True}},
         example=_RESULT,

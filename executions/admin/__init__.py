@@ -8,9 +8,9 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
@@ -27,7 +27,10 @@ from executions.admin.filters import (
     has_start,
 )
 from executions.display import cost, latency, short_cost, step_texts, tokens, tone
+from executions.endings import cancel
 from executions.models import Execution
+from executions.stop_reasons import StopReason
+from map_project.api import audit
 from map_project.tenants.admin import ReadOnlyAdmin
 
 STEPS_PER_PAGE = 100
@@ -117,9 +120,33 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "cost": cost(execution.cost_usd),
             "page": page,
             "steps": [(step, step_texts(step)) for step in page],
+            "can_cancel": _can_cancel(request)
+            and execution.finished_at is None
+            and execution.status in {Execution.Status.QUEUED, Execution.Status.RUNNING},
             "agent_exists": Agent.objects.filter(pk=execution.agent_id).exists(),
         }
         return TemplateResponse(request, "executions/execution.html", context)
+
+    def get_urls(self) -> list[URLPattern]:
+        cancel_view = self.admin_site.admin_view(self.cancel_view)
+        url = path("<path:object_id>/cancel/", cancel_view, name="cancel_execution")
+        return [url, *super().get_urls()]
+
+    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Cancel a run that has not ended, on POST."""
+        if request.method != "POST" or not _can_cancel(request):
+            raise PermissionDenied
+        execution = self.get_object(request, unquote(object_id))
+        if execution is None:
+            raise Http404
+        if cancel(execution.pk, StopReason.CANCELLED_BY_OPERATOR):
+            audit.record(execution, f"status: {execution.status} → cancelled", user=request.user)
+            messages.success(request, "The run was cancelled.")
+        else:
+            messages.warning(request, "The run had ended before.")
+        return HttpResponseRedirect(
+            reverse("admin:executions_execution_change", args=[execution.pk])
+        )
 
     @admin.display(description="time (UTC)")
     def time(self, execution: Execution) -> str:
@@ -167,6 +194,11 @@ class ExecutionAdmin(ReadOnlyAdmin):
     @admin.display(description="cost (USD)")
     def cost(self, execution: Execution) -> str:
         return format_html('<span class="desk-nowrap">{}</span>', short_cost(execution.cost_usd))
+
+
+def _can_cancel(request: HttpRequest) -> bool:
+    """Whether the user is an operator. Executions themselves cannot be changed."""
+    return request.user.has_perm("tenants.change_tenant")
 
 
 def _two_lines(first: object, second: object) -> str:

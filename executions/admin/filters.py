@@ -21,7 +21,10 @@ PERIODS = {
     "all": ("Any time", None),
 }
 DEFAULT_PERIOD = "7d"
-ERROR_CODES = ("MODEL_ERROR", "MODEL_TIMEOUT", "INTERNAL_ERROR", "LOST")
+ERROR_CODES = (
+    *("MODEL_ERROR", "MODEL_TIMEOUT", "INTERNAL_ERROR", "WORKER_LOST", "LOST"),
+    *("AGENT_NOT_FOUND", "INVALID_MODEL"),
+)
 _DAY, _TIME = "%Y-%m-%d", "%Y-%m-%dT%H:%M"
 
 

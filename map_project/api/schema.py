@@ -36,8 +36,10 @@ _DESCRIPTIONS = {
     401: "The API key is missing or invalid",
     403: "The resource belongs to another tenant",
     404: "The resource does not exist",
+    409: "A request with this idempotency key is in progress",
     413: "The request body is too large",
     415: "The request body is not JSON",
+    422: "The idempotency key was used for another request",
     429: "Rate limit exceeded",
     500: "Internal server error",
     502: "The model provider failed",
@@ -104,15 +106,18 @@ def operation(
     responses: Mapping[int, Any],
     errors: Iterable[type[ApiError]] = (),
     id_of: str = "",
+    other_ids: Mapping[str, str] | None = None,
     body: Mapping[str, Any] | None = None,
     example: Any = None,
     example_of: Mapping[int, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
     **kwargs: Any,
 ) -> Any:
     """Return an `extend_schema` decorator with the errors and examples of an operation.
 
-    `id_of` names the resource whose ID is in the path. `body` maps names of examples to request bodies;
-    `example` is the body of the success response, and `example_of` that of another status.
+    `id_of` names the resource whose ID is in the path, and `other_ids` those of further parameters. `body`
+    maps names of examples to request bodies; `example` is the body of the success response, and `example_of`
+    that of another status. `headers` are the descriptions of request headers.
     """
     examples = [
         OpenApiExample(name, value=value, request_only=True) for name, value in (body or {}).items()
@@ -123,10 +128,17 @@ def operation(
         for status, value in success.items()
         if value is not None
     ]
-    if id_of:
-        kwargs["parameters"] = [
-            OpenApiParameter("id", str, OpenApiParameter.PATH, description=f"ID of the {id_of}.")
-        ]
+    ids = {**({"id": id_of} if id_of else {}), **(other_ids or {})}
+    kwargs["parameters"] = [
+        *(
+            OpenApiParameter(name, str, OpenApiParameter.PATH, description=f"ID of the {noun}.")
+            for name, noun in ids.items()
+        ),
+        *(
+            OpenApiParameter(name, str, OpenApiParameter.HEADER, description=text)
+            for name, text in (headers or {}).items()
+        ),
+    ]
     all_errors = (*_EVERY_OPERATION, *(_WITH_BODY if body else ()), *errors)
     return extend_schema(
         summary=summary,

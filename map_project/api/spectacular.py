@@ -27,8 +27,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         },
         {
             "name": "history",
-            "description": "All runs of your agents, with their steps. The history is read-only.",
+            "description": "All runs of your agents, with their steps. Runs that have not ended can be "
+            "cancelled.",
         },
+        {"name": "webhooks", "description": "URLs that receive a request when a run ends."},
         {"name": "models", "description": "The language models that your runs can use."},
         {"name": "account", "description": "Your API key, its tenant and its rate limit."},
         {"name": "service", "description": "Health checks. No API key is required."},

@@ -16,6 +16,7 @@ from executions.display import duration, latency, tone
 from executions.models import Execution
 from map_project.desk import metrics, quotas
 from map_project.desk.metrics import DAY, RANGES, Counts, Range
+from map_project.desk.queue import queue
 from map_project.tenants.models import MAX_WINDOW_SECONDS, Tenant
 
 logger = logging.getLogger("map.desk")
@@ -60,6 +61,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "latency_range": latency_range,
         "quotas": none_on_timeout(lambda: near_their_limit(now)),
         "latest": none_on_timeout(lambda: latest_runs(now)),
+        "queue": none_on_timeout(lambda: queue(now)),
     }
 
 

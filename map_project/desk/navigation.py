@@ -16,6 +16,8 @@ _GROUPS = (
             ("API keys", "key", "tenants", "apikey"),
             ("Agents", "smart_toy", "agents", "agent"),
             ("Tools", "build", "tools", "tool"),
+            ("Webhooks", "webhook", "webhooks", "webhookendpoint"),
+            ("Webhook deliveries", "outgoing_mail", "webhooks", "webhookdelivery"),
         ),
     ),
     ("Platform", (("Language models", "network_intelligence", "agents", "languagemodel"),)),

@@ -89,6 +89,7 @@ class TenantAdmin(UndeletableAdmin):
                     "name",
                     "is_active",
                     ("rate_limit_requests", "rate_limit_window_seconds"),
+                    ("max_concurrent_runs", "max_queued_runs"),
                     "allowed_models",
                     ("id", "created_at"),
                 )

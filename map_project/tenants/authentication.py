@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from map_project.tenants import last_used
 from map_project.tenants.errors import InvalidApiKey, MissingApiKey
 from map_project.tenants.keys import hash_key
-from map_project.tenants.models import ApiKey
+from map_project.tenants.models import DEFAULT_QUEUED_RUNS, ApiKey
 
 _WWW_AUTHENTICATE = 'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
 
@@ -46,7 +46,7 @@ class Caller:
     rate_limit_window_seconds: int
     allowed_models: frozenset[str] | None
     max_concurrent_runs: int | None = None
-    max_queued_runs: int = 1_000
+    max_queued_runs: int = DEFAULT_QUEUED_RUNS
 
 
 def resolve_caller(request: HttpRequest | Request) -> Caller | None:
@@ -119,7 +119,9 @@ def _load_caller(key_hash: str) -> Caller | None:
             None if tenant.allowed_models is None else frozenset(tenant.allowed_models)
         ),
         max_concurrent_runs=tenant.max_concurrent_runs,
-        max_queued_runs=tenant.max_queued_runs,
+        max_queued_runs=(
+            DEFAULT_QUEUED_RUNS if tenant.max_queued_runs is None else tenant.max_queued_runs
+        ),
     )
 
 

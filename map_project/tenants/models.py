@@ -8,6 +8,8 @@ from django.db.models.functions import Now
 from map_project.api.ids import uuid7
 
 MAX_REQUESTS = 1_000_000
+# Of a tenant that has no value of its own.
+DEFAULT_QUEUED_RUNS = 1_000
 # The limiter stores times as 32-bit microseconds, so a window must be shorter than 2^31 us.
 MAX_WINDOW_SECONDS = 2_100
 
@@ -49,10 +51,10 @@ class Tenant(models.Model):
         "Leave blank for no limit.",
     )
     max_queued_runs = models.PositiveIntegerField(
-        default=1_000,
-        db_default=1_000,
+        null=True,
+        blank=True,
         validators=[MaxValueValidator(MAX_REQUESTS)],
-        help_text="Maximum background runs that wait in the queue.",
+        help_text="Maximum background runs that wait in the queue. Leave blank for 1,000.",
     )
     allowed_models = models.JSONField(
         null=True,

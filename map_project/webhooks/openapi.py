@@ -124,6 +124,7 @@ documented = extend_schema_view(
         "Repeat a delivery",
         description="Delivers an event again, with the same `webhook-id` and all attempts.",
         id_of="webhook",
+        other_ids={"delivery_pk": "delivery"},
         request=None,
         responses={202: DeliverySerializer},
         errors=[*_ONE, DeliveryNotFound],

@@ -38,6 +38,7 @@ OPERATIONS = {
 API = {name: operation for name, operation in OPERATIONS.items() if "/api/v1/" in name}
 # The error statuses of every operation of the API.
 COMMON_STATUSES = {"400", "401", "413", "500", "503"}
+LIMITED = ("/run", "/tools/{id}/test")
 CODES = {
     "VALIDATION_ERROR",
     "MALFORMED_JSON",
@@ -51,6 +52,12 @@ CODES = {
     "MODEL_TIMEOUT",
     "PROMPT_TOO_LONG",
     "QUEUE_FULL",
+    "RUN_INTERRUPTED",
+    "CONCURRENCY_LIMIT_EXCEEDED",
+    "IDEMPOTENCY_IN_PROGRESS",
+    "IDEMPOTENCY_KEY_REUSED",
+    "WEBHOOK_NOT_FOUND",
+    "DELIVERY_NOT_FOUND",
     "MISSING_API_KEY",
     "INVALID_API_KEY",
     "TENANT_ISOLATION_VIOLATION",
@@ -104,7 +111,8 @@ def test_it_is_valid_and_has_a_title_and_a_description() -> None:
 
 
 def test_it_has_every_route_of_the_api_and_the_service() -> None:
-    api = {f"{method} /api/v1/{route.replace('<str:pk>', '{id}')}" for method, route in TABLE}
+    routes = {(method, re.sub("<str:(.*?)>", r"{\1}", route)) for method, route in TABLE}
+    api = {f"{method} /api/v1/{route.replace('{pk}', '{id}')}" for method, route in routes}
     assert OPERATIONS.keys() == api | {"GET /health", "GET /live", "GET /ready"}
 
 
@@ -165,7 +173,7 @@ def test_every_operation_of_the_api_has_its_errors_and_requires_a_key(name: str)
     assert ({"VALIDATION_ERROR", "MALFORMED_JSON"} <= codes) == ("requestBody" in operation)
     assert ({"403", "404"} <= responses) == ("{id}" in name)
     assert ("INVALID_PAGINATION" in codes) == (operation["operationId"].endswith("_list"))
-    limited = name.endswith(("/run", "/test"))
+    limited = name.endswith(LIMITED)
     assert ("RATE_LIMIT_EXCEEDED" in codes) == ("429" in responses) == limited
 
 
@@ -183,7 +191,7 @@ def test_bodies_allow_no_other_fields() -> None:
 
 
 def test_rate_limit_headers_are_documented() -> None:
-    limited = [operation for name, operation in API.items() if name.endswith(("/run", "/test"))]
+    limited = [operation for name, operation in API.items() if name.endswith(LIMITED)]
     assert len(limited) == 2
     for operation in limited:
         for status in ("200", "400", "403", "404", "415", "429"):

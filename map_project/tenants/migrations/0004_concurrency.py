@@ -27,9 +27,9 @@ class Migration(migrations.Migration):
             model_name="tenant",
             name="max_queued_runs",
             field=models.PositiveIntegerField(
-                db_default=1000,
-                default=1000,
-                help_text="Maximum background runs that wait in the queue.",
+                blank=True,
+                help_text="Maximum background runs that wait in the queue. Leave blank for 1,000.",
+                null=True,
                 validators=[django.core.validators.MaxValueValidator(1000000)],
             ),
         ),

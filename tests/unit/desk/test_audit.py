@@ -162,9 +162,7 @@ def test_commands_for_tenants() -> None:
     name = TenantFactory.build().name
     tenant = Tenant.objects.get(pk=command("create_tenant", name, rate_limit=5))
     assert last(tenant).action_flag == ADDITION
-    assert by_command(last(tenant)) == (
-        f'name: "{name}"; is_active: true; rate_limit_requests: 5; max_queued_runs: 1000'
-    )
+    assert by_command(last(tenant)) == (f'name: "{name}"; is_active: true; rate_limit_requests: 5')
     command("update_tenant", tenant.pk, "--inactive", "--rate-limit", "default")
     assert by_command(last(tenant)) == "is_active: true → false; rate_limit_requests: 5 → null"
     command("update_tenant", tenant.pk, "--inactive")

@@ -20,6 +20,8 @@ LISTS = {
     "/admin/auth/group/": "Groups",
     "/admin/admin/logentry/": "Log entries",
     "/admin/axes/accessattempt/": "Access attempts",
+    "/admin/webhooks/webhookendpoint/": "Webhooks",
+    "/admin/webhooks/webhookdelivery/": "Webhook deliveries",
 }
 
 

@@ -95,6 +95,7 @@ PERMISSIONS = {
         "view_agenttool add_agenttool change_agenttool delete_agenttool "
         "view_languagemodel add_languagemodel change_languagemodel delete_languagemodel",
         "executions": "view_execution",
+        "webhooks": "view_webhookendpoint change_webhookendpoint view_webhookdelivery",
         "admin": "view_logentry",
         "axes": "view_accessattempt delete_accessattempt",
     },
@@ -103,6 +104,7 @@ PERMISSIONS = {
         "tools": "view_tool",
         "agents": "view_agent view_agenttool view_languagemodel",
         "executions": "view_execution",
+        "webhooks": "view_webhookendpoint view_webhookdelivery",
         "admin": "view_logentry",
         "axes": "view_accessattempt",
         "auth": "view_user view_group",

@@ -18,6 +18,8 @@ class Command(BaseCommand):
         parser.add_argument("name", type=text)
         parser.add_argument("--rate-limit", type=whole_number, metavar="N", help="runs per window")
         parser.add_argument("--window", type=whole_number, metavar="SECONDS")
+        parser.add_argument("--max-concurrent-runs", type=whole_number, metavar="N")
+        parser.add_argument("--max-queued-runs", type=whole_number, metavar="N")
         add_model_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -25,6 +27,8 @@ class Command(BaseCommand):
             name=options["name"],
             rate_limit_requests=options["rate_limit"],
             rate_limit_window_seconds=options["window"],
+            max_concurrent_runs=options["max_concurrent_runs"],
+            max_queued_runs=options["max_queued_runs"],
         )
         set_allowed_models(tenant, options)
         save_tenant(tenant)

@@ -5,12 +5,19 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from map_project.desk.model_options import NOT_GIVEN, add_model_options, set_allowed_models
-from map_project.tenants.lookup import get_tenant, number_or_default, save_tenant, text
+from map_project.tenants.lookup import (
+    get_tenant,
+    number_or_default,
+    save_tenant,
+    text,
+)
 
 _FIELDS = {
     "name": "name",
     "rate_limit": "rate_limit_requests",
     "window": "rate_limit_window_seconds",
+    "max_concurrent_runs": "max_concurrent_runs",
+    "max_queued_runs": "max_queued_runs",
     "active": "is_active",
 }
 
@@ -23,7 +30,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant", type=text, help="name or ID of the tenant")
         parser.add_argument("--name", type=text, default=NOT_GIVEN)
-        for option, metavar in (("--rate-limit", "N|default"), ("--window", "SECONDS|default")):
+        for option, metavar in (
+            ("--rate-limit", "N|default"),
+            ("--window", "SECONDS|default"),
+            ("--max-concurrent-runs", "N|default"),
+            ("--max-queued-runs", "N|default"),
+        ):
             parser.add_argument(option, type=number_or_default, default=NOT_GIVEN, metavar=metavar)
         state = parser.add_mutually_exclusive_group()
         state.add_argument("--active", action="store_true", dest="active", default=NOT_GIVEN)
