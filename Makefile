@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run stop reset test test-all check format bench bench-inflight bench-limiter schema screenshots \
+.PHONY: help run stop reset test test-all check format bench bench-inflight bench-limiter bench-jobs chaos schema screenshots \
 	lock install-run install-dev
 
 VENV ?= .venv
@@ -62,9 +62,15 @@ bench: install-run ## compare the platform with a FastAPI application, in minute
 bench-inflight: install-run ## measure 1,000 concurrent runs with a slow model, in a minute
 	@$(BIN)/python -m benchmarks.inflight $(ARGS)
 
+bench-jobs: install-run ## measure background runs beside empty jobs of procrastinate, in two minutes
+	@$(BIN)/python -m benchmarks.jobs $(ARGS)
+
 bench-limiter: install-dev ## compare the limiter with others on one Redis, in two minutes
 	@$(call install,bench)
 	@$(BIN)/python -m benchmarks.limiter $(ARGS)
+
+chaos: install-dev ## kill and restart all processes at 200 random moments under load, in about ten minutes
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 schema: install-dev ## regenerate docs/openapi.json
 	$(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json

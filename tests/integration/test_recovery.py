@@ -284,19 +284,24 @@ def test_a_worker_that_stood_still_writes_nothing(
 
 
 @pytest.mark.slow
-def test_a_worker_that_stops_hands_back_its_runs(api: Api, agent: Agent, stub: StubModel) -> None:
-    stub.says(HANG)
+def test_a_worker_that_stops_hands_back_its_runs(
+    api: Api, agent: Agent, stub: StubModel, effects: EffectsServer
+) -> None:
+    add_tool(agent, effects)
+    stub.says(CALL, HANG)
     execution_id = start(api, agent)
-    with working(GRACEFUL_TIMEOUT_SECONDS="1") as first:
-        wait_for(lambda: len(stub.requests) == 1)
+    with working(GRACEFUL_TIMEOUT_SECONDS="1", **TOOLS) as first:
+        wait_for(lambda: len(stub.requests) == 2)
         first.send_signal(signal.SIGTERM)
         assert first.wait(20) == 0
     execution = Execution.objects.get(pk=execution_id)
     assert (execution.status, execution.attempt) == ("queued", 0)
     stub.says(completion("Done."))
-    with working():
+    with working(**TOOLS):
         wait_for(lambda: Execution.objects.get(pk=execution_id).status == "succeeded")
-    assert Execution.objects.get(pk=execution_id).attempt == 1
+    execution.refresh_from_db()
+    assert (execution.attempt, execution.steps.count()) == (1, 3)
+    assert len(effects.effects) == 1
 
 
 @pytest.mark.slow
