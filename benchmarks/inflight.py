@@ -74,12 +74,12 @@ def _options() -> Namespace:
 
 
 def _bench(options: Namespace, where: Location) -> Measured:
-    database_url = _fresh_database(where)
+    database_url = fresh_database(where, _DATABASE)
     redis.Redis.from_url(where.redis_url).flushall()
     os.environ |= databases.environment(database_url, where.redis_url)
     django.setup()
     measured = Measured()
-    with _provider(options.answer_after) as provider_url:
+    with provider(options.answer_after) as provider_url:
         agent_id = _rows_of_the_platform(provider_url)
         log = where.data_dir / "inflight.log"
         with servers.platform(database_url, where.redis_url, log) as server:
@@ -96,12 +96,13 @@ def _bench(options: Namespace, where: Location) -> Measured:
     return measured
 
 
-def _fresh_database(where: Location) -> str:
-    name = sql.Identifier(_DATABASE)
+def fresh_database(where: Location, database: str) -> str:
+    """Create an empty database and return its URL."""
+    name = sql.Identifier(database)
     with psycopg.connect(where.database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
-    return where.database_url.replace("/map?", f"/{_DATABASE}?")
+    return where.database_url.replace("/map?", f"/{database}?")
 
 
 def _rows_of_the_platform(provider_url: str) -> str:
@@ -131,7 +132,8 @@ def _rows_of_the_platform(provider_url: str) -> str:
 
 
 @contextmanager
-def _provider(seconds: float) -> Iterator[str]:
+def provider(seconds: float) -> Iterator[str]:
+    """Serve the stub of a model provider, and yield its base URL."""
     command = [sys.executable, "-m", "benchmarks.inflight_provider", str(seconds)]
     process = subprocess.Popen(command, cwd=_CHECKOUT, stdout=subprocess.PIPE, text=True)
     try:
