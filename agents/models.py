@@ -147,7 +147,7 @@ def address(value: str) -> None:
     if "@" in parts.netloc:
         raise ValidationError("Enter the credential in its own field, not in the URL.")
     if "?" in value or "#" in value:
-        raise ValidationError("A base URL has no query and no fragment.")
+        raise ValidationError("Enter the base URL without a query or fragment.")
     path = parts.path.rstrip("/").lower()
     if ending := _ENDPOINT.search(path):
         raise ValidationError(
@@ -251,10 +251,10 @@ class LanguageModel(models.Model):
         for field in ("name", "upstream_name"):
             value = getattr(self, field)
             if not value.isprintable() or value != value.strip():
-                text = "Enter printable characters, without spaces at the beginning and the end."
+                text = "Enter printable characters, without leading or trailing spaces."
                 raise ValidationError({field: text})
         if self.provider == "openai" and not self.base_url and not self.credential_token:
             raise ValidationError(
-                "Enter a base URL or a credential. Without a base URL the model is called at "
+                "Enter a base URL or a credential. Without a base URL, requests are sent to "
                 "api.openai.com, which requires a credential."
             )

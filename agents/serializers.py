@@ -77,7 +77,7 @@ class AgentSerializer(StrictSerializer):
         **dict.fromkeys(("tools", "tool_names"), "Did you mean tool_ids?"),
         **dict.fromkeys(
             ("instructions", "system_prompt", "system", "prompt"),
-            "The system prompt consists of name, role, description and tools.",
+            "The system prompt is built from the agent's name, role, description and tools.",
         ),
         **dict.fromkeys(("temperature", *MAX_TOKENS_NAMES), "Send it as a field of settings."),
     }
@@ -88,7 +88,7 @@ class AgentSerializer(StrictSerializer):
     )
     role = TextField(max_length=100, help_text="For example `researcher` or `translator`.")
     description = TextField(
-        max_length=1000, help_text="What the agent is for. The model reads this."
+        max_length=1000, help_text="The purpose of the agent. It is sent to the model."
     )
     tools = serializers.SerializerMethodField(help_text="The tools of the agent, sorted by name.")
     tool_ids = UUIDListField(
@@ -146,7 +146,9 @@ class AgentSerializer(StrictSerializer):
 class LanguageModelSerializer(serializers.Serializer[Any]):
     """A model that your runs can use."""
 
-    name = serializers.CharField(help_text="Name of the model, for runs and agents.")
+    name = serializers.CharField(
+        help_text="Name of the model, as used in the `model` field of runs and agents."
+    )
     provider = serializers.CharField(help_text="`mock`, or the protocol of the provider.")
     input_price_per_million = PriceField(
         help_text="USD per 1 million input tokens. Null if unknown."

@@ -51,7 +51,10 @@ class Execution(models.Model):
     output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     cost_usd = models.DecimalField(max_digits=20, decimal_places=9, null=True, blank=True)
     system_prompt = models.TextField(blank=True, default="", db_default="")
-    latency_ms = models.PositiveIntegerField(help_text="Of the run, without the network.")
+    latency_ms = models.PositiveIntegerField(
+        help_text="Duration of the run in milliseconds, excluding the network time between the "
+        "client and the server."
+    )
     request_id = models.CharField(max_length=128)
     # Of the API key that started the run; empty for runs of earlier releases.
     key_prefix = models.CharField(max_length=12, blank=True, default="", db_default="")

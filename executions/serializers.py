@@ -66,10 +66,10 @@ class ExecutionSerializer(BaseExecutionSerializer):
     # One character more than MAX_LISTED_BYTES shows that there is more.
     row_expressions = {name: Left(name, MAX_LISTED_BYTES + 1) for name in ("prompt", "response")}
 
-    prompt = serializers.CharField(help_text="At most the first 16 KiB of the prompt.")
-    prompt_truncated = serializers.BooleanField(help_text="Whether the prompt is longer.")
-    response = serializers.CharField(help_text="At most the first 16 KiB of the response.")
-    response_truncated = serializers.BooleanField(help_text="Whether the response is longer.")
+    prompt = serializers.CharField(help_text="The prompt, truncated at 16 KiB.")
+    prompt_truncated = serializers.BooleanField(help_text="Whether the prompt was truncated.")
+    response = serializers.CharField(help_text="The response, truncated at 16 KiB.")
+    response_truncated = serializers.BooleanField(help_text="Whether the response was truncated.")
 
     @classmethod
     @cache
@@ -123,7 +123,9 @@ class RequestedCallSerializer(serializers.Serializer[Any]):
 class StepSerializer(serializers.Serializer[Step]):
     """A model call or a tool call of a run."""
 
-    kind = serializers.ChoiceField(choices=Step.Kind.choices, help_text="Kind of the call.")
+    kind = serializers.ChoiceField(
+        choices=Step.Kind.choices, help_text="The kind of call: `model` or `tool`."
+    )
     name = serializers.CharField(help_text="Name of the model or the tool.")
     input = serializers.CharField(
         help_text="For model steps: the new messages, as JSON. For tool steps: the arguments."

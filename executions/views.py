@@ -43,7 +43,7 @@ _NO_TEXT = "The response is empty. Some models return only their reasoning."
 _INCOMPLETE = {
     StopReason.MAX_STEPS: "The run stopped after max_steps model calls. The model requested more tool calls.",
     StopReason.MAX_TOOL_CALLS: "The run stopped after max_tool_calls tool calls. The model requested more.",
-    StopReason.MAX_RUN_BYTES: "The run stopped because its texts reached the maximum size of a run.",
+    StopReason.MAX_RUN_BYTES: "The run stopped because its text reached the maximum size for a run.",
     StopReason.MAX_RESPONSE_BYTES: "The response was truncated at 1 MiB.",
     StopReason.RUN_TIMEOUT: "The run stopped at its time limit. The model had not finished.",
     StopReason.MAX_OUTPUT_TOKENS: "The response was truncated at the model's output token limit.",

@@ -82,10 +82,8 @@ PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
 WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", 2, minimum=1, maximum=64)
 # Client connections per server process. Most requests wait for a model and occupy only a greenlet.
 WEB_CONNECTIONS = env_int("WEB_CONNECTIONS", 4_000, minimum=10, maximum=20_000)
-# The runs that a worker process runs at the same time. Each occupies a thread.
 WORKER_CONCURRENCY = env_int("WORKER_CONCURRENCY", 100, minimum=1, maximum=5_000)
-# The port of a worker's health checks; 0 for none.
-WORKER_PORT = env_int("WORKER_PORT", 0, minimum=0, maximum=65535)
+WORKER_PORT = env_int("WORKER_PORT", 0, minimum=0, maximum=65535)  # of its health checks; 0: none
 # Database connections per server process. A request that waits for a model or a tool holds none.
 DATABASE_POOL_SIZE = env_int("DATABASE_POOL_SIZE", 10, minimum=1, maximum=100)
 # The time that requests in progress have to finish after a stop signal. Longer than RUN_TIMEOUT_SECONDS.
@@ -133,6 +131,8 @@ INSTALLED_APPS = [
     "executions",
     "ratelimit",
 ]
+
+PROCRASTINATE_READONLY_MODELS = False  # `executions.jobs.recovery` deletes jobs of dead workers.
 
 # The log middleware is first, so that errors of the others also get a request ID.
 MIDDLEWARE = [

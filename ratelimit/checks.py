@@ -28,10 +28,10 @@ def check_redis(
     warnings: list[checks.CheckMessage] = []
     if policy != "noeviction":
         message = f"Redis evicts keys (maxmemory-policy {policy}): an evicted window frees the whole quota."
-        hint = "Set maxmemory-policy to noeviction; run calls get 503 when memory is exhausted."
+        hint = "Set maxmemory-policy to noeviction. Runs are then rejected (503) when memory is exhausted."
         warnings.append(checks.Warning(message, hint=hint, id=EVICTION))
     if role != "master":
-        message = f"REDIS_URL points to a {role}, which is read-only: every run call gets 503."
+        message = f"REDIS_URL points to a {role}, which is read-only: all runs are rejected (503)."
         hint = "Point REDIS_URL to the primary."
         warnings.append(checks.Warning(message, hint=hint, id=REPLICA))
     return warnings

@@ -12,8 +12,8 @@ from ratelimit.serializers import SCOPES, MeSerializer
 me_documented = extend_schema_view(
     retrieve=tenant_operation(
         "Read your API key and rate limit",
-        description="Returns the API key of the request, its tenant, and the runs that are left. Does not "
-        "count as a run.",
+        description="Returns information about the API key used for the request, its tenant, and "
+        "the number of runs left. Does not count as a run.",
         operation_id="me",
         tags=["account"],
         responses={200: MeSerializer},

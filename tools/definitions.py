@@ -23,7 +23,7 @@ def secret_errors(secrets: object) -> list[str]:
     if len(secrets) > MAX_CHANGED_SECRETS:
         return [f"A request can set and remove at most {MAX_CHANGED_SECRETS} secrets."]
     if not all(_SECRET_NAME.fullmatch(name) for name in secrets):
-        return ["A name has 1 to 64 letters, digits, hyphens and underscores."]
+        return ["The name of a secret must have 1 to 64 letters, digits, hyphens or underscores."]
     return [
         f"The value of {name} must be null, or 1 to {MAX_SECRET_CHARACTERS} characters of "
         "printable ASCII without blanks around them."

@@ -89,8 +89,8 @@ documented = extend_schema_view(
     ),
     test=operation(
         "Test a tool",
-        description="Calls an `http` tool and returns the text that a model would receive. The status is "
-        "also 200 if the call fails. Counts as one run against the rate limit.",
+        description="Calls an `http` tool and returns the text that a model would receive. The "
+        "response status is 200 even if the call fails. Counts as one run against the rate limit.",
         id_of="tool",
         operation_id="tools_test",
         tags=["tools"],

@@ -158,13 +158,13 @@ class Analysis:
         named = max((count for kind, count in counts.items() if kind.startswith("/")), default=0)
         if max(named + counts["object"], counts["array"]) > 1:
             raise SchemaRejected(
-                "The schema is too complex: a recursive reference applies more than once."
+                "The schema is too complex: a recursive reference applies to the same value more than once."
             )
 
     def _same_value(self, pointer: str, path: tuple[str, ...]) -> Iterator[str]:
         """Yield the subschemas that apply to the same value, as often as they do."""
         if pointer in path:
-            raise SchemaRejected("The schema is too complex: a reference leads back to itself.")
+            raise SchemaRejected("The schema is too complex: a reference is circular.")
         self._steps += 1
         if self._steps > MAX_EXPANDED_SIZE:
             raise SchemaRejected("The schema is too complex: its references multiply.")

@@ -49,7 +49,7 @@ _VALIDATORS: dict[str, Any] = {
 def schema_errors(schema: object) -> list[str]:
     """Return why a schema is rejected, in sentences. An accepted schema has no errors."""
     if not isinstance(schema, dict):
-        return ["Expected a JSON Schema, which is an object."]
+        return ["Expected a JSON Schema (a JSON object)."]
     try:
         _compiled(_text(schema))
     except SchemaRejected as error:
@@ -106,7 +106,7 @@ def _compiled(text: bytes) -> _Compiled:
     if _size(schema, MAX_DEPTH) is None:
         raise SchemaRejected(f"The schema is nested deeper than {MAX_DEPTH} levels.")
     if schema.get("type") != "object":
-        raise SchemaRejected('The top level of the schema must be "type": "object".')
+        raise SchemaRejected('The schema must have "type": "object" at the top level.')
     validator_class = _validator_class(schema.pop("$schema", DIALECT))
     schema.pop("$id", None)
     analysis = Analysis(schema)

@@ -37,8 +37,8 @@ class HttpSerializer(serializers.Serializer[Any]):
         choices=ARGUMENTS_IN,
         required=False,
         help_text="Where to send the arguments that are not part of the URL: in the query, in a JSON body, "
-        "or in a form (`application/x-www-form-urlencoded`). Defaults to the query for GET and DELETE, "
-        "else to the body.",
+        "or in a form (`application/x-www-form-urlencoded`). Defaults to the query for GET and "
+        "DELETE, and to the JSON body for other methods.",
     )
     headers = serializers.DictField(
         child=serializers.CharField(),
@@ -114,7 +114,9 @@ class ToolSerializer(StrictSerializer):
     name = NameField(
         help_text="Unique within your tenant. Leading and trailing whitespace is removed."
     )
-    description = TextField(max_length=1000, help_text="What the tool does. The model reads this.")
+    description = TextField(
+        max_length=1000, help_text="What the tool does. The description is sent to the model."
+    )
     kind = KindField(
         required=False,
         help_text="`declared` (default): described to the model but never called. `http`: called with an "

@@ -38,13 +38,28 @@ def add_model_options(parser: CommandParser) -> None:
         parser.add_argument(option, help=help_text, default=NOT_GIVEN, **options)
 
     add("--provider", "provider that serves the model", choices=[*settings.MODEL_PROVIDERS])
-    add("--upstream-name", 'model ID at the provider; "" for the name', type=text, metavar="ID")
+    add(
+        "--upstream-name",
+        'model ID at the provider; "" to use the name of the model',
+        type=text,
+        metavar="ID",
+    )
     add("--base-url", 'base URL of the API; "" for api.openai.com', type=text, metavar="URL")
-    add("--input-price", "USD per 1 million input tokens, or none", type=_price, metavar="USD")
+    add(
+        "--input-price",
+        'USD per 1 million input tokens, or "none" if unknown',
+        type=_price,
+        metavar="USD",
+    )
     add("--output-price", "USD per 1 million output tokens, or none", type=_price, metavar="USD")
     add("--timeout", "timeout per request", type=whole_number, metavar="SECONDS")
-    add("--max-retries", "retries per request", type=whole_number, metavar="N")
-    add("--max-output-tokens", "tokens per response, or none", type=_number, metavar="N")
+    add("--max-retries", "maximum retries per request", type=whole_number, metavar="N")
+    add(
+        "--max-output-tokens",
+        'maximum tokens per response, or "none" for the provider\'s default',
+        type=_number,
+        metavar="N",
+    )
     state = parser.add_mutually_exclusive_group()
     state.add_argument("--active", action="store_true", dest="active", default=NOT_GIVEN)
     state.add_argument("--inactive", action="store_false", dest="active", default=NOT_GIVEN)
@@ -52,10 +67,12 @@ def add_model_options(parser: CommandParser) -> None:
     credential.add_argument(
         "--credential",
         type=text,
-        help="visible in the list of processes; prefer --credential-stdin",
+        help="the credential; visible in the process list, so prefer --credential-stdin",
     )
     credential.add_argument(
-        "--credential-stdin", action="store_true", help="read the first line of stdin"
+        "--credential-stdin",
+        action="store_true",
+        help="read the credential from the first line of stdin",
     )
 
 

@@ -67,7 +67,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
     sortable_by = ()
     ordering = ("-created_at", "-id")
     search_fields = ("prompt", "response")
-    search_help_text = "Search prompts and responses (choose a tenant first)"
+    search_help_text = "Search prompts and responses (choose a tenant and a time range first)"
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[HistoryChangeList]:
         return HistoryChangeList

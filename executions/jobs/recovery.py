@@ -26,8 +26,8 @@ MAX_ATTEMPTS = 3
 BATCH = 500
 # For runs that a process of an earlier release has started, which have no lease.
 GRACE_PERIOD = timedelta(seconds=10)
-# A worker has fetched the job of a queued execution long before.
-FETCHED_AFTER = timedelta(seconds=60)
+# A worker that lives has written its heartbeat, every 10 s, and started the jobs that it has fetched.
+STALLED_AFTER = timedelta(seconds=30)
 
 _EXPIRED = Q(lease_expires_at__lt=Now()) | Q(
     lease_expires_at=None, finish_by__lt=Now() - GRACE_PERIOD
@@ -91,9 +91,11 @@ def enqueue_lost_jobs() -> int:
 
     A worker that is killed may have fetched a job before it started the execution.
     """
+    alive = Q(worker__last_heartbeat__gt=Now() - STALLED_AFTER)
+    ProcrastinateJob.objects.filter(~alive, status="doing").delete()
     jobs = ProcrastinateJob.objects.filter(queueing_lock=Cast(OuterRef("pk"), TextField()))
     orphans = Execution.objects.filter(
-        ~Exists(jobs), status=Execution.Status.QUEUED, created_at__lt=Now() - FETCHED_AFTER
+        ~Exists(jobs), status=Execution.Status.QUEUED, created_at__lt=Now() - STALLED_AFTER
     )
     found = [*orphans.values_list("pk", flat=True)[:BATCH]]
     for execution_id in found:

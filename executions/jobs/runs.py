@@ -110,8 +110,7 @@ def _start(execution_id: uuid.UUID) -> _Attempt | None:
             lease_owner=leases.owner(),
             lease_expires_at=Now() + leases.LEASE,
         )
-    # Not by `attempt`: one that was handed back is not counted.
-    recorded = recorded_steps(execution_id) if execution.started_at else []
+    recorded = recorded_steps(execution_id)
     request = RunRequest(agent, model, execution.prompt, execution.request_id, execution.key_prefix)
     record = RunRecord(execution_id, tenant.pk, model, attempt, len(recorded), RETRY_DELAYS_SECONDS)
     return _Attempt(request, record, recorded)

@@ -90,7 +90,7 @@ class InvalidPagination(ApiError):
 
     status_code = 400
     error_code = "INVALID_PAGINATION"
-    message = "limit must be an integer from 1 to 100, offset an integer from 0 to 2147483647."
+    message = "limit must be an integer from 1 to 100, and offset must be an integer from 0 to 2147483647."
     example_details = {"limit": {"provided": "0", "minimum": 1}}
 
 

@@ -111,7 +111,7 @@ class UUIDListField(serializers.Field[Any, Any, Any, Any]):
     """A list of at most `max_items` UUIDs, without duplicates, in the order given."""
 
     default_error_messages = {
-        "not_a_list": "Expected a list of ids.",
+        "not_a_list": "Expected a list of IDs.",
         "not_an_id": "Every item must be a UUID.",
         "too_long": "Expected at most {max_items} ids.",
     }

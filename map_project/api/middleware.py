@@ -107,7 +107,9 @@ class RequestGuardMiddleware:
             request.get_host()
             _limit_body(request)
         except DisallowedHost:
-            return BadRequest("The Host header is not a host of this service.").response()
+            return BadRequest(
+                "The Host header does not contain a host name of this service."
+            ).response()
         except ApiError as error:
             return error.response()
         response = self.get_response(request)

@@ -62,9 +62,11 @@ class ErrorCodeField(serializers.ChoiceField):
 class ErrorSerializer(serializers.Serializer[Any]):
     """The body of every error response."""
 
-    error_code = ErrorCodeField(help_text="A constant for programs.")
-    message = serializers.CharField(help_text="A message for people. It may change.")
-    details = serializers.DictField(help_text="Further values. Their names depend on `error_code`.")
+    error_code = ErrorCodeField(help_text="A machine-readable error code.")
+    message = serializers.CharField(help_text="A human-readable message. The wording may change.")
+    details = serializers.DictField(
+        help_text="Additional information. The fields depend on `error_code`."
+    )
 
 
 def error_responses(errors: Iterable[type[ApiError]]) -> dict[int, OpenApiResponse]:
@@ -249,7 +251,8 @@ HEALTH = _public(
 )
 READY = _public(
     "Readiness check",
-    "Checks that the database responds and has all migrations. Redis is not checked, because everything "
+    "Checks that the database responds and that all migrations are applied. Redis is not checked, "
+    "because everything "
     "except runs works without it.",
     ["database", "migrations"],
 )

@@ -24,16 +24,19 @@ CONTENT_SECURITY_POLICY = (
 
 # Title and text of the error pages by status.
 _ERRORS = {
-    400: ("Bad request", "This address or form has a filter or a value that is not valid."),
+    400: ("Bad request", "The URL or the form contains an invalid filter or value."),
     403: (
         "No permission",
-        "Your account may not open this page or make this change. After a form, reload and try again.",
+        (
+            "Your account may not open this page or make this change. If you submitted a form, "
+            "reload the page and try again."
+        ),
     ),
     404: ("Page not found", "There is no page at this address."),
-    405: ("Method not allowed", "This page does not accept the request's method."),
+    405: ("Method not allowed", "This page does not support the HTTP method of the request."),
     413: ("Request too large", "The form is larger than the server accepts."),
 }
-_INTERNAL_ERROR = ("Internal error", "Quote the request ID when you report it.")
+_INTERNAL_ERROR = ("Internal error", "Include the request ID when you report this error.")
 _TOO_SLOW = (
     "This took too long",
     "The query exceeded STATEMENT_TIMEOUT_MS. Choose a shorter time range, or filter by tenant.",

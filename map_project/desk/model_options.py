@@ -27,7 +27,7 @@ def add_model_options(parser: CommandParser) -> None:
     )
     for name, value, help_text in (
         ("--all-models", None, "allow all models (the default of a new tenant)"),
-        ("--no-models", [], "allow no model"),
+        ("--no-models", [], "allow no models"),
     ):
         group.add_argument(name, action="store_const", const=value, help=help_text, **options)
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 _GROUPS = (
     ("", (("History", "history", "executions", "execution"),)),
     (
-        "Customers",
+        "Tenants",
         (
             ("Tenants", "apartment", "tenants", "tenant"),
             ("API keys", "key", "tenants", "apikey"),

@@ -46,7 +46,7 @@ class TenantForm(forms.ModelForm[Tenant]):
     allowed_models = forms.MultipleChoiceField(
         required=False,
         widget=UnfoldAdminSelect2MultipleWidget(),
-        help_text="Models this tenant may use. None selected: all models.",
+        help_text="Models that this tenant may use. If none are selected, it may use all models.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

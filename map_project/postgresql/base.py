@@ -75,7 +75,7 @@ class BoundedConnection(psycopg.Connection[Any]):
                 raise
             self.pgconn.finish()
             breaker.open(hanging=True)
-            raise psycopg.OperationalError("the database did not answer in time") from error
+            raise psycopg.OperationalError("the database did not respond in time") from error
         breaker.close()
         return result
 

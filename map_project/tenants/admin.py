@@ -228,6 +228,9 @@ class TenantOwnedAdmin(BaseAdmin):
         try:
             return view()
         except (IntegrityError, ObjectDoesNotExist, ApiError):
-            message = "Another change was saved at the same time. Nothing was saved; try again."
+            message = (
+                "Your changes were not saved, because another change was saved at the same "
+                "time. Try again."
+            )
             self.message_user(request, message, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())

@@ -166,11 +166,11 @@ def test_put_requires_every_field_except_tool_ids(api: Api, agent: Agent, field:
 
 INVALID_LISTS: dict[str, tuple[Any, str]] = {
     "null": (None, "This field may not be null."),
-    "a text": ("0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11", "Expected a list of ids."),
-    "an empty text": ("", "Expected a list of ids."),
-    "a number": (1, "Expected a list of ids."),
-    "false": (False, "Expected a list of ids."),
-    "an object": ({"0": "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11"}, "Expected a list of ids."),
+    "a text": ("0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11", "Expected a list of IDs."),
+    "an empty text": ("", "Expected a list of IDs."),
+    "a number": (1, "Expected a list of IDs."),
+    "false": (False, "Expected a list of IDs."),
+    "an object": ({"0": "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11"}, "Expected a list of IDs."),
 }
 _NOT_AN_ID = "Every item must be a UUID."
 INVALID_IDS: dict[str, Any] = {

@@ -15,7 +15,7 @@ HTTP = {"method": "GET", "url": "https://api.example.com/x"}
     [
         (
             "tools?limit=0",
-            "limit must be an integer from 1 to 100, offset an integer from 0 to 2147483647.",
+            "limit must be an integer from 1 to 100, and offset must be an integer from 0 to 2147483647.",
         ),
         ("nowhere", "No such endpoint. API paths start with /api/v1 and have no trailing slash."),
     ],
@@ -71,7 +71,7 @@ def test_messages_of_writes(path: str, body: Any, message: str) -> None:
         (
             {"parameters": {"type": "array"}},
             "parameters",
-            'The top level of the schema must be "type": "object".',
+            'The schema must have "type": "object" at the top level.',
         ),
     ],
 )

@@ -5,13 +5,14 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ratelimit.limiter import LEASE_MS
 from tests.api import LiveApi
 from tests.faults.load import CALLS_PER_RUN, Client, Ledger, surroundings
-from tests.faults.processes import Platform, Process, platform, wait_for
+from tests.faults.processes import Platform, Process, eventually, platform
 
 CLIENTS = 12
 LIMITED_RUNS = 5
@@ -163,15 +164,7 @@ def rows(found: Platform, query: str) -> list[Any]:
 
 def examine(found: Platform, ledger: Ledger, report: Report) -> None:
     """Wait until all is settled, and add the numbers and the violations to the report."""
-    unfinished = "SELECT count(*) FROM executions_execution WHERE status IN ('queued', 'running')"
-    wait_for(lambda: rows(found, unfinished)[0][0] == 0, SETTLE_SECONDS)
-    # Without the minutes between the attempts.
-    with found.postgres.session() as session:
-        session.execute(
-            b"UPDATE webhooks_webhookdelivery SET next_attempt_at = now() WHERE status = 'pending'"
-        )
-    pending = "SELECT count(*) FROM webhooks_webhookdelivery WHERE status = 'pending'"
-    wait_for(lambda: rows(found, pending)[0][0] == 0, SETTLE_SECONDS)
+    report.violations += settle(found)
     executions = {
         str(pk): (prompt, status, stop_reason, attempt, response)
         for pk, prompt, status, stop_reason, attempt, response in rows(
@@ -182,32 +175,63 @@ def examine(found: Platform, ledger: Ledger, report: Report) -> None:
     for prompt, status, stop_reason, attempt, response in executions.values():
         report.executions[f"{status} {stop_reason}"] += 1
         report.recovered += attempt > 1
-        effects = [ledger.effects[f"{prompt} {number}"] for number in range(CALLS_PER_RUN)]
-        if max(effects) > 1:
-            report.violations.append(f"{prompt}: a side effect happened {max(effects)} times")
-        if status == "succeeded" and (sum(effects) != CALLS_PER_RUN or response != "Done."):
-            report.violations.append(f"{prompt}: succeeded with the effects {effects}")
+        report.violations += wrong_effects(ledger, prompt, status, response)
     report.violations += [
         f"{prompt}: {count} executions"
         for prompt, count in Counter(prompt for prompt, *_ in executions.values()).items()
         if count > 1
     ]
+    report.violations += wrong_answers(ledger, executions)
+    report.violations += [
+        f"{execution_id}: no webhook for {status}"
+        for execution_id, (_, status, *_rest) in executions.items()
+        if not ledger.events[execution_id, f"execution.{status}"]
+    ]
+    report.violations += used_slots(found)
+    report.responses = ledger.statuses
+    report.effects = ledger.effects.total()
+    report.events = ledger.events.total()
+
+
+def settle(found: Platform) -> list[str]:
+    """Wait until all runs have ended and all webhooks are delivered. Return what is not."""
+    unfinished = (
+        "SELECT id, status, attempt, background, awaits_slot, lease_owner, lease_expires_at, now() "
+        "FROM executions_execution WHERE status IN ('queued', 'running')"
+    )
+    eventually(lambda: not rows(found, unfinished), SETTLE_SECONDS)
+    violations = [f"not finished: {row}" for row in rows(found, unfinished)]
+    # Without the minutes between the attempts.
+    with found.postgres.session() as session:
+        session.execute(
+            b"UPDATE webhooks_webhookdelivery SET next_attempt_at = now() WHERE status = 'pending'"
+        )
+    pending = "SELECT id FROM webhooks_webhookdelivery WHERE status = 'pending'"
+    eventually(lambda: not rows(found, pending), SETTLE_SECONDS)
+    return violations + [f"not delivered: {row}" for row in rows(found, pending)]
+
+
+def wrong_effects(ledger: Ledger, prompt: str, status: str, response: str) -> list[str]:
+    """Return a violation if a side effect of a run happened twice, or a successful run has none."""
+    effects = [ledger.effects[f"{prompt} {number}"] for number in range(CALLS_PER_RUN)]
+    is_complete = sum(effects) == CALLS_PER_RUN and response == "Done."
+    is_wrong = max(effects) > 1 or (status == "succeeded" and not is_complete)
+    return [f"{prompt}: {status} with the effects {effects}"] if is_wrong else []
+
+
+def wrong_answers(ledger: Ledger, executions: dict[str, Any]) -> Iterator[str]:
+    """Find answers that are not on record, or with another status."""
     for key, answers in ledger.answers.items():
         for execution_id, status in answers:
             recorded = executions.get(execution_id)
             if recorded is None or status not in {recorded[1], "queued", "running"}:
-                report.violations.append(f"{key}: answered {status}, recorded {recorded}")
-    for execution_id, (_, status, *_rest) in executions.items():
-        if not ledger.events[execution_id, f"execution.{status}"]:
-            report.violations.append(f"{execution_id}: no webhook for {status}")
-    slots = sum(found.redis.client.zcard(key) for key in found.redis.client.keys("slots:*"))
-    if slots:
-        time.sleep(16)  # a lease
-        live = sum(
-            found.redis.client.zcount(key, time.time() * 1000, "+inf")
-            for key in found.redis.client.keys("slots:*")
-        )
-        report.violations += [f"{live} slots are in use"] if live else []
-    report.responses = ledger.statuses
-    report.effects = ledger.effects.total()
-    report.events = ledger.events.total()
+                yield f"{key}: answered {status}, recorded {recorded}"
+
+
+def used_slots(found: Platform) -> list[str]:
+    """Return a violation if a slot is still in use after a lease."""
+    client = found.redis.client
+    time.sleep(LEASE_MS / 1000 + 1)
+    now_ms = time.time() * 1000
+    live = sum(client.zcount(key, now_ms, "+inf") for key in client.keys("slots:*"))
+    return [f"{live} slots are in use"] if live else []

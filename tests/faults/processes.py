@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from map_project.environment import random_key
 from tests.api import LiveApi
@@ -29,6 +30,7 @@ class Process:
     arguments: list[str]
     port: int
     environment: Mapping[str, str]
+    log: IO[bytes]
     popen: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -37,7 +39,7 @@ class Process:
             cwd=SOURCE,
             env={**os.environ, **self.environment},
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=self.log,
             # A process group of its own, so that the children of a server can be killed as well.
             start_new_session=True,
         )
@@ -89,15 +91,15 @@ class Platform:
 
     def wait_until_live(self) -> None:
         processes = [*self.servers, *self.workers]
-        wait_for(lambda: all(process.is_live() for process in processes), 60)
+        assert eventually(lambda: all(process.is_live() for process in processes), 60)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait until the condition holds. Raises AssertionError after this time."""
+def eventually(condition: Callable[[], bool], seconds: float) -> bool:
+    """Return whether the condition holds within this time."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+    while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(0.1)
+    return holds
 
 
 @contextmanager
@@ -105,6 +107,8 @@ def platform() -> Iterator[Platform]:
     """Start everything, and stop it at the end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        # Of the last run of the program.
+        log = stack.enter_context((SOURCE / ".map" / "faults.log").open("wb"))
         redis = OwnRedis(folder)
         stack.callback(redis.kill)
         redis.start()
@@ -125,11 +129,11 @@ def platform() -> Iterator[Platform]:
         for _ in range(SERVERS):
             port = free_port()
             environment = {**found.environment, "PORT": str(port)}
-            found.servers.append(Process(["-m", "map_project.server"], port, environment))
+            found.servers.append(Process(["-m", "map_project.server"], port, environment, log))
         for _ in range(WORKERS):
             port = free_port()
             environment = {**found.environment, "WORKER_PORT": str(port)}
-            found.workers.append(Process(["manage.py", "worker"], port, environment))
+            found.workers.append(Process(["manage.py", "worker"], port, environment, log))
         for process in (*found.servers, *found.workers):
             process.start()
             stack.callback(process.stop, signal.SIGKILL)

@@ -20,6 +20,7 @@ from django.conf import settings as project
 from django.core.management import call_command
 from django.db import connection
 from django.db.models.functions import Now
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from agents.models import Agent, LanguageModel
 from executions.jobs.recovery import GRACE_PERIOD, MAX_ATTEMPTS, enqueue_lost_jobs
@@ -232,6 +233,26 @@ def test_a_run_without_its_job_gets_another_one(api: Api, agent: Agent, stub: St
     assert enqueue_lost_jobs() == 0
     with working():
         wait_for(lambda: Execution.objects.get(pk=execution_id).status == "succeeded")
+
+
+def test_a_job_of_a_dead_worker_is_replaced(api: Api, agent: Agent, stub: StubModel) -> None:
+    """It was killed after it had fetched the job, and before it started the execution."""
+    execution_id = start(api, agent)
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")
+        (worker_id,) = cursor.fetchone()
+        query = "UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s WHERE queueing_lock = %s"
+        cursor.execute(query, [worker_id, execution_id])
+    Execution.objects.filter(pk=execution_id).update(created_at=Now() - LONG_AGO)
+    enqueue_lost_jobs()
+    jobs = ProcrastinateJob.objects.filter(queueing_lock=execution_id)
+    assert jobs.get().status == "doing"
+    with connection.cursor() as cursor:
+        query = "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 min' WHERE id = %s"
+        cursor.execute(query, [worker_id])
+    enqueue_lost_jobs()
+    assert jobs.get().status == "todo"
+    Execution.objects.filter(pk=execution_id).update(status="failed")
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def call(
             type(failure).__name__,
             "".join(traceback.format_tb(failure.__traceback__)),
         )
-        error, text = "internal", "The call failed because of an internal error of the platform."
+        error, text = "internal", "The call failed because of an internal error in the platform."
     # PostgreSQL cannot store NUL.
     text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return ToolResult(text, error, round((time.monotonic() - started) * 1000))
@@ -106,7 +106,7 @@ def call(
 
 def _call(tool: CallableTool, arguments_json: str, deadline: float, idempotency_key: str) -> str:
     if tool.kind not in INVOKERS:
-        raise ToolError("not_callable", "This tool is declared only and cannot be called.")
+        raise ToolError("not_callable", "This is a declared tool, which cannot be called.")
     arguments = _parse_arguments(arguments_json)
     if problems := schemas.argument_errors(tool.parameters, arguments):
         raise ToolError("bad_arguments", "The arguments are not valid: " + " ".join(problems))

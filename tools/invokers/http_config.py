@@ -105,7 +105,7 @@ def _content_type_problems(config: dict[str, Any]) -> Iterator[str]:
 
 def _url_problems(url: object) -> Iterator[str]:
     if not isinstance(url, str):
-        yield "url: Not a valid string."
+        yield "url: Expected a string."
         return
     try:
         parse_url(url)
@@ -122,7 +122,7 @@ def _header_problems(headers: object) -> Iterator[str]:
         yield "headers: A header is set twice."
     for name, value in headers.items():
         if not _TOKEN.fullmatch(str(name)):
-            yield "headers: A name must have 1 to 100 letters, digits and hyphens."
+            yield "headers: A name must have 1 to 100 letters, digits or hyphens."
         elif name.lower() in _RESERVED_HEADERS or name.lower().startswith("proxy-"):
             yield f"headers: {name} cannot be set."
         elif not isinstance(value, str) or not _is_header_value(value):

@@ -32,7 +32,7 @@ def decoder(content_encoding: str, *, max_bytes: int) -> Decoder:
         case [coding] if coding in _CODINGS:
             return _Zlib(_CODINGS[coding], max_bytes)
     raise unusable_response(
-        "it is compressed, which was not requested, and not with gzip or deflate"
+        "it is compressed, although compression was not requested, and the encoding is not gzip or deflate"
     )
 
 
@@ -65,7 +65,7 @@ class _Zlib:
         except zlib.error:
             raise unusable_response("its compression is not valid") from None
         if self._decompressor.unused_data:
-            raise unusable_response("more data follows its compressed content")
+            raise unusable_response("it contains data after the compressed content")
         self._bytes_left -= len(content)
         if self._bytes_left < 0:
             raise unusable_response("it is too large when it is decompressed")

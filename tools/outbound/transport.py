@@ -151,7 +151,7 @@ def _refuse_compression(response: httpcore2.Response) -> None:
     """Refuse a compressed body: a few bytes may expand to gigabytes."""
     for name, value in response.headers:
         if name.lower() == b"content-encoding" and value.lower() not in {b"", b"identity"}:
-            raise unusable_response("it is compressed, which was not requested")
+            raise unusable_response("it is compressed, although compression was not requested")
 
 
 @contextmanager
@@ -161,13 +161,13 @@ def _outbound_errors() -> Iterator[None]:
     except TimeoutError:
         raise OutboundError("timeout", "The server did not respond in time.") from None
     except ssl.SSLCertVerificationError:
-        message = "The server's certificate is not valid for its name."
+        message = "The server's certificate could not be verified."
         raise OutboundError("tls_failed", message) from None
     except ssl.SSLError:
         raise OutboundError("tls_failed", "The TLS connection to the server failed.") from None
     except OSError:
-        raise OutboundError("unreachable", "The connection to the server broke.") from None
+        raise OutboundError("unreachable", "The connection to the server failed.") from None
     except httpcore2.LocalProtocolError:
-        raise OutboundError("bad_request", "The request cannot be sent as HTTP.") from None
+        raise OutboundError("bad_request", "The request is not valid HTTP.") from None
     except httpcore2.RemoteProtocolError:
         raise unusable_response("it is empty, incomplete or not HTTP") from None

@@ -37,7 +37,7 @@ def test_a_running_run_has_neither_a_latency_of_0_nor_a_response(
         created_at=timezone.now() - timedelta(seconds=90),
     )
     text = page(operator, execution)
-    assert "The run is still running." in text
+    assert "The run is in progress." in text
     assert "No response." not in text
     assert "<dd>0 ms</dd>" not in text
     assert "so far" in text

@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     help = (
         "Encrypt all secrets with the first key of SECRETS_KEYS, so that the other keys can be "
-        "removed. Put the new key first and restart every server before you run this."
+        "removed. Put the new key first and restart every server before you run this command."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

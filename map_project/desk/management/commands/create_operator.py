@@ -17,16 +17,22 @@ from map_project.api import audit
 class Command(BaseCommand):
     """Prompts for the password on a terminal, unless an option provides it."""
 
-    help = "Create a staff user: an operator, or with --auditor a user who can only read."
+    help = "Create a staff user: an operator by default, or an auditor or a superuser."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
         parser.add_argument("--email", default="")
         role = parser.add_mutually_exclusive_group()
         role.add_argument(
-            "--auditor", action="store_true", help="can view everything, but not change it"
+            "--auditor",
+            action="store_true",
+            help="create an auditor, who can view everything but cannot change anything",
         )
-        role.add_argument("--superuser", action="store_true", help="can also manage staff users")
+        role.add_argument(
+            "--superuser",
+            action="store_true",
+            help="create a superuser, who can also manage staff users",
+        )
         password = parser.add_mutually_exclusive_group()
         password.add_argument(
             "--password", help="visible in the list of processes; prefer --password-stdin"

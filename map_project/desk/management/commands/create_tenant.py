@@ -16,7 +16,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", type=text)
-        parser.add_argument("--rate-limit", type=whole_number, metavar="N", help="runs per window")
+        parser.add_argument(
+            "--rate-limit", type=whole_number, metavar="N", help="maximum runs per window"
+        )
         parser.add_argument("--window", type=whole_number, metavar="SECONDS")
         parser.add_argument("--max-concurrent-runs", type=whole_number, metavar="N")
         parser.add_argument("--max-queued-runs", type=whole_number, metavar="N")

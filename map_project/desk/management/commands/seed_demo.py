@@ -31,23 +31,28 @@ _BAR_WIDTH = 30
 class Command(BaseCommand):
     """Creates what is missing; existing rows stay unchanged. The demo keys are public."""
 
-    help = "Create the demo tenants A and B with their keys, and with --history a month of runs."
+    help = (
+        "Create the demo tenants A and B with their keys. With --history, also create runs for "
+        "the last 30 days."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--force", action="store_true", help="run outside development too: the keys are public"
+            "--force",
+            action="store_true",
+            help="allow the command outside development, although the demo keys are public",
         )
         parser.add_argument(
             "--history",
             type=_history_size,
             metavar="N",
-            help="also create N runs of the last 30 days, for several tenants",
+            help="also create N runs, dated within the last 30 days, for several tenants",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEVELOPMENT and not options["force"]:
             raise CommandError(
-                "The demo keys are public: outside development, seed_demo needs --force."
+                "The demo keys are public: outside development, seed_demo requires --force."
             )
         _create_tenants()
         if number := options["history"]:
@@ -88,7 +93,7 @@ def _create_tenants() -> None:
                     audit.record(row, "Issued the demo key.", flag=ADDITION)
     except IntegrityError:
         raise CommandError(
-            "Another tenant has the name of a demo tenant, or another process runs seed_demo."
+            "Another tenant has the name of a demo tenant, or another process is running seed_demo."
         ) from None
 
 

@@ -19,7 +19,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--noinput", "--no-input", action="store_false", dest="interactive", help="do not ask"
+            "--noinput",
+            "--no-input",
+            action="store_false",
+            dest="interactive",
+            help="do not ask for confirmation",
         )
 
     def handle(self, *_args: Any, interactive: bool, **_options: Any) -> None:
@@ -36,4 +40,4 @@ class Command(BaseCommand):
         except EOFError:
             answer = ""
         if answer.strip() != "yes":
-            raise CommandError("Nothing was deleted (--noinput deletes without a question).")
+            raise CommandError("Nothing was deleted. Use --noinput to delete without confirmation.")

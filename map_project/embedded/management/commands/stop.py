@@ -16,7 +16,7 @@ _MARGIN_SECONDS = 60.0
 class Command(BaseCommand):
     """Requests in progress finish first. Servers that another command uses are not stopped."""
 
-    help = "Stop `make run` of this checkout, and its PostgreSQL and Redis."
+    help = "Stop the `make run` process of this checkout, including PostgreSQL and Redis."
     requires_system_checks = ()
 
     def handle(self, *_args: Any, **_options: Any) -> None:
@@ -25,5 +25,5 @@ class Command(BaseCommand):
         has_stopped = stop_instance(place.data_dir, seconds)
         stop_unused(place)
         self.stdout.write(
-            "Stopped." if has_stopped else "`make run` of this checkout is not running."
+            "Stopped." if has_stopped else "`make run` is not running in this checkout."
         )

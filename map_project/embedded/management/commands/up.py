@@ -39,7 +39,7 @@ Mini Agent Platform serves on {address} (Ctrl-C stops it)
 class Command(BaseCommand):
     """A signal stops all that it started."""
 
-    help = "Start PostgreSQL and Redis, migrate, create the demo tenants and serve."
+    help = "Start PostgreSQL and Redis, apply the migrations, create the demo tenants and start the server."
     requires_system_checks = ()
     _is_stopping = False
 

@@ -12,7 +12,7 @@ MAX_DAYS = 36_500
 
 
 class Command(BaseCommand):
-    help = "Create an API key of a tenant and print it. It cannot be shown again."
+    help = "Create an API key for a tenant and print it. It cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant", type=text, help="name or ID of the tenant")
