@@ -7,9 +7,9 @@ finds no queued execution and does nothing.
 import uuid
 from contextlib import suppress
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from procrastinate.contrib.django import app
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from executions.models import Execution
 
@@ -22,9 +22,13 @@ def enqueue(execution_id: uuid.UUID) -> None:
     """Add a job for a queued execution, in the current transaction. Raises DatabaseError."""
     lock = str(execution_id)
     job = app.configure_task(RUN, queue=QUEUE, queueing_lock=lock)
-    # The savepoint keeps the transaction valid if the queue has this job.
-    with suppress(AlreadyEnqueued), transaction.atomic():
-        job.defer(execution_id=lock)
+    try:
+        # The savepoint keeps the transaction valid if the queue has this job.
+        with suppress(AlreadyEnqueued), transaction.atomic():
+            job.defer(execution_id=lock)
+    except ConnectorException as error:
+        # procrastinate has replaced Django's exception.
+        raise OperationalError("the job could not be stored") from error
 
 
 def requeue(execution: Execution, *, attempt: int) -> None:

@@ -7,10 +7,12 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
+from django.db.models import Exists, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from agents import language_models
 from agents.errors import InvalidModel
+from agents.language_models import KnownModel
 from agents.models import Agent
 from executions import snapshots
 from executions.attempts import model_request_of, run_loop
@@ -21,9 +23,9 @@ from executions.loop import Outcome, Step
 from executions.models import Execution
 from executions.providers import get_provider
 from executions.records import RunRecord, RunRequest, recorded_steps
+from executions.snapshots import AgentSnapshot
 from executions.stop_reasons import StopReason
 from map_project.postgresql.connections import with_retries
-from map_project.tenants.models import Tenant
 from ratelimit.limiter import LimiterUnavailable
 
 logger = logging.getLogger("map.runs")
@@ -44,11 +46,11 @@ class _Attempt:
 def run_queued(execution_id: uuid.UUID) -> None:
     """Run a queued execution to its end. Does nothing if it is not queued any more."""
     try:
-        tenant = _tenant_of(execution_id)
-        if tenant is None:
+        execution = with_retries(lambda: _queued(execution_id).first(), RETRY_DELAYS_SECONDS)
+        if execution is None:
             return
-        with slot(execution_id, tenant) as is_free, leases.extended(execution_id):
-            attempt = is_free and with_retries(lambda: _start(execution_id), RETRY_DELAYS_SECONDS)
+        with slot(execution_id, execution.tenant) as is_free, leases.extended(execution_id):
+            attempt = is_free and with_retries(lambda: _start(execution), RETRY_DELAYS_SECONDS)
             if attempt:
                 _run(attempt)
     except leases.LeaseLost:
@@ -60,60 +62,73 @@ def run_queued(execution_id: uuid.UUID) -> None:
         connection.close()
 
 
-def _tenant_of(execution_id: uuid.UUID) -> Tenant | None:
-    """Return the tenant of a queued execution, or None if it is not queued any more."""
+def _queued(execution_id: uuid.UUID) -> QuerySet[Execution]:
     queued = Execution.objects.filter(pk=execution_id, status=Execution.Status.QUEUED)
-    execution = with_retries(
-        lambda: queued.select_related("tenant").only("tenant").first(), RETRY_DELAYS_SECONDS
-    )
-    return execution.tenant if execution else None
+    return queued.select_related("tenant")
 
 
-def _start(execution_id: uuid.UUID) -> _Attempt | None:
+def _start(execution: Execution) -> _Attempt | None:
     """Take the lease of a queued execution. Return None if it is not queued, or cannot be run."""
-    with transaction.atomic():
-        queued = Execution.objects.filter(status=Execution.Status.QUEUED, pk=execution_id)
-        execution = (
-            queued.select_related("tenant").select_for_update(of=("self",), no_key=True).first()
-        )
-        if execution is None:
-            return None
-        tenant = execution.tenant
-        if not tenant.is_active:
-            end(
-                execution,
-                status=Execution.Status.CANCELLED,
-                stop_reason=StopReason.CANCELLED_BY_OPERATOR,
-            )
-            return None
-        try:
-            agent = snapshots.read(tenant.pk, execution.agent_id)
-            model = language_models.find(execution.model, tenant.allowed_models)
-        except (Agent.DoesNotExist, InvalidModel) as error:
-            code = error.error_code if isinstance(error, InvalidModel) else "AGENT_NOT_FOUND"
-            end(
-                execution,
-                status=Execution.Status.FAILED,
-                stop_reason=StopReason.NOT_RUNNABLE,
-                error_code=code,
-            )
-            return None
-        attempt = execution.attempt + 1
-        queued.update(
-            status=Execution.Status.RUNNING,
-            attempt=attempt,
-            agent_name=agent.name,
-            provider=model.provider,
-            system_prompt=agent.system_prompt,
-            started_at=Coalesce("started_at", Now()),
-            finish_by=Now() + timedelta(seconds=settings.RUN_TIMEOUT_SECONDS),
-            lease_owner=leases.owner(),
-            lease_expires_at=Now() + leases.LEASE,
-        )
-    recorded = recorded_steps(execution_id)
+    tenant = execution.tenant
+    if not tenant.is_active:
+        _end_queued(execution, Execution.Status.CANCELLED, StopReason.CANCELLED_BY_OPERATOR)
+        return None
+    try:
+        agent = snapshots.get(tenant.pk, execution.agent_id)
+        model = language_models.find(execution.model, tenant.allowed_models)
+        while not _claim(execution, agent, model):
+            if not _queued(execution.pk).exists():
+                return None
+            # The agent has changed since the snapshot.
+            snapshots.discard(agent)
+            agent = snapshots.get(tenant.pk, execution.agent_id)
+    except (Agent.DoesNotExist, InvalidModel) as error:
+        code = error.error_code if isinstance(error, InvalidModel) else "AGENT_NOT_FOUND"
+        _end_queued(execution, Execution.Status.FAILED, StopReason.NOT_RUNNABLE, code)
+        return None
+    # A run that was handed back has started before, although the attempt was not counted.
+    recorded = recorded_steps(execution.pk) if execution.started_at else []
     request = RunRequest(agent, model, execution.prompt, execution.request_id, execution.key_prefix)
-    record = RunRecord(execution_id, tenant.pk, model, attempt, len(recorded), RETRY_DELAYS_SECONDS)
+    record = RunRecord(
+        execution.pk,
+        tenant.pk,
+        model,
+        execution.attempt + 1,
+        len(recorded),
+        RETRY_DELAYS_SECONDS,
+    )
     return _Attempt(request, record, recorded)
+
+
+def _claim(execution: Execution, agent: AgentSnapshot, model: KnownModel) -> bool:
+    """Take the lease. Return False if the execution is not queued, or the snapshot is outdated."""
+    current = Agent.objects.filter(pk=agent.agent_id, version=agent.version)
+    queued = Execution.objects.filter(
+        Exists(current),
+        pk=execution.pk,
+        status=Execution.Status.QUEUED,
+        attempt=execution.attempt,
+    )
+    claimed = queued.update(
+        status=Execution.Status.RUNNING,
+        attempt=execution.attempt + 1,
+        agent_name=agent.name,
+        provider=model.provider,
+        system_prompt=agent.system_prompt,
+        started_at=Coalesce("started_at", Now()),
+        finish_by=Now() + timedelta(seconds=settings.RUN_TIMEOUT_SECONDS),
+        lease_owner=leases.owner(),
+        lease_expires_at=Now() + leases.LEASE,
+    )
+    return claimed == 1
+
+
+@transaction.atomic
+def _end_queued(
+    execution: Execution, status: Execution.Status, stop_reason: StopReason, error_code: str = ""
+) -> None:
+    if _queued(execution.pk).select_for_update(of=("self",), no_key=True).first():
+        end(execution, status=status, stop_reason=stop_reason, error_code=error_code)
 
 
 def _run(attempt: _Attempt) -> None:

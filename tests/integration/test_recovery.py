@@ -91,7 +91,9 @@ def expired(**columns: object) -> Execution:
     execution: Execution = ExecutionFactory.create(
         status="running", stop_reason="", response="", lease_owner="gone", **columns
     )
-    Execution.objects.filter(pk=execution.pk).update(lease_expires_at=Now() - LONG_AGO)
+    Execution.objects.filter(pk=execution.pk).update(
+        started_at=Now() - LONG_AGO, lease_expires_at=Now() - LONG_AGO
+    )
     return execution
 
 
