@@ -1,7 +1,9 @@
 """Error messages that say what to send instead, where that is certain."""
 
+import bz2
 import gzip
 import json
+import lzma
 import zlib
 from typing import Any
 
@@ -122,6 +124,17 @@ TEXT = json.dumps({**TOOL, "description": "é"}, ensure_ascii=False)
             for level in (0, 1, 6, 9)
         ),
         (b"\x28\xb5\x2f\xfd\x04\x00", "compressed with zstd"),
+        (bz2.compress(TEXT.encode()), "compressed with bzip2"),
+        (lzma.compress(TEXT.encode()), "compressed with xz"),
+        (" \n[".encode("utf-16-be"), "The body is UTF-16."),
+        ('{"a": "日本語'.encode("utf-16-le"), "The body is UTF-16."),
+        # A text with NUL characters, or one that begins like a compressed one.
+        (b'\0{"name": "a"}', "not valid JSON"),
+        (b'{\0"name": "a"}', "not valid JSON"),
+        (b"\0", "not valid JSON"),
+        (bytes(8), "not valid JSON"),
+        (b"x^2", "not valid JSON"),
+        (b"BZh", "not valid JSON"),
         (b'{"name": "\xed\xa0\x80"}', "not UTF-8: the byte at position 10"),
         (b'{"name": "\\ud800"}', "not valid JSON"),
         (b"\xff", "position 0"),
