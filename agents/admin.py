@@ -24,6 +24,7 @@ from agents.models import MAX_TOOLS, Agent, LanguageModel
 from agents.serializers import SettingsField
 from map_project.api.errors import ApiError
 from map_project.tenants.admin import BaseAdmin, TenantOwnedAdmin, TenantOwnedForm, validate_as_api
+from map_project.tenants.number_fields import PlainFloatField, PlainIntegerField
 from tools.models import Tool
 
 
@@ -50,13 +51,13 @@ def _validate_setting(name: str, value: Any) -> None:
 class AgentForm(TenantOwnedForm):
     """An agent. The validation is that of the API."""
 
-    temperature = forms.FloatField(
+    temperature = PlainFloatField(
         required=False,
         validators=[partial(_validate_setting, "temperature")],
         widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}),
         help_text="From 0 to 2. Leave blank for the model's default.",
     )
-    max_output_tokens = forms.IntegerField(
+    max_output_tokens = PlainIntegerField(
         required=False,
         validators=[partial(_validate_setting, "max_output_tokens")],
         widget=UnfoldAdminIntegerFieldWidget(),

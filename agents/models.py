@@ -1,8 +1,5 @@
 """Agents, their tools, and the language models that they run on."""
 
-import re
-from urllib.parse import urlsplit
-
 from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
 from django.core.exceptions import ValidationError
@@ -10,10 +7,10 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Collate, JSONObject
 
+from agents.base_urls import address
 from map_project.api.json_text import JSONText
 from map_project.api.secrets import TokenField
 from map_project.tenants.models import TenantOwned
-from tools.addresses import parse_address
 from tools.models import Tool
 
 MAX_STEPS = 50
@@ -122,47 +119,6 @@ def tools_json() -> models.Func:
 def provider_names() -> list[tuple[str, str]]:
     """The choices for `LanguageModel.provider`: the providers in the settings."""
     return [(name, name) for name in settings.MODEL_PROVIDERS]
-
-
-# Of the APIs. A base URL that ends with one was copied from an example of a request.
-_ENDPOINT = re.compile(
-    r"/(chat/completions|completions|responses|embeddings|models|audio/[a-z]+|images/[a-z]+)$"
-    r"|(?<=/v1)/(messages|chat)$|(?<=/api)/(chat|generate)$"
-)
-_LABEL = r"[\w]([\w-]{0,61}[\w])?"
-_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?")
-
-
-def address(value: str) -> None:
-    """Validate an http or https URL. Unlike Django's URLValidator, it accepts any host name: in an
-    internal network it can be `ollama`.
-    """
-    try:
-        parts = urlsplit(value)
-        is_url = parts.scheme in {"http", "https"} and parts.port != 0 and _is_host(parts.hostname)
-    except ValueError:
-        is_url = False
-    if not is_url or not value.isprintable() or " " in value:
-        raise ValidationError("Enter a full URL, for example https://api.example.com/v1.")
-    if "@" in parts.netloc:
-        raise ValidationError("Enter the credential in its own field, not in the URL.")
-    if "?" in value or "#" in value:
-        raise ValidationError("Enter the base URL without a query or fragment.")
-    path = parts.path.rstrip("/").lower()
-    if ending := _ENDPOINT.search(path):
-        raise ValidationError(
-            f"Enter the base URL without {ending[0]}: it is added to each request."
-        )
-
-
-def _is_host(text: str | None) -> bool:
-    """Return whether a text can be the host of a URL: a name or an IP address."""
-    if not text:
-        return False
-    # A name whose last part is a number would be read as an IPv4 address.
-    if ":" in text or text.rstrip(".").rpartition(".")[2].isdecimal():
-        return parse_address(text) is not None
-    return _HOST_NAME.fullmatch(text) is not None
 
 
 class LanguageModel(models.Model):

@@ -2,6 +2,7 @@
 
 from django.db import migrations, models
 
+import agents.base_urls
 import agents.models
 
 
@@ -18,7 +19,7 @@ class Migration(migrations.Migration):
                 blank=True,
                 help_text="Of an OpenAI-compatible API, usually ending in /v1; empty means OpenAI's own.",
                 max_length=500,
-                validators=[agents.models.address],
+                validators=[agents.base_urls.address],
                 verbose_name="base URL",
             ),
         ),

@@ -3,6 +3,7 @@
 import django.core.validators
 from django.db import migrations, models
 
+import agents.base_urls
 import agents.models
 
 
@@ -42,7 +43,7 @@ class Migration(migrations.Migration):
                 blank=True,
                 help_text="Base URL of an OpenAI-compatible API, usually ending in /v1. Leave blank for api.openai.com.",
                 max_length=500,
-                validators=[agents.models.address],
+                validators=[agents.base_urls.address],
                 verbose_name="base URL",
             ),
         ),

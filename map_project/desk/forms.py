@@ -7,6 +7,8 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from map_project.tenants.number_fields import PlainIntegerField
+
 MAX_DAYS = 36_500
 
 GRACES = (
@@ -27,7 +29,7 @@ class IssueForm(forms.Form):
         help_text='For example "production".',
         widget=UnfoldAdminTextInputWidget(),
     )
-    expires_in_days = forms.IntegerField(
+    expires_in_days = PlainIntegerField(
         min_value=1,
         max_value=MAX_DAYS,
         required=False,

@@ -12,7 +12,7 @@ from django.contrib.admin.models import DELETION
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
 from django.db import IntegrityError
-from django.db.models import Field, ForeignKey, QuerySet
+from django.db.models import DecimalField, Field, ForeignKey, IntegerField, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from rest_framework import serializers
@@ -25,8 +25,10 @@ from map_project.api import audit
 from map_project.api.errors import ApiError
 from map_project.api.fields import parse_uuid
 from map_project.tenants.models import TenantOwned
+from map_project.tenants.number_fields import PlainDecimalField, PlainIntegerField
 
 MAX_SEARCH_CHARACTERS = 100
+_NUMBER_FIELDS = {DecimalField: PlainDecimalField, IntegerField: PlainIntegerField}
 
 
 class FilteredChangeList(ChangeList):
@@ -65,6 +67,14 @@ class BaseAdmin(ModelAdmin):
             for name, options in fieldsets
             if (fields := _without(options["fields"], hidden))
         ]
+
+    def formfield_for_dbfield(
+        self, db_field: Field[Any, Any], request: HttpRequest, **options: Any
+    ) -> Any:
+        for kind, form_class in _NUMBER_FIELDS.items():
+            if isinstance(db_field, kind):
+                options["form_class"] = form_class
+        return super().formfield_for_dbfield(db_field, request, **options)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,18 @@ def test_a_call_does_not_connect_to_a_hostile_url(
         assert result.error in {"refused", "unreachable"}, result
         assert "127.0.0.1" not in result.text
     assert reached == []
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "256.1.1.1", "a b", "a,b"])
+def test_a_stored_url_that_is_not_valid_is_a_clear_error(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = tool("http://a.example/")
+    config = {**stored.config, "url": f"http://{host}/"}
+    result = call(replace(stored, config=config), "{}", deadline=time.monotonic() + 5)
+    assert result.error == "bad_request"
+    assert "The URL of the tool is not valid" in result.text
+    assert not caplog.records
 
 
 def test_the_table_has_no_duplicates() -> None:
@@ -536,6 +549,32 @@ def test_under_gevent_requests_wait_at_the_same_time(port: int) -> None:
     """The server runs in gevent's worker: one after another, the requests would take 40 s."""
     environment = {**os.environ, "TOOL_ALLOWED_NETWORKS": "127.0.0.1/32"}
     subprocess.run([sys.executable, "-c", _GEVENT, str(port)], env=environment, check=True)
+
+
+_GEVENT_NAMES = """
+from gevent import monkey; monkey.patch_all()
+import time
+import django
+django.setup()
+from tools.outbound import Origin, OutboundError, send
+
+for host in ("a..b", ".a", "a" * 64):
+    try:
+        send(
+            Origin("http", host, 80), method="GET", path="/", headers=[], body=b"", max_bytes=100,
+            deadline=time.monotonic() + 10,
+        )
+    except OutboundError as error:
+        print(error.code)
+"""
+
+
+def test_under_gevent_an_invalid_name_leaves_no_traceback() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _GEVENT_NAMES], capture_output=True, text=True, check=True
+    )
+    assert ended.stderr == ""
+    assert ended.stdout.split() == ["unreachable"] * 3
 
 
 def test_only_the_outbound_package_opens_connections() -> None:

@@ -57,7 +57,26 @@ BAD_URLS = {
     "https://api.example.com/v1/messages": "without /messages",
     "https://api.example.com/v1/chat/": "without /chat",
     "https://api.example.com/v1/audio/speech": "without /audio/speech",
-    "http://ollama:11434/api/chat": "without /chat",
+    "https://api.example.com/v1/chat/completions?api-version=1": "Enter https://api.example.com/v1 as",
+    "https://Api.example.com/v1/responses/": "Enter https://Api.example.com/v1 as",
+    "https://api.example.com/v1/messages/count_tokens": "Enter https://api.example.com/v1 as",
+    "https://api.example.com/v1/moderations": "Enter https://api.example.com/v1 as",
+    "http://ollama:11434/api/chat": "Enter http://ollama:11434/v1 as",
+    "http://ollama:11434/api/generate": "Enter http://ollama:11434/v1 as",
+    "http://.a/v1": "full URL",
+    "http://a../v1": "full URL",
+    "http://_a/v1": "full URL",
+    "http://a_.example/v1": "full URL",
+    "http://a b/v1": "full URL",
+    "http://1.2.3/v1": "full URL",
+    "http://1.2.3.0x1/v1": "full URL",
+    "http://\N{FULLWIDTH DIGIT ONE}.1.1.1/v1": "full URL",
+    "http://1.1.1.\N{ARABIC-INDIC DIGIT THREE}/v1": "full URL",
+    f"http://{'ü' * 60}.example/v1": "full URL",
+    "https://https://api.example.com/v1": "full URL",
+    "https://api.example.com/<deployment>/v1": "full URL",
+    "https://api.example.com/{deployment}/v1": "full URL",
+    "https://${HOST}/v1": "full URL",
 }
 BAD_CREDENTIALS = {
     "Bearer sk-1": 'without "Bearer"',
@@ -69,6 +88,23 @@ BAD_CREDENTIALS = {
     "export OPENAI_API_KEY=sk-1": "value of the variable",
     "$OPENAI_API_KEY": "value of the variable",
     "${OPENAI_API_KEY}": "value of the variable",
+    "OPENAI_API_KEY": "value of the variable",
+    "{{OPENAI_API_KEY}}": "value of the variable",
+    "%OPENAI_API_KEY%": "value of the variable",
+    "$env:OPENAI_API_KEY": "value of the variable",
+    "openai_api_key=sk-1": "value of the variable",
+    "set OPENAI_API_KEY=sk-1": "value of the variable",
+    "x-api-key: sk-1": "value of the variable",
+    "Api-Key: sk-1": "name of a header",
+    "Authorization:sk-1": "name of a header",
+    "Bearer\tsk-1": 'without "Bearer"',
+    "sk-1`": "without quotes",
+    "\N{LEFT DOUBLE QUOTATION MARK}sk-1\N{RIGHT DOUBLE QUOTATION MARK}": "without quotes",
+    "<your API key>": "not a placeholder",
+    "sk-...1234": "not a placeholder",
+    "sk-1****": "not a placeholder",
+    "sk-1\nsk-2": "line breaks",
+    "sk\t1": "line breaks",
     '"sk-1"': "without quotes",
     "'sk-1'": "without quotes",
     "sk 1": "without spaces",
@@ -109,7 +145,9 @@ def test_a_wrong_credential_is_refused(name: str, credential: str, message: str)
     assert not LanguageModel.objects.filter(name=name).exists()
 
 
-@pytest.mark.parametrize("credential", ["sk-proj-1_2", "bearerless", "tokenizer.1", "a/b+c=="])
+@pytest.mark.parametrize(
+    "credential", ["sk-proj-1_2", "bearerless", "tokenizer.1", "a/b+c==", "token-abc123", "A_B="]
+)
 def test_a_credential_is_encrypted(name: str, credential: str) -> None:
     command("create_model", name, "--credential", credential)
     model = LanguageModel.objects.get(name=name)
@@ -126,6 +164,44 @@ def test_openai_without_url_and_credential_is_refused(name: str) -> None:
     command("update_model", name, "--provider", "openai", "--credential", "sk-1")
     with pytest.raises(CommandError, match="base URL or a credential"):
         command("update_model", name, "--remove-credential")
+
+
+@pytest.mark.parametrize("character", ["\t", "\n", "\x1b", "\u200b", "\u2028", "\xa0", " "])
+def test_a_name_is_printable(name: str, character: str) -> None:
+    command("create_model", name, "--provider", "mock")
+    for wrong in (f"{name}{character}", character):
+        with pytest.raises(CommandError, match="printable"):
+            command("create_model", wrong, "--provider", "mock")
+        with pytest.raises(CommandError, match="printable"):
+            command("update_model", name, "--name", wrong)
+        with pytest.raises(CommandError, match="printable"):
+            command("update_model", name, "--upstream-name", wrong)
+
+
+@pytest.mark.parametrize("arguments", [("create_model",), ("update_model",), ("test_model",)])
+def test_nul_in_a_name_is_refused(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError, match="NUL"):
+        command(*arguments, "a\0b")
+    with pytest.raises(CommandError, match=r"blank|No model has the name"):
+        command(*arguments, "")
+
+
+def test_a_list_has_one_line_per_model(name: str) -> None:
+    row = LanguageModel.objects.create(name=f"{name}\t\n\x1b", provider="mock")
+    try:
+        lines = command("list_models").splitlines()
+        assert f"{name}\\t\\n\\x1b\tmock\t-\t-\t-\tactive\t-\t-" in lines
+    finally:
+        row.delete()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a..b/v1", f"http://{'a' * 64}/v1", "http://256.1.1.1/v1", "http://h,h/v1", "x"]
+)
+def test_a_stored_base_url_that_cannot_work_is_reported(name: str, url: str) -> None:
+    LanguageModel.objects.create(name=name, provider="openai", base_url=url)
+    with pytest.raises(CommandError, match=r"Request: failed\. Reason: (unreachable|bad_request)"):
+        command("test_model", name)
 
 
 def test_a_model_is_created_changed_and_listed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +238,9 @@ def test_a_model_is_created_changed_and_listed(name: str, monkeypatch: pytest.Mo
         (["--input-price", "x"], "not a number"),
         (["--input-price", "\N{FULLWIDTH DIGIT ONE}"], "not a number"),
         (["--input-price", "1e3"], "not a number"),
+        (["--input-price", "Infinity"], "not a number"),
+        (["--output-price", "1_0"], "not a number"),
+        (["--timeout", "\N{FULLWIDTH DIGIT ONE}"], "non-negative integer"),
         (["--upstream-name", "a\tb"], "printable"),
         (["--upstream-name", " a"], "printable"),
         (["--max-output-tokens", "-1"], "non-negative integer"),
@@ -270,6 +349,20 @@ def test_the_button_of_the_admin(operator: Client, name: str, model_server: Stub
         ({"base_url": f"{URL}/chat/completions"}, "without /chat/completions"),
         ({"credential": "Bearer sk-1"}, "without &quot;Bearer&quot;"),
         ({"base_url": "", "credential": ""}, "Enter a base URL or a credential."),
+        ({"credential": "sk-1\nsk-2"}, "without spaces and line breaks"),
+        ({"credential": "$OPENAI_API_KEY"}, "value of the variable"),
+        ({"name": "a\tb"}, "printable characters"),
+        ({"upstream_name": "a\u200bb"}, "printable characters"),
+        ({"name": "a\0b"}, "Null characters are not allowed."),
+        ({"name": " "}, "This field is required."),
+        ({"input_price_per_million": "\N{FULLWIDTH DIGIT ONE}"}, "digits 0 to 9"),
+        ({"output_price_per_million": "1e3"}, "digits 0 to 9"),
+        ({"output_price_per_million": "1_0"}, "digits 0 to 9"),
+        ({"input_price_per_million": "NaN"}, "Enter a number"),
+        ({"input_price_per_million": "Infinity"}, "Enter a number"),
+        ({"timeout_seconds": "\N{FULLWIDTH DIGIT ONE}"}, "digits 0 to 9"),
+        ({"max_output_tokens": "1_0"}, "digits 0 to 9"),
+        ({"input_price_per_million": " 2.50 ", "output_price_per_million": ".5"}, ""),
         ({"base_url": "", "credential": "sk-1", "remove_credential": "on"}, ""),
     ],
 )

@@ -11,7 +11,14 @@ from map_project import VERSION
 from tools.invokers.base import ToolError
 from tools.invokers.http_config import BODY_TYPES, cross_field_errors, validate_config
 from tools.invokers.http_response import MAX_RESULT_BYTES, result
-from tools.invokers.url import SECRET, InvalidValueError, Placeholder, UrlTemplate, parse_url
+from tools.invokers.url import (
+    SECRET,
+    InvalidValueError,
+    Placeholder,
+    UrlError,
+    UrlTemplate,
+    parse_url,
+)
 from tools.outbound import OutboundError, send
 from tools.redaction import SecretRedactor
 
@@ -30,7 +37,11 @@ def call(
     idempotency_key: str = "",
 ) -> str:
     """Send the request. See `tools.invokers.base.Invoker`."""
-    url = parse_url(config["url"])
+    try:
+        url = parse_url(config["url"])
+    except UrlError as error:
+        # A row that was written by other means, or by a version with other rules.
+        raise ToolError("bad_request", f"The URL of the tool is not valid: {error}") from None
     path, body = _path_and_body(config, url, arguments, secrets)
     try:
         response = send(

@@ -26,8 +26,15 @@ class Command(BaseCommand):
                 _price(model.input_price_per_million),
                 _price(model.output_price_per_million),
             )
-            self.stdout.write("\t".join(field or "-" for field in fields))
+            self.stdout.write("\t".join(_printable(field) or "-" for field in fields))
 
 
 def _price(price: Any) -> str:
     return "" if price is None else f"{price.normalize():f}"
+
+
+def _printable(text: str) -> str:
+    """Escape control characters, which a row that was written by other means can have."""
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in text
+    )

@@ -39,6 +39,12 @@ def test_a_url_is_parsed(url: str, origin: Origin, path: str | None) -> None:
     assert filled(url).isascii()
 
 
+BAD_HOSTS = (
+    *("a..b", ".a", "a.", "a b", "a,b", "-a", "a-", "a" * 64, ".".join(["a" * 60] * 5)),
+    *("256.1.1.1", "1.2.3", "1.2.3.0x1", "2130706433", "[1.2.3.4]", "[::g]", "https:"),
+)
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -66,6 +72,7 @@ def test_a_url_is_parsed(url: str, origin: Origin, path: str | None) -> None:
         f"{HOST}/..",
         f"{HOST}/%2e%2E/b",
         "https://münchen.de/",
+        *(f"http://{host}/" for host in BAD_HOSTS),
     ],
 )
 def test_an_invalid_url_is_rejected(url: str) -> None:
