@@ -21,7 +21,7 @@ MAX_PATTERN_CHARACTERS = 1_000
 _PATTERN_WEIGHT = 20
 # Keywords with which a reference depends on more than the schema's text, or whose work is not counted.
 _UNSUPPORTED = {
-    *("$schema", "$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef"),
+    *("$schema", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef"),
     *("$recursiveAnchor", "$vocabulary", "unevaluatedProperties", "unevaluatedItems"),
 }
 # The keywords with subschemas. All other keywords are data.
@@ -81,7 +81,8 @@ class Analysis:
         pointer = unquote(reference.removeprefix("#"))
         if not reference.startswith("#") or pointer not in self._weights:
             raise SchemaRejected(
-                f"$ref must name a subschema of the same schema: {reference[:100]}"
+                "$ref must be a JSON pointer to a subschema of the same schema, such as #/$defs/name: "
+                f"{reference[:100]}"
             )
         return pointer
 
@@ -93,6 +94,8 @@ class Analysis:
         if not isinstance(node, dict):
             return
         for keyword, value in node.items():
+            if keyword == "$id":
+                raise SchemaRejected("$id is supported only at the top level of the schema.")
             if keyword in _UNSUPPORTED:
                 raise SchemaRejected(f"{keyword} is not supported.")
             if keyword == "$ref" and isinstance(value, str):
@@ -102,7 +105,7 @@ class Analysis:
             weight += len(value) if isinstance(value, dict | list) else 0
             if keyword in _SUBSCHEMAS:
                 edges = children if keyword in _CHILDREN else in_place
-                for path, child in _subschemas(keyword, value):
+                for path, child in _children(keyword, value):
                     self._add(f"{pointer}/{keyword}{path}", child)
                     if keyword not in _DEFINITIONS:
                         edges.append(f"{pointer}/{keyword}{path}")
@@ -190,7 +193,14 @@ class Analysis:
         return parents
 
 
-def _subschemas(keyword: str, value: Any) -> Iterator[tuple[str, Any]]:
+def subschemas(schema: dict[str, Any]) -> Iterator[Any]:
+    """Yield the subschemas that the keywords of a schema contain, without theirs."""
+    for keyword, value in schema.items():
+        if keyword in _SUBSCHEMAS:
+            yield from (child for _, child in _children(keyword, value))
+
+
+def _children(keyword: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the path from a keyword to each of its subschemas, and the subschema."""
     if isinstance(value, list):
         yield from ((f"/{index}", child) for index, child in enumerate(value))

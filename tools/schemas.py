@@ -17,7 +17,7 @@ import jsonschema_rs
 import orjson
 
 from map_project.api.numbers import inexact_number
-from tools.schema_analysis import Analysis, SchemaRejected
+from tools.schema_analysis import Analysis, SchemaRejected, subschemas
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_BYTES = 32 * 1024
@@ -109,6 +109,7 @@ def _compiled(text: bytes) -> _Compiled:
         raise SchemaRejected('The schema must have "type": "object" at the top level.')
     validator_class = _validator_class(schema.pop("$schema", DIALECT))
     schema.pop("$id", None)
+    _remove_nested_dialects(schema, validator_class)
     analysis = Analysis(schema)
     evaluations_per_value = analysis.evaluations_per_value()
     if sum(map(_pattern_cost, analysis.patterns)) > _MAX_PATTERN_COST:
@@ -147,8 +148,22 @@ def _validator_class(dialect: object) -> Any:
     text = dialect.lower() if isinstance(dialect, str) else ""
     name = re.sub("^https?://", "", text).rstrip("#/")
     if name not in _VALIDATORS:
-        raise SchemaRejected(f"$schema must be {DIALECT}, an earlier draft from 06 on, or omitted.")
+        raise SchemaRejected(
+            f"$schema must be {DIALECT}, https://json-schema.org/draft/2019-09/schema, "
+            "http://json-schema.org/draft-07/schema# or http://json-schema.org/draft-06/schema#, "
+            "or omitted."
+        )
     return _VALIDATORS[name]
+
+
+def _remove_nested_dialects(schema: dict[str, Any], validator_class: Any) -> None:
+    """Remove `$schema` from subschemas: it must not change their dialect. Raises SchemaRejected."""
+    for child in subschemas(schema):
+        if not isinstance(child, dict):
+            continue
+        if "$schema" in child and _validator_class(child.pop("$schema")) is not validator_class:
+            raise SchemaRejected("$schema of a subschema must name the same dialect as the schema.")
+        _remove_nested_dialects(child, validator_class)
 
 
 def _size(value: object, max_depth: int = 64) -> int | None:

@@ -20,6 +20,10 @@ def nested(levels: int) -> dict[str, Any]:
     return object_schema({"a": schema})
 
 
+DRAFT_07 = "http://json-schema.org/draft-07/schema#"
+OWN_ID = {"$id": "https://a.test/b", "$defs": {"c": {}}}
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -32,8 +36,10 @@ def nested(levels: int) -> dict[str, Any]:
         object_schema(
             {}, **{"$schema": "http://json-schema.org/draft-07/schema#", "$id": "https://a.test/b"}
         ),
-        object_schema({}, **{"$schema": "https://json-schema.org/draft/2020-12/schema/"}),
-        object_schema({}, **{"$schema": "http://JSON-Schema.org/schema#"}),
+        object_schema({"a": {"$schema": f"{schemas.DIALECT}#"}}),
+        object_schema(
+            {"a": {"$schema": "https://json-schema.org/draft-07/schema"}}, **{"$schema": DRAFT_07}
+        ),
         object_schema({}, **{"$schema": "https://json-schema.org/draft/2019-09/schema"}),
         # Data, not keywords.
         object_schema(
@@ -67,8 +73,16 @@ def test_valid_schemas_have_no_errors(schema: Any) -> None:
         (object_schema({"a": {"required": "b"}}), "array"),
         (object_schema({}, **{"$schema": "http://json-schema.org/draft-04/schema#"}), "$schema"),
         (object_schema({}, **{"$schema": 7}), "$schema"),
-        (object_schema({"a": {"$schema": schemas.DIALECT}}), "$schema"),
-        (object_schema({"a": {"$id": "https://example.com/"}}), "$id"),
+        (object_schema({"a": {"$schema": DRAFT_07}}), "the same dialect"),
+        (object_schema({"a": {"$schema": 7}}), "draft/2019-09"),
+        (object_schema({"a": {"$id": "https://example.com/"}}), "only at the top level"),
+        (object_schema({"a": {"$id": "#a"}}, **{"$schema": DRAFT_07}), "only at the top level"),
+        (object_schema({}, definitions={"a": {"$id": "b"}}), "only at the top level"),
+        (object_schema({}, dependencies={"a": {"$id": "b"}}), "only at the top level"),
+        (
+            object_schema({"a": {"$ref": "https://a.test/b#/$defs/c"}}, **OWN_ID),
+            "such as #/$defs/name",
+        ),
         (object_schema({"a": {"$ref": "https://example.com/schema"}}), "$ref"),
         (object_schema({"a": {"$ref": "file:///etc/passwd"}}), "$ref"),
         (object_schema({"a": {"$ref": "other.json#/a"}}), "$ref"),
@@ -238,6 +252,65 @@ def test_recursive_schemas_of_trees_and_of_json_are_accepted() -> None:
     )
     assert schema_errors(schema) == []
     assert argument_errors(schema, {"v": [{"a": [1, None, "x"]}]}) == []
+
+
+@pytest.mark.parametrize("scheme", ["http://", "https://", "HTTPS://"])
+@pytest.mark.parametrize("ending", ["", "#", "/", "/#", "#/"])
+@pytest.mark.parametrize(
+    ("dialect", "has_tuples", "has_dependent_schemas"),
+    [
+        ("json-schema.org/draft-06/schema", True, False),
+        ("json-schema.org/draft-07/schema", True, False),
+        ("JSON-Schema.org/draft/2019-09/schema", True, True),
+        ("json-schema.org/draft/2020-12/schema", False, True),
+        ("json-schema.org/schema", False, True),
+    ],
+)
+def test_each_spelling_of_a_dialect_is_that_dialect(
+    scheme: str, ending: str, dialect: str, has_tuples: bool, has_dependent_schemas: bool
+) -> None:
+    spelling = {"$schema": f"{scheme}{dialect}{ending}"}
+    tuples = object_schema({"a": {"items": [{"type": "string"}]}}, **spelling)
+    assert (schema_errors(tuples) == []) == has_tuples
+    dependent = object_schema({}, dependentSchemas={"a": {"required": ["b"]}}, **spelling)
+    assert schema_errors(dependent) == []
+    assert (argument_errors(dependent, {"a": 1}) != []) == has_dependent_schemas
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        *("http://json-schema.org/draft-04/schema#", "http://json-schema.org/draft-03/schema", ""),
+        *("https://example.com/schema", "draft-07", "https://json-schema.org/draft/2020-13/schema"),
+        *("http://json-schema.org/draft-07/schema#definitions", None, 7, [], f" {DRAFT_07}"),
+        *(
+            "ftp://json-schema.org/draft-07/schema",
+            "https://spec.openapis.org/oas/3.1/dialect/base",
+        ),
+    ],
+)
+def test_another_dialect_is_refused_with_the_names_of_the_four(dialect: Any) -> None:
+    (message,) = schema_errors(object_schema({}, **{"$schema": dialect}))
+    for name in ("draft/2020-12", "draft/2019-09", "draft-07", "draft-06"):
+        assert f"json-schema.org/{name}/schema" in message
+
+
+@pytest.mark.parametrize(
+    "dialect", [None, DRAFT_07, "http://json-schema.org/draft-06/schema#", schemas.DIALECT]
+)
+def test_dependencies_are_checked(dialect: str | None) -> None:
+    more = {"$schema": dialect} if dialect else {}
+    dependencies = {"a": ["b"], "c": {"required": ["d"]}, "e": False, "f": {"$ref": "#/$defs/g"}}
+    schema = object_schema(
+        {}, dependencies=dependencies, **{"$defs": {"g": {"maxProperties": 1}}}, **more
+    )
+    assert schema_errors(schema) == []
+    for arguments in ({"a": 1}, {"c": 1}, {"e": 1}, {"f": 1, "g": 1}):
+        assert argument_errors(schema, arguments)
+    for arguments in ({}, {"b": 1}, {"a": 1, "b": 1}, {"c": 1, "d": 1}, {"f": 1}):
+        assert argument_errors(schema, arguments) == []
+    assert schema_errors(object_schema({}, dependencies={"a": 5}, **more))
+    assert schema_errors(object_schema({}, dependencies={"a": {"type": "strng"}}, **more))
 
 
 @pytest.mark.parametrize(
