@@ -34,7 +34,7 @@ def address(value: str) -> None:
         raise ValidationError("Enter the credential in its own field, not in the URL.")
     _check_path(parts)
     if "?" in value or "#" in value:
-        raise ValidationError("A base URL has no query and no fragment.")
+        raise ValidationError("Enter the base URL without a query or fragment.")
 
 
 def _check_path(parts: SplitResult) -> None:

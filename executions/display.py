@@ -11,6 +11,7 @@ _TONES = {"succeeded": "good", "failed": "bad", "incomplete": "warn"} | dict.fro
     ("queued", "running"), "busy"
 )
 _UNKNOWN = "-"
+_ZERO_PART = re.compile(" 0 (min|s)$")
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+|[\[\]{},:]')
 # Deeper texts are shown as they are: each level indents all of its lines.
 _MAX_JSON_DEPTH = 20
@@ -31,6 +32,11 @@ def duration(milliseconds: float) -> str:
         return f"{milliseconds / 1000:.1f} s"
     minutes, seconds = divmod(round(milliseconds / 1000), 60)
     return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def period(seconds: int) -> str:
+    """A time of whole seconds, such as a window: 60 s, 2 min, 1 h 10 min."""
+    return f"{seconds} s" if seconds <= 60 else _ZERO_PART.sub("", duration(1000 * seconds))
 
 
 def latency(execution: Execution, now: datetime) -> str:

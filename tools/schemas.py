@@ -18,6 +18,7 @@ import orjson
 
 from map_project.api.numbers import inexact_number
 from tools.schema_analysis import Analysis, SchemaRejected, subschemas
+from tools.schema_errors import sentence
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_BYTES = 32 * 1024
@@ -27,7 +28,6 @@ MAX_EVALUATIONS = 1_000_000
 # Those evaluations, times the bytes of the arguments.
 MAX_ERROR_BYTES = 4_000_000
 _MAX_ERRORS = 5
-_MAX_MESSAGE_CHARACTERS = 200
 # The escape of NUL in JSON text, unless its backslash is escaped.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MAX_BACKTRACKS = 1_000
@@ -72,7 +72,8 @@ def argument_errors(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
     if compiled.evaluations_per_value * len(orjson.dumps(arguments)) > MAX_ERROR_BYTES:
         return ["The arguments do not match the tool's schema."]
     return [
-        _sentence(error) for error in islice(compiled.validator.iter_errors(arguments), _MAX_ERRORS)
+        sentence(error, schema)
+        for error in islice(compiled.validator.iter_errors(arguments), _MAX_ERRORS)
     ]
 
 
@@ -123,7 +124,7 @@ def _compiled(text: bytes) -> _Compiled:
         try:
             validator = _validator(validator_class, schema, pattern_options)
         except (ValueError, jsonschema_rs.ValidationError) as error:
-            raise SchemaRejected(_sentence(error)) from None
+            raise SchemaRejected(sentence(error)) from None
     return _Compiled(validator, evaluations_per_value)
 
 
@@ -182,22 +183,3 @@ def _json_children(value: object) -> Iterator[object]:
         yield from value.values()
     elif isinstance(value, list):
         yield from value
-
-
-def _sentence(error: Any) -> str:
-    path = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}"
-        for part in getattr(error, "instance_path", ())
-    )
-    place = path.removeprefix(".")[:100]
-    message = str(getattr(error, "message", error))
-    if isinstance(
-        getattr(error, "kind", None), jsonschema_rs.ValidationErrorKind.AdditionalProperties
-    ):
-        names = ", ".join(f"'{name}'" for name in error.kind.unexpected)
-        message = (
-            f"Unknown {'argument' if len(error.kind.unexpected) == 1 else 'arguments'} {names}"
-        )
-    if len(message) > _MAX_MESSAGE_CHARACTERS:
-        message = f"{message[:_MAX_MESSAGE_CHARACTERS]}…"
-    return f"{place}: {message}." if place else f"{message}."

@@ -26,7 +26,7 @@ from executions.admin.filters import (
     PeriodFilter,
     has_start,
 )
-from executions.display import cost, latency, short_cost, step_texts, tokens, tone
+from executions.display import cost, duration, latency, short_cost, step_texts, tokens, tone
 from executions.endings import cancel
 from executions.models import Execution
 from executions.stop_reasons import StopReason
@@ -119,7 +119,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "tokens": tokens(execution),
             "cost": cost(execution.cost_usd),
             "page": page,
-            "steps": [(step, step_texts(step)) for step in page],
+            "steps": [(step, duration(step.latency_ms), step_texts(step)) for step in page],
             "can_cancel": _can_cancel(request)
             and execution.finished_at is None
             and execution.status in {Execution.Status.QUEUED, Execution.Status.RUNNING},

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from itertools import islice
@@ -34,6 +34,15 @@ def parse_uuid(text: object) -> uuid.UUID | None:
 def unknown_names(data: Mapping[str, Any], known: Container[str]) -> list[str]:
     """Return the first names in `data` that are not known."""
     return list(islice((name for name in data if name not in known), MAX_UNKNOWN_NAMES))
+
+
+def similar_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that an unknown one probably means, whatever its case."""
+    if len(name) > MAX_COMPARED_LENGTH:
+        return None
+    by_lower_case = {each.lower(): each for each in known}
+    similar = get_close_matches(name.lower(), by_lower_case, n=1, cutoff=MIN_SIMILARITY)
+    return by_lower_case[similar[0]] if similar else None
 
 
 class TextField(serializers.CharField):
@@ -201,7 +210,7 @@ class StrictSerializer(RowSerializer):
 
     def _unknown_field(self, name: str, known: Collection[str]) -> str:
         hint = self.hints.get(name, "")
-        if not hint and name not in self.fields and len(name) <= MAX_COMPARED_LENGTH:
-            similar = get_close_matches(name.lower(), known, n=1, cutoff=MIN_SIMILARITY)
-            hint = f"Did you mean {similar[0]}?" if similar else ""
+        if not hint and name not in self.fields:
+            similar = similar_name(name, known)
+            hint = f"Did you mean {similar}?" if similar else ""
         return f"Unknown field. {hint}".rstrip()

@@ -15,6 +15,7 @@ from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
 from agents.language_models import check_allow_list
 from agents.models import Agent, LanguageModel
+from executions.display import period
 from map_project.api import audit
 from map_project.desk import metrics, quotas
 from map_project.desk.api_keys import key_state
@@ -185,10 +186,10 @@ class TenantAdmin(UndeletableAdmin):
         is_own = tenant.rate_limit_requests or tenant.rate_limit_window_seconds
         quota = quotas.quota(tenant)
         return format_html(
-            '<span class="desk-nowrap {}">{} per {} s</span>',
+            '<span class="desk-nowrap {}">{} per {}</span>',
             "" if is_own else "desk-faint",
             f"{quota.limit:,}",
-            quota.window_seconds,
+            period(quota.window_seconds),
         )
 
 

@@ -48,6 +48,19 @@ def test_the_dashboard_shows_the_runs(visit: Visitor, execution: Execution) -> N
     assert chart_types == ["bar", "bar", "line"]
 
 
+def test_long_durations_have_larger_units(visit: Visitor, execution: Execution) -> None:
+    desk = visit("operator")
+    desk.open("/admin/?range=1h")
+    shown = desk.page.evaluate(
+        """() => {
+            const latency = Chart.getChart(document.querySelector("canvas[data-chart=latency]"));
+            const format = latency.options.scales.y.ticks.callback;
+            return [1, 10_000, 100_000, 10_000_000].map(value => format(value));
+        }"""
+    )
+    assert shown == ["1 ms", "10 s", "1 min 40 s", "2 h 46 min"]
+
+
 def test_the_charts_lead_to_their_runs(visit: Visitor, execution: Execution) -> None:
     desk = visit("operator")
     desk.open("/admin/?range=1h")

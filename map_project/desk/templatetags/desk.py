@@ -2,6 +2,7 @@
 
 from django import template
 
+from executions import display
 from map_project.desk.navigation import list_names
 
 register = template.Library()
@@ -27,3 +28,9 @@ def filter_heading(title: object) -> str:
     """The heading of a filter of the field with this name."""
     text = str(title)
     return _HEADINGS.get(text, text[:1].upper() + text[1:])
+
+
+@register.filter
+def period(seconds: int) -> str:
+    """A time of whole seconds: 60 s, 1 h 10 min."""
+    return display.period(seconds)

@@ -45,6 +45,19 @@ def test_a_running_run_has_neither_a_latency_of_0_nor_a_response(
     assert "so far" in listed.content.decode()
 
 
+def test_long_durations_have_larger_units(operator: Client, tenant: Tenant) -> None:
+    agent = AgentFactory.create(tenant=tenant)
+    execution = ExecutionFactory.create(agent=agent, latency_ms=4_200_000)
+    step(execution, 0, latency_ms=70_000)
+    text = page(operator, execution)
+    assert "<dd>1 h 10 min</dd>" in text
+    assert "tool · 1 min 10 s" in text
+    Tenant.objects.filter(pk=tenant.pk).update(rate_limit_window_seconds=130)
+    for path in (f"?q={tenant.name}", f"{tenant.pk}/change/"):
+        shown = operator.get(f"/admin/tenants/tenant/{path}").content.decode()
+        assert "per 2 min 10 s" in shown
+
+
 def test_the_texts_of_steps_are_labelled_and_json_is_indented(
     operator: Client, tenant: Tenant
 ) -> None:

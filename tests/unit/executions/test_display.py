@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from executions.display import cost, duration, indented_json, latency, short_cost, tokens
+from executions.display import cost, duration, indented_json, latency, period, short_cost, tokens
 from executions.models import Execution
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -47,10 +47,28 @@ def test_other_texts_are_unchanged(text: str) -> None:
         (59_999, "1 min 0 s"),
         (4_200_000, "1 h 10 min"),
         (125_000, "2 min 5 s"),
+        (70_000, "1 min 10 s"),
+        (3_599_600, "1 h 0 min"),
+        (90_000_000, "25 h 0 min"),
     ],
 )
 def test_duration(milliseconds: int, text: str) -> None:
     assert duration(milliseconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (60, "60 s"),
+        (70, "1 min 10 s"),
+        (120, "2 min"),
+        (3600, "1 h"),
+        (4200, "1 h 10 min"),
+    ],
+)
+def test_period(seconds: int, text: str) -> None:
+    assert period(seconds) == text
 
 
 def test_a_running_run_has_a_duration_so_far() -> None:

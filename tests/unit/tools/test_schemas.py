@@ -152,6 +152,50 @@ def test_arguments_that_do_not_match_are_reported(schema: Any, arguments: Any, w
     assert word in " ".join(argument_errors(schema, arguments))
 
 
+CITY: dict[str, Any] = {"city": {}, "days": {}, "maxResults": {}}
+CLOSED = object_schema(CITY, additionalProperties=False)
+UNKNOWN: list[tuple[Any, Any, str]] = [
+    (CLOSED, {"town": 1}, "Unknown argument 'town'."),
+    (CLOSED, {"town": 1, "x": 2}, "Unknown arguments 'town', 'x'."),
+    (CLOSED, {"citty": 1}, "Unknown argument 'citty'. Did you mean 'city'?"),
+    (CLOSED, {"CITY": 1}, "Unknown argument 'CITY'. Did you mean 'city'?"),
+    (CLOSED, {"max_results": 1}, "Unknown argument 'max_results'. Did you mean 'maxResults'?"),
+    (CLOSED, {"citty": 1, "x": 2}, "Unknown arguments 'citty', 'x'. Did you mean 'city'?"),
+    # It is there already.
+    (CLOSED, {"city": 1, "citty": 2}, "Unknown argument 'citty'."),
+    (object_schema({"to": CLOSED}), {"to": {"x": 1}}, "to: Unknown argument 'x'."),
+    (
+        object_schema({"to": {"items": {"$ref": "#/$defs/a~1b"}}}, **{"$defs": {"a/b": CLOSED}}),
+        {"to": [{}, {"day": 1}]},
+        "to[1]: Unknown argument 'day'. Did you mean 'days'?",
+    ),
+    (
+        object_schema({}, allOf=[{"properties": CITY, "additionalProperties": False}]),
+        {"day": 1},
+        "Unknown argument 'day'. Did you mean 'days'?",
+    ),
+    (
+        object_schema(CITY, additionalProperties={"not": {}}),
+        {"day": 1},
+        "Unknown argument 'day'. Did you mean 'days'?",
+    ),
+    (object_schema({"a": False}), {"a": 1}, "a: The schema does not allow a value here."),
+]
+
+
+@pytest.mark.parametrize(("schema", "arguments", "message"), UNKNOWN)
+def test_an_unknown_argument_is_named(schema: Any, arguments: Any, message: str) -> None:
+    assert argument_errors(schema, arguments) == [message]
+
+
+def test_the_message_of_many_unknown_arguments_is_short() -> None:
+    schema = object_schema({f"name-{n}": {} for n in range(90)}, additionalProperties=False)
+    (message,) = argument_errors(schema, {f"names-{n}": 1 for n in range(500)})
+    assert message.startswith("Unknown arguments 'names-0', 'names-1'")
+    assert message.count("name-") <= 5
+    assert len(message) < 400
+
+
 def test_errors_are_limited_in_number_and_length() -> None:
     errors = argument_errors(
         object_schema({"a": {"items": {"type": "string"}}}), {"a": list(range(100))}

@@ -8,7 +8,14 @@
 
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const color = (series, at) => (tones[series.tone] ? style(tones[series.tone]) : otherColors[at % otherColors.length]);
-  const formatDuration = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${+(ms / 1000).toFixed(1)} s`);
+  // Like `duration` in executions/display.py, but 1 s instead of 1.0 s.
+  function formatDuration(ms) {
+    if (ms < 999.5) return `${Math.round(ms)} ms`;
+    if (ms < 59950) return `${+(ms / 1000).toFixed(1)} s`;
+    const seconds = Math.round(ms / 1000);
+    const minutes = Math.floor(seconds / 60);
+    return minutes < 60 ? `${minutes} min ${seconds % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  }
   const pad = (number) => String(number).padStart(2, "0");
 
   // All times are UTC.
