@@ -36,10 +36,12 @@ def sent_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _completed(schema: Any, root: Mapping[str, Any]) -> Any:
     if not isinstance(schema, Mapping):
         return schema
+    # Before draft 2020-12, `prefixItems` is no keyword.
+    not_sent = _NOT_SENT | ({"prefixItems"} if isinstance(schema.get("items"), list) else set())
     completed = {
         _sent_name(name, schema): _completed_value(name, value, root)
         for name, value in schema.items()
-        if name not in _NOT_SENT
+        if name not in not_sent
     }
     kinds = schema.get("type")
     kinds = kinds if isinstance(kinds, list) else [kinds]

@@ -87,3 +87,13 @@ def test_nested_dialects_are_not_sent_and_names_are_kept() -> None:
     assert sent["definitions"] == {"c": TEXT}
     assert sent["dependencies"] == {"a": {"required": ["b"]}}
     assert argument_errors(sent, {"a": "x"})
+
+
+@pytest.mark.parametrize("names", [("items", "prefixItems"), ("prefixItems", "items")])
+def test_only_the_keyword_of_the_dialect_describes_a_tuple(names: tuple[str, str]) -> None:
+    keywords = {"items": [TEXT], "prefixItems": [{"type": "integer"}]}
+    schema = draft_07({"a": {"type": "array", **{name: keywords[name] for name in names}}})
+    sent = sent_parameters(schema)
+    for arguments, is_valid in (({"a": ["x"]}, True), ({"a": [1]}, False)):
+        assert (argument_errors(schema, arguments) == []) == is_valid
+        assert (argument_errors(sent, arguments) == []) == is_valid
