@@ -31,13 +31,14 @@ _BARE = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeyedRequest:
-    """A run call with an idempotency key."""
+    """A run call with an idempotency key. `execution_id` is set when it has stored its execution."""
 
     tenant_id: uuid.UUID
     key: str
     fingerprint: str
+    execution_id: uuid.UUID | None = None
 
     @classmethod
     def of(cls, request: HttpRequest, tenant_id: uuid.UUID) -> "KeyedRequest | None":
@@ -79,11 +80,14 @@ class KeyedRequest:
             fingerprint=self.fingerprint,
             execution_id=execution_id,
         )
+        self.execution_id = execution_id
 
     def store_response(self, response: HttpResponse) -> None:
         """Store the response of a foreground run. Does nothing if no execution was stored."""
+        if self.execution_id is None:
+            return
         own = IdempotentRequest.objects.filter(
-            tenant_id=self.tenant_id, key=self.key, response_status=None
+            tenant_id=self.tenant_id, key=self.key, execution_id=self.execution_id
         )
         own.update(response_status=response.status_code, response_body=response.content.decode())
 

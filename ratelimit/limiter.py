@@ -183,11 +183,12 @@ class Limiter:
             expires_at_ms = seconds * 1000 + microseconds // 1000 + LEASE_MS
             for lease in leases:
                 if lease.has_slot:
-                    pipeline.zadd(slots_key(lease.tenant_id), {lease.token: expires_at_ms})
+                    # Not again after a release at the same moment.
+                    pipeline.zadd(slots_key(lease.tenant_id), {lease.token: expires_at_ms}, xx=True)
                     pipeline.pexpire(slots_key(lease.tenant_id), 2 * LEASE_MS)
                 if lease.idempotency_key:
                     key = idempotency_redis_key(lease.tenant_id, lease.idempotency_key)
-                    pipeline.set(key, lease.token, px=LEASE_MS)
+                    pipeline.set(key, lease.token, px=LEASE_MS, xx=True)
             pipeline.execute()
 
     def release(self, lease: Lease) -> None:

@@ -9,14 +9,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
+from django_redis import get_redis_connection
 
 from agents.models import Agent, LanguageModel
 from executions.jobs.runs import run_queued
 from executions.models import Execution
 from map_project.tenants.models import Tenant
 from ratelimit.idempotency import KEPT, delete_expired
-from ratelimit.limiter import Quota, default_limiter
+from ratelimit.limiter import Quota, default_limiter, idempotency_redis_key
 from ratelimit.models import IdempotentRequest
 from tests.api import Answer, Api, LiveApi
 from tests.factories import AgentFactory, ToolFactory
@@ -171,6 +173,40 @@ def test_a_run_in_progress_is_a_409_after_a_while(
         assert second.headers["retry-after"] == "1"
         assert second.details["execution_id"] == first.result().json["execution_id"]
     assert run(api, agent, "k", model="keyed").content == first.result().content
+
+
+def test_without_the_key_in_redis_the_database_decides(
+    api: Api, tenant: Tenant, agent: Agent, stub: StubModel
+) -> None:
+    """Redis has lost the key: a second request is admitted, and finds the key when it stores its run."""
+    second: list[Answer] = []
+
+    def repeat(_: object) -> dict[str, Any]:
+        rows = IdempotentRequest.objects.filter(tenant=tenant)
+        (pk,) = rows.values_list("pk", flat=True)
+        # As if it had been stored after the look-up of the second request.
+        rows.update(key="other")
+        get_redis_connection("default").delete(idempotency_redis_key(tenant.pk, "k"))
+
+        def restore(execute: Any, sql: str, *arguments: Any) -> Any:
+            if "INSERT INTO executions_execution" in sql:
+                IdempotentRequest.objects.filter(pk=pk).update(key="k")
+            return execute(sql, *arguments)
+
+        with connection.execute_wrapper(restore):
+            second.append(run(api, agent, "k", model="keyed"))
+        # The change was part of the transaction that was rolled back.
+        rows.update(key="k")
+        connection.close()
+        return completion("Done.")
+
+    stub.says(repeat)
+    first = run(api, agent, "k", model="keyed")
+    assert (second[0].status, second[0].error_code) == (409, "IDEMPOTENCY_IN_PROGRESS")
+    assert first.status == 200
+    assert run(api, agent, "k", model="keyed").content == first.content
+    assert len(stub.requests) == 1
+    assert Execution.objects.filter(tenant=tenant).count() == 1
 
 
 def test_a_key_is_kept_for_24_hours(api: Api, tenant: Tenant, agent: Agent) -> None:
