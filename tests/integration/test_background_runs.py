@@ -1,11 +1,16 @@
 """Background runs: their response, the queue, workers and cancellation."""
 
 import ipaddress
+import os
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings as project
 from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
@@ -16,7 +21,7 @@ from map_project.tenants.models import Tenant
 from tests.api import Answer, Api
 from tests.effects_server import effects_server
 from tests.factories import AgentFactory, ToolFactory
-from tests.live import working
+from tests.live import database_url, working
 from tests.stub_model import StubModel, completion
 
 
@@ -74,6 +79,23 @@ def test_a_worker_runs_a_queued_execution(api: Api, tenant: Tenant) -> None:
     assert (found["attempt"], found["stop_reason"]) == (1, "completed")
     assert found["created_at"] <= found["started_at"] <= found["finished_at"]
     assert not ProcrastinateJob.objects.filter(queueing_lock=execution_id).exists()
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        environment = {"DATABASE_URL": database_url(), "REDIS_URL": project.REDIS_URL}
+        worker = subprocess.run(
+            [sys.executable, "manage.py", "worker"],
+            cwd=project.BASE_DIR,
+            env={**os.environ, **environment, "HOST": "127.0.0.1", "WORKER_PORT": port},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert worker.returncode == 1
+    (line,) = worker.stderr.splitlines()
+    assert f"127.0.0.1:{port} (HOST, WORKER_PORT)" in line
 
 
 def test_a_foreground_run_has_its_times_and_metadata(api: Api, tenant: Tenant) -> None:

@@ -4,7 +4,8 @@ import os
 from threading import Thread
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from map_project.embedded.parent import terminate_after_stdin
 
@@ -33,4 +34,10 @@ class Command(BaseCommand):
             Thread(target=terminate_after_stdin, args=[process_id], daemon=True).start()
         self.stdout.write("The worker has started.")
         self.stdout.flush()
-        run_worker()
+        try:
+            run_worker()
+        except OSError as error:
+            address = f"{settings.HOST}:{settings.WORKER_PORT}"
+            raise CommandError(
+                f"The worker cannot listen on {address} (HOST, WORKER_PORT): {error.strerror}."
+            ) from None
