@@ -38,7 +38,7 @@ def test_the_dashboard_shows_the_runs(visit: Visitor, execution: Execution) -> N
     for name in ("1 hour", "24 hours", "7 days", "30 days"):
         desk.page.get_by_role("link", name=name, exact=True).click()
         desk.page.wait_for_load_state("networkidle")
-        expect(desk.page.get_by_role("img", name="Runs by time and status")).to_be_visible()
+        expect(desk.page.get_by_role("img", name="Runs over time, by status")).to_be_visible()
         expect(desk.page.get_by_label("Failures")).to_contain_text("MODEL_TIMEOUT")
     expect(desk.page.get_by_label("Rate limit usage")).to_contain_text("of 100 per 60 s")
     expect(desk.page.get_by_label("Latest runs")).to_contain_text("Researcher")
