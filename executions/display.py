@@ -7,9 +7,12 @@ from decimal import Decimal
 
 from executions.models import Execution, Step
 
-_TONES = {"succeeded": "good", "failed": "bad", "incomplete": "warn"} | dict.fromkeys(
-    ("queued", "running"), "busy"
-)
+_TONES = {
+    "succeeded": "good",
+    "failed": "bad",
+    "incomplete": "warn",
+    **dict.fromkeys(map(str, Execution.UNFINISHED), "busy"),
+}
 _UNKNOWN = "-"
 _ZERO_PART = re.compile(" 0 (min|s)$")
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+|[\[\]{},:]')
@@ -41,7 +44,7 @@ def period(seconds: int) -> str:
 
 def latency(execution: Execution, now: datetime) -> str:
     """The duration of a run; of one that has not ended, the time since it was requested."""
-    if execution.status not in {Execution.Status.QUEUED, Execution.Status.RUNNING}:
+    if execution.status not in Execution.UNFINISHED:
         return duration(execution.latency_ms)
     elapsed = (now - execution.created_at).total_seconds()
     return f"{duration(1000 * max(elapsed, 0))} so far"

@@ -22,9 +22,7 @@ def cancel(execution_id: uuid.UUID, stop_reason: StopReason) -> bool:
     It ends at once, also if no process holds its lease any more. The process that runs it can write nothing
     more, and stops before the next call of the model or of a tool.
     """
-    unfinished = Execution.objects.filter(
-        pk=execution_id, status__in=(Execution.Status.QUEUED, Execution.Status.RUNNING)
-    )
+    unfinished = Execution.objects.filter(pk=execution_id, status__in=Execution.UNFINISHED)
     execution = unfinished.select_for_update(no_key=True).first()
     if execution is not None:
         end(execution, status=Execution.Status.CANCELLED, stop_reason=stop_reason)

@@ -25,6 +25,8 @@ class Execution(models.Model):
         FAILED = "failed"
         CANCELLED = "cancelled"
 
+    UNFINISHED = (Status.QUEUED, Status.RUNNING)
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(
         Tenant, on_delete=models.PROTECT, db_constraint=False, db_index=False

@@ -31,7 +31,7 @@ class NullableCodeField(serializers.CharField):
 
 
 class StopReasonField(serializers.ChoiceField):
-    """A `StopReason`, or null while the run is running."""
+    """A `StopReason`, or null while the run has not ended."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(choices=[reason.value for reason in StopReason], **kwargs)

@@ -1,6 +1,5 @@
 """Runs of agents. The response to a run is returned after its execution has been committed."""
 
-import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -39,8 +38,6 @@ from map_project.tenants.authentication import Caller
 from map_project.tenants.models import Tenant
 from ratelimit.errors import IdempotencyInProgress
 from ratelimit.idempotency import KeyedRequest
-
-logger = logging.getLogger("map.runs")
 
 # The error of a run without `model` on an agent without a default model.
 MODEL_REQUIRED = "This field is required."
@@ -124,15 +121,13 @@ def run_agent(
                 raise
         else:
             request = RunRequest(
-                *(
-                    agent,
-                    known_model,
-                    prompt,
-                    request_id,
-                    caller.key_prefix,
-                    metadata,
-                    keyed_request,
-                )
+                agent,
+                known_model,
+                prompt,
+                request_id,
+                key_prefix=caller.key_prefix,
+                metadata=metadata,
+                keyed_request=keyed_request,
             )
             run = _queue(request, caller) if background else _run(request)
             if run is not None:

@@ -1,10 +1,9 @@
 """The rate limiter: an exact sliding window for each tenant, kept in Redis, and the slots of its runs.
 
 The algorithm is in `sliding_window.lua`. A check is one round trip, also with slots and an idempotency key
-(`admission.lua`), and it is never sent
-again if Redis may have executed it: the client is configured without retries (`CACHES` in the
-settings), and EVAL follows EVALSHA only after NOSCRIPT, which means that nothing was executed. Every
-failure is one exception, `LimiterUnavailable`.
+(`admission.lua`), and it is never sent again if Redis may have executed it: the client is configured without
+retries (`CACHES` in the settings), and EVAL follows EVALSHA only after NOSCRIPT, which means that nothing was
+executed. Every failure is one exception, `LimiterUnavailable`.
 """
 
 import uuid

@@ -47,7 +47,7 @@ class RateLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
             response = self.get_response(request)
-            if getattr(request, "map_lease", None) and (keyed := keyed_request(request)):
+            if keyed := keyed_request(request):
                 _store_response(keyed, response)
         finally:
             if lease := getattr(request, "map_lease", None):
@@ -62,14 +62,15 @@ class RateLimitMiddleware:
         self, request: HttpRequest, view: object, args: list[Any], kwargs: dict[str, Any]
     ) -> HttpResponse | None:
         match = request.resolver_match
-        if match is None or (request.method, match.url_name) not in LIMITED:
+        route = (request.method, match.url_name) if match else None
+        if route not in LIMITED:
             return None
         try:
             caller = resolve_caller(request)
             if caller is None:
                 # The view responds with 401, and no unit is taken.
                 return None
-            if (request.method, match.url_name) == RUN:
+            if route == RUN:
                 return self._admit_run(request, caller)
             return self._take(request, caller)
         except LimiterUnavailable:

@@ -120,9 +120,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "cost": cost(execution.cost_usd),
             "page": page,
             "steps": [(step, duration(step.latency_ms), step_texts(step)) for step in page],
-            "can_cancel": _can_cancel(request)
-            and execution.finished_at is None
-            and execution.status in {Execution.Status.QUEUED, Execution.Status.RUNNING},
+            "can_cancel": _can_cancel(request) and execution.status in Execution.UNFINISHED,
             "agent_exists": Agent.objects.filter(pk=execution.agent_id).exists(),
         }
         return TemplateResponse(request, "executions/execution.html", context)

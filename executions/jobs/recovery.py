@@ -89,13 +89,17 @@ def _can_continue(execution: Execution) -> bool:
 def enqueue_lost_jobs() -> int:
     """Add a job for each execution that is queued but whose job is gone. Return their number.
 
-    A worker that is killed may have fetched a job before it started the execution.
+    A worker that is killed may have fetched a job before it started the execution. Runs that wait for a slot
+    have no job (`executions.jobs.slots`).
     """
     alive = Q(worker__last_heartbeat__gt=Now() - STALLED_AFTER)
     ProcrastinateJob.objects.filter(~alive, status="doing").delete()
     jobs = ProcrastinateJob.objects.filter(queueing_lock=Cast(OuterRef("pk"), TextField()))
     orphans = Execution.objects.filter(
-        ~Exists(jobs), status=Execution.Status.QUEUED, created_at__lt=Now() - STALLED_AFTER
+        ~Exists(jobs),
+        status=Execution.Status.QUEUED,
+        awaits_slot=False,
+        created_at__lt=Now() - STALLED_AFTER,
     )
     found = [*orphans.values_list("pk", flat=True)[:BATCH]]
     for execution_id in found:

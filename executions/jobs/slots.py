@@ -27,7 +27,8 @@ def slot(execution_id: uuid.UUID, tenant: Tenant) -> Iterator[bool]:
     if tenant.max_concurrent_runs is None:
         yield True
         return
-    lease = Lease(tenant.pk, str(execution_id), has_slot=True)
+    # Not by the execution: another job for it would free this slot.
+    lease = Lease(tenant.pk, uuid.uuid4().hex, has_slot=True)
     limiter, slots = default_limiter(), tenant.max_concurrent_runs
     if not limiter.take_slot(tenant.pk, slots=slots, token=lease.token):
         _waiting(tenant.pk, False).filter(pk=execution_id).update(awaits_slot=True)

@@ -45,8 +45,9 @@ def _deliver_repeatedly() -> None:
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="webhook") as threads:
         permits = threading.Semaphore(CONCURRENCY)
         while True:
-            permits.acquire()
-            permits.release()
+            # Until a thread is free.
+            with permits:
+                pass
             try:
                 due = claim_due(CONCURRENCY)
             except Error as error:

@@ -8,9 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 from django_redis import get_redis_connection
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from agents.models import Agent, LanguageModel
+from executions.jobs.recovery import enqueue_lost_jobs
 from executions.jobs.runs import run_queued
 from executions.jobs.slots import enqueue_waiting_runs
 from executions.models import Execution
@@ -135,6 +138,11 @@ def test_a_background_run_waits_in_the_queue(
     run_queued(execution.pk)
     execution.refresh_from_db()
     assert (execution.status, execution.awaits_slot, execution.attempt) == ("queued", True, 0)
+    # It has no job, and is not lost.
+    Execution.objects.filter(pk=execution.pk).update(created_at=Now() - timedelta(minutes=5))
+    ProcrastinateJob.objects.filter(queueing_lock=str(execution.pk)).delete()
+    enqueue_lost_jobs()
+    assert not ProcrastinateJob.objects.filter(queueing_lock=str(execution.pk)).exists()
     default_limiter().release(lease)
     enqueue_waiting_runs()
     execution.refresh_from_db()
