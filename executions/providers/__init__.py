@@ -1,11 +1,12 @@
 """Model providers: one module per kind, all behind the protocol `Provider`.
 
-A provider takes a `ModelRequest` and returns a `ModelResponse`, or raises `ModelError`. It uses no database
-and no tenant. The setting `MODEL_PROVIDERS` maps the names of the providers to their classes.
+A provider takes a `ModelRequest` and returns a `ModelResponse`, or raises `ModelError`. It can also stream
+the text of the response. It uses no database and no tenant. The setting `MODEL_PROVIDERS` maps the names of
+the providers to their classes.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
@@ -77,6 +78,7 @@ class ModelRequest:
     """A request to a model.
 
     Settings that are None are left to the provider. `deadline` is a value of `time.monotonic`.
+    `output_schema` is a JSON Schema that the text of the response, as JSON, should satisfy.
     """
 
     model: "KnownModel"
@@ -87,6 +89,7 @@ class ModelRequest:
     temperature: float | None = None
     max_output_tokens: int | None = None
     deadline: float = float("inf")
+    output_schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,12 @@ class Provider(Protocol):
     def complete(self, request: ModelRequest) -> ModelResponse:
         """Return the response of the model. Raises ModelError."""
 
+    def stream(self, request: ModelRequest) -> Generator[str, None, ModelResponse]:
+        """Yield the text of the response as it arrives, and return the response. Raises ModelError.
+
+        No piece is empty, and together they are `ModelResponse.text`. Closing the generator ends the request.
+        """
+
 
 @cache
 def get_provider(name: str) -> Provider:
@@ -201,3 +210,7 @@ class UnavailableProvider:
             retryable=False,
             reason="not_available",
         )
+
+    def stream(self, request: ModelRequest) -> Generator[str, None, ModelResponse]:
+        yield from ()
+        return self.complete(request)

@@ -5,17 +5,19 @@ process. No clock, random source or `hash()` is used.
 
 It also calls tools, to make the agent loop usable without a real model: each line `@tool_name {json}` of the
 prompt that names a callable tool of the agent becomes a call, in this order. The response then quotes the
-results.
+results. The prompt is the last message of the user.
 """
 
 import hashlib
+import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
-from executions.providers import ModelRequest, ModelResponse, ToolCall, is_json_object
+from executions.providers import Message, ModelRequest, ModelResponse, ToolCall, is_json_object
 
 QUOTED_CHARACTERS = 100
 QUOTED_RESULT_CHARACTERS = 1000
+_WORD = re.compile(r"\S+\s*|\s+")
 
 
 class Mock:
@@ -23,25 +25,36 @@ class Mock:
 
     def is_local(self, request: ModelRequest) -> bool:
         # The common cases, without a search through the prompt.
-        if not request.tools or "@" not in request.messages[0].text:
+        if not request.tools or "@" not in _turn(request)[0].text:
             return True
         return next(_tool_calls(request), None) is None
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        if len(request.messages) == 1 and (calls := tuple(_tool_calls(request))):
+        prompt, *others = _turn(request)
+        if not others and (calls := tuple(_tool_calls(request))):
             return ModelResponse("", calls)
         agent = request.agent
-        results = [message.text for message in request.messages if message.role == "tool"]
+        results = [message.text for message in others if message.role == "tool"]
         text = respond(
             agent_id=agent.agent_id,
             agent_name=agent.name,
             role=agent.role,
             tools=agent.tools,
-            prompt=request.messages[0].text,
+            prompt=prompt.text,
             model=request.model.name,
             results=results,
         )
         return ModelResponse(text)
+
+    def stream(self, request: ModelRequest) -> Generator[str, None, ModelResponse]:
+        response = self.complete(request)
+        yield from words(response.text)
+        return response
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, each with the whitespace after it: the pieces that the mock streams."""
+    return _WORD.findall(text)
 
 
 def respond(
@@ -69,11 +82,17 @@ def respond(
     )
 
 
+def _turn(request: ModelRequest) -> Sequence[Message]:
+    """Return the last message of the user and those after it."""
+    prompts = (at for at, message in enumerate(request.messages) if message.role == "user")
+    return request.messages[max(prompts, default=0) :]
+
+
 def _tool_calls(request: ModelRequest) -> Iterator[ToolCall]:
     """Find the calls in the prompt. A name may contain spaces: the longest name that matches is used."""
     tools = {tool.tool_name: tool for tool in request.tools}
     lengths = sorted({len(name) for name in tools}, reverse=True)
-    for number, line in enumerate(request.messages[0].text.splitlines(), 1):
+    for number, line in enumerate(_turn(request)[0].text.splitlines(), 1):
         text = line.strip()
         if not text.startswith("@"):
             continue

@@ -9,7 +9,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -105,6 +105,12 @@ class OpenAI:
                 raise failure if failure.status else ModelTimeout("no time to retry", provider=NAME)
             time.sleep(delay_seconds)
             attempt += 1
+
+    def stream(self, request: ModelRequest) -> Generator[str, None, ModelResponse]:
+        response = self.complete(request)
+        if response.text:
+            yield response.text
+        return response
 
 
 def _completion(request: ModelRequest) -> ModelResponse:

@@ -6,13 +6,23 @@ import subprocess
 import sys
 import time
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.language_models import KnownModel
-from executions.providers import AgentProfile, Message, ModelRequest, ToolDefinition
-from executions.providers.mock import Mock, respond
+from executions.providers import (
+    AgentProfile,
+    Message,
+    ModelRequest,
+    ModelResponse,
+    ToolCall,
+    ToolDefinition,
+)
+from executions.providers.mock import Mock, respond, words
 
 _AGENT = uuid.UUID("0197a3c1-0c55-7d0e-8a41-6a1f7c8e2b90")
 BASE: dict[str, Any] = {
@@ -145,3 +155,51 @@ def test_many_lines_and_many_tools_take_little_cpu_time() -> None:
     started = time.thread_time()
     assert Mock().is_local(request)
     assert time.thread_time() - started < 0.5
+
+
+def streamed(request: ModelRequest) -> tuple[list[str], ModelResponse]:
+    """Return the pieces that the mock streams, and its response."""
+    pieces, stream = [], Mock().stream(request)
+    while True:
+        try:
+            pieces.append(next(stream))
+        except StopIteration as end:
+            return pieces, end.value
+
+
+def test_it_streams_words() -> None:
+    pieces, response = streamed(request_for("a  b\n"))
+    assert pieces[:3] == ["[Mock ", "Response] ", "Agent "]
+    assert pieces[-5:-1] == ['"a  ', "b\n", '" ', "[digest "]
+    assert response == Mock().complete(request_for("a  b\n"))
+    assert "".join(pieces) == response.text
+
+
+def test_it_streams_no_text_with_calls() -> None:
+    request = request_for("@a {}", "a")
+    assert streamed(request) == ([], Mock().complete(request))
+
+
+@given(st.text())
+def test_words_are_the_whole_text(text: str) -> None:
+    assert "".join(words(text)) == text
+    assert all(words(text))
+
+
+def test_earlier_turns_do_not_change_its_response() -> None:
+    request = request_for("@a {}\nNow?", "a")
+    call = ToolCall("call_1", "f0", "{}")
+    earlier = (
+        Message("user", "@a {}"),
+        Message("assistant", "", (call,)),
+        Message("tool", "earlier", tool_call_id="call_1", name="f0"),
+        Message("assistant", "Then."),
+    )
+    result = Message("tool", "later", tool_call_id="call_1", name="f0")
+    for new in (request.messages, (*request.messages, Message("assistant", "", (call,)), result)):
+        alone, after = (replace(request, messages=turn) for turn in (new, earlier + new))
+        assert Mock().complete(after) == Mock().complete(alone)
+        assert Mock().is_local(after) == Mock().is_local(alone)
+    assert Mock().complete(request).tool_calls == (call,)
+    local = replace(request, messages=(*earlier, Message("user", "No call.")))
+    assert Mock().is_local(local)
