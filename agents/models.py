@@ -16,6 +16,8 @@ from tools.models import Tool
 MAX_STEPS = 50
 MAX_TOOL_CALLS = 1_000
 MAX_TOOLS = 128
+MIN_CONTEXT_CHARACTERS, DEFAULT_CONTEXT_CHARACTERS = 1_000, 200_000
+MAX_CONTEXT_CHARACTERS = 4_000_000
 
 
 class AgentQuerySet(models.QuerySet["Agent"]):
@@ -53,6 +55,18 @@ class Agent(TenantOwned):
     )
     # `temperature`, `max_output_tokens`. Omitted settings use the model's defaults.
     settings = models.JSONField(default=dict, db_default={}, blank=True)
+    # The JSON Schema that the answers of the agent must meet.
+    output_schema = models.JSONField(null=True, blank=True)
+    max_context_characters = models.PositiveIntegerField(
+        default=DEFAULT_CONTEXT_CHARACTERS,
+        db_default=DEFAULT_CONTEXT_CHARACTERS,
+        validators=[
+            MinValueValidator(MIN_CONTEXT_CHARACTERS),
+            MaxValueValidator(MAX_CONTEXT_CHARACTERS),
+        ],
+        help_text="Maximum characters of the earlier messages that a run continues. "
+        "The oldest exchanges are left out.",
+    )
     # Incremented by database triggers (agents/migrations/0002) whenever the agent, its tools or its
     # list of tools changes. A cached agent is current as long as its version is unchanged.
     version = models.PositiveBigIntegerField(db_default=1, editable=False)

@@ -78,10 +78,38 @@ class Execution(models.Model):
     # Of the client: its own data, and the header `Idempotency-Key`.
     metadata = models.JSONField(null=True, blank=True)
     idempotency_key = models.CharField(max_length=255, blank=True, default="", db_default="")
+    # The execution whose messages, and those before it, precede the prompt. Of a run in a conversation: the
+    # latest one before.
+    previous_execution_id = models.UUIDField(null=True, blank=True)
+    conversation_id = models.UUIDField(null=True, blank=True)
+    # Of the oldest exchanges: how many were left out, because the context was too long.
+    dropped_exchanges = models.SmallIntegerField(default=0, db_default=0)
+    # What the request sets for this run alone (`executions.options`).
+    options = models.JSONField(null=True, blank=True)
+    # The JSON Schema of the answer, if there is one, and the answer that meets it.
+    output_schema = models.JSONField(null=True, blank=True)
+    output = models.JSONField(null=True, blank=True)
+    # Whether its events are stored (`EventBatch`). Otherwise they follow from the steps.
+    is_streamed = models.BooleanField(default=False, db_default=False)
+    # Whether the tenant has deleted it at `/v1`. The history still has it.
+    is_hidden = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         ordering = ("-created_at", "-id")
+        constraints = [
+            # One run at a time in a conversation.
+            models.UniqueConstraint(
+                fields=("conversation_id",),
+                condition=models.Q(conversation_id__isnull=False, status__in=("queued", "running")),
+                name="conversation_busy",
+            )
+        ]
         indexes = [
+            models.Index(
+                fields=("conversation_id", "created_at", "id"),
+                condition=models.Q(conversation_id__isnull=False),
+                name="execution_by_conversation",
+            ),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_by_age"),
             # For the counts of the dashboard over all tenants, which read this index alone. It adds 3 us to
             # an insert. A BRIN index would be cheaper, but reads prompts and responses to find a status.
@@ -148,3 +176,44 @@ class Step(models.Model):
 
     def __str__(self) -> str:
         return f"{self.execution_id} {self.position}"
+
+
+class Conversation(models.Model):
+    """Runs of a tenant that continue one another, one at a time."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False)
+    metadata = models.JSONField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("created_at", "id")
+        indexes = [models.Index(fields=("tenant", "created_at", "id"), name="conversation_by_age")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class EventBatch(models.Model):
+    """Consecutive events of a streamed run, as they were sent (`executions.events`)."""
+
+    execution = models.ForeignKey(
+        Execution, on_delete=models.CASCADE, db_constraint=False, db_index=False
+    )
+    # The `sequence_number` of its first event.
+    first_number = models.IntegerField()
+    # One event in a line: its JSON.
+    events = models.TextField()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("execution", "first_number")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("execution", "first_number"), name="event_number_unique"
+            )
+        ]
+        indexes = [models.Index(fields=("created_at",), name="event_batch_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.execution_id} {self.first_number}"
