@@ -40,7 +40,7 @@ from executions.providers.failures import (
     remove_secrets,
 )
 from map_project.api import secrets
-from tools.outbound import OutboundTransport
+from tools.outbound import Interrupted, OutboundTransport, original_errors, pause
 
 BASE_URL = "https://api.openai.com/v1"
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
@@ -81,6 +81,7 @@ class OpenAI:
     def is_local(self, request: ModelRequest) -> bool:
         return False
 
+    @original_errors()
     def complete(self, request: ModelRequest) -> ModelResponse:
         """Request a completion, again after failures that may be temporary. Raises ModelError."""
         attempt = 0
@@ -91,6 +92,8 @@ class OpenAI:
                 return _completion(request)
             except ModelError as error:
                 failure, headers = error, {}
+            except Interrupted:
+                raise
             except Exception as error:
                 # Its message may quote the provider's response, which must not reach the log.
                 failure, headers = model_error(error), _response_headers(error)
@@ -103,7 +106,7 @@ class OpenAI:
             delay_seconds = _retry_delay_seconds(attempt, headers)
             if time.monotonic() + delay_seconds >= request.deadline:
                 raise failure if failure.status else ModelTimeout("no time to retry", provider=NAME)
-            time.sleep(delay_seconds)
+            pause(delay_seconds)
             attempt += 1
 
     def stream(self, request: ModelRequest) -> Generator[str, None, ModelResponse]:

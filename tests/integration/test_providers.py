@@ -36,6 +36,7 @@ from tests.stub_model import (
     error,
     silent_port,
 )
+from tools.outbound import interruptible
 
 SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}}
 TOOL = ToolDefinition("web_search", "web search", "Searches.", SCHEMA)
@@ -427,6 +428,23 @@ class TestFailures:
         assert (failed.status, failed.retryable) == (None, False)
         assert "nonsense" not in str(failed)
         assert stub.requests == []
+
+
+class Cancelled(Exception):
+    pass
+
+
+@pytest.mark.parametrize("response", [HANG, error(429, Retry_After="60")], ids=["silent", "retry"])
+def test_a_request_that_waits_is_abandoned(stub: StubModel, response: StubResponse) -> None:
+    def cancel() -> None:
+        raise Cancelled
+
+    stub.says(response)
+    started = time.monotonic()
+    with pytest.raises(Cancelled), interruptible(cancel):
+        complete(request_to(stub, max_retries=5, seconds=120))
+    assert time.monotonic() - started < 5
+    assert len(stub.requests) == 1
 
 
 _IMPORTS = """

@@ -7,6 +7,8 @@ and a number of received bytes. Redirects are not followed, and no proxy or .net
 Tenants write the URLs of tools, which must not reach the network of this process. The address guard
 resolves a host once, refuses it unless all of its addresses are allowed, and connects to one of these
 addresses, while TLS verifies the host name.
+
+`interruptible` abandons the requests of a block that waits.
 """
 
 import time
@@ -17,10 +19,22 @@ from dataclasses import dataclass
 import httpx2
 
 from tools.outbound.compression import decoder
+from tools.outbound.interruption import Interrupted, interruptible, original_errors, pause
 from tools.outbound.network import OutboundError, unusable_response
 from tools.outbound.transport import OutboundTransport
 
-__all__ = ["DEFAULT_PORTS", "Origin", "OutboundError", "OutboundTransport", "Response", "send"]
+__all__ = [
+    "DEFAULT_PORTS",
+    "Interrupted",
+    "Origin",
+    "OutboundError",
+    "OutboundTransport",
+    "Response",
+    "interruptible",
+    "original_errors",
+    "pause",
+    "send",
+]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_TOOL_RESPONSE_BYTES = 2 * 1024 * 1024
@@ -64,7 +78,7 @@ def send(
     max_bytes: int,
     deadline: float,
 ) -> Response:
-    """Send the request of a tool. Raises OutboundError.
+    """Send the request of a tool. Raises OutboundError, and the exceptions of `interruptible`.
 
     `path` includes the query and is ASCII; `deadline` is a value of `time.monotonic`.
     """
@@ -77,7 +91,7 @@ def send(
         # The target is sent as it is, while httpx2 would normalize the path of a URL.
         extensions={"target": path.encode("ascii"), "timeout": {"read": seconds}},
     )
-    with closing(_transport.handle_request(request)) as response:
+    with original_errors(), closing(_transport.handle_request(request)) as response:
         body_decoder = decoder(
             response.headers.get("content-encoding", ""), max_bytes=MAX_TOOL_RESPONSE_BYTES
         )

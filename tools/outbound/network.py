@@ -1,20 +1,26 @@
 """Connections within the limits of a request: name look-up, address guard, sockets, TLS."""
 
+import os
 import select
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent import futures
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from threading import BoundedSemaphore, Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import httpcore2
 
 from tools.addresses import Address, is_allowed, parse_address
+from tools.outbound.interruption import Wait
 
 MAX_LOOKUPS = 256
+
+Result = TypeVar("Result")
 
 
 class OutboundError(Exception):
@@ -41,17 +47,7 @@ class Limits:
 
     deadline: float = 0.0
     bytes_left: int = 0
-
-    def seconds_left(self) -> float:
-        """Return a positive number of seconds. Raises TimeoutError."""
-        return _seconds_until(self.deadline)
-
-
-def _seconds_until(deadline: float) -> float:
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError
-    return seconds
+    wait: Wait = field(default_factory=Wait)
 
 
 class NetworkBackend(httpcore2.NetworkBackend):
@@ -73,13 +69,14 @@ class NetworkBackend(httpcore2.NetworkBackend):
         deadline = self._limits.deadline
         if timeout is not None:
             deadline = min(deadline, time.monotonic() + timeout)
-        addresses = _resolve(host, port, deadline)
+        addresses = _resolve(host, port, deadline, self._limits.wait)
         if self._is_guarded and not all(map(is_allowed, addresses)):
             raise OutboundError(
                 "refused",
                 "This host resolves to an address that tools are not allowed to reach (private or reserved).",
             )
-        return _SocketStream(_connect(addresses, port, deadline), self._limits)
+        connection = _connect(addresses, port, deadline, self._limits.wait)
+        return _SocketStream(connection, self._limits)
 
 
 class _SocketStream(httpcore2.NetworkStream):
@@ -92,8 +89,8 @@ class _SocketStream(httpcore2.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._limits.bytes_left <= 0:
             raise unusable_response("it is too large")
-        self._socket.settimeout(self._limits.seconds_left())
-        received = self._socket.recv(min(max_bytes, self._limits.bytes_left))
+        size = min(max_bytes, self._limits.bytes_left)
+        received = _in_time(self._socket, self._limits, partial(self._socket.recv, size))
         self._limits.bytes_left -= len(received)
         return received
 
@@ -101,14 +98,14 @@ class _SocketStream(httpcore2.NetworkStream):
         # Not sendall(): with TLS, its timeout starts anew for each record.
         view = memoryview(buffer)
         while view:
-            self._socket.settimeout(self._limits.seconds_left())
             try:
-                view = view[self._socket.send(view) :]
+                sent = _in_time(self._socket, self._limits, partial(self._socket.send, view))
             except TimeoutError:
                 raise
             except OSError as error:
                 # httpcore2 then reads the response that a server may have sent before it closed.
                 raise httpcore2.WriteError(str(error)) from error
+            view = view[sent:]
 
     def start_tls(
         self,
@@ -116,11 +113,14 @@ class _SocketStream(httpcore2.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore2.NetworkStream:
+        connection = self._socket
         try:
-            self._socket.settimeout(self._limits.seconds_left())
-            secured = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
+            connection = secured = ssl_context.wrap_socket(
+                connection, server_hostname=server_hostname, do_handshake_on_connect=False
+            )
+            _in_time(secured, self._limits, secured.do_handshake)
         except BaseException:
-            self.close()
+            connection.close()
             raise
         return _SocketStream(secured, self._limits)
 
@@ -136,24 +136,41 @@ class _SocketStream(httpcore2.NetworkStream):
         return bool(poll.poll(0))
 
 
-def _connect(addresses: Sequence[Address], port: int, deadline: float) -> socket.socket:
+def _in_time(connection: socket.socket, limits: Limits, operation: Callable[[], Result]) -> Result:
+    """Return the result of an operation that waits for the socket. Raises TimeoutError, and Interrupted."""
+    while True:
+        connection.settimeout(limits.wait.seconds(limits.deadline))
+        try:
+            return operation()
+        except TimeoutError as error:
+            # Without a number, it is that of `settimeout`: `seconds` raises one after the deadline.
+            if error.errno:
+                raise
+
+
+def _connect(addresses: Sequence[Address], port: int, deadline: float, wait: Wait) -> socket.socket:
     """Connect to the first address that accepts; each may use its share of the time left."""
     for index, address in enumerate(addresses):
-        seconds = _seconds_until(deadline) / (len(addresses) - index)
+        now = time.monotonic()
         try:
-            return _connect_address(address, port, seconds)
+            return _connect_address(
+                address, port, now + (deadline - now) / (len(addresses) - index), wait
+            )
         except OSError:
             continue
-    _seconds_until(deadline)
+    wait.seconds(deadline)
     raise OutboundError("unreachable", "The server cannot be reached.")
 
 
-def _connect_address(address: Address, port: int, timeout_seconds: float) -> socket.socket:
+def _connect_address(address: Address, port: int, deadline: float, wait: Wait) -> socket.socket:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
-        connection.settimeout(timeout_seconds)
-        connection.connect((str(address), port))
+        connection.setblocking(False)
+        try:
+            connection.connect((str(address), port))
+        except BlockingIOError:
+            _finish_connecting(connection, deadline, wait)
         # Headers and body are sent separately: Nagle's algorithm would delay the body.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
@@ -162,11 +179,21 @@ def _connect_address(address: Address, port: int, timeout_seconds: float) -> soc
     return connection
 
 
+def _finish_connecting(connection: socket.socket, deadline: float, wait: Wait) -> None:
+    poll = select.poll()
+    poll.register(connection, select.POLLOUT)
+    while not poll.poll(wait.seconds(deadline) * 1000):
+        pass
+    error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+
+
 # getaddrinfo() has no timeout, so each look-up has a thread, which may outlive its request.
 lookup_permits = BoundedSemaphore(MAX_LOOKUPS)
 
 
-def _resolve(host: str, port: int, deadline: float) -> list[Address]:
+def _resolve(host: str, port: int, deadline: float, wait: Wait) -> list[Address]:
     """Return the addresses of a host, at least one, in the order in which the system prefers them."""
     literal = parse_address(host)
     if literal is not None:
@@ -174,7 +201,7 @@ def _resolve(host: str, port: int, deadline: float) -> list[Address]:
     try:
         # Encoded here: an error in the thread would be logged with its traceback.
         host = host.encode("idna").decode()
-        found = [parse_address(text) for text in _look_up(host, port, deadline)]
+        found = [parse_address(text) for text in _look_up(host, port, deadline, wait)]
     except (socket.gaierror, UnicodeError):
         found = []
     addresses = [address for address in dict.fromkeys(found) if address is not None]
@@ -183,17 +210,19 @@ def _resolve(host: str, port: int, deadline: float) -> list[Address]:
     return addresses
 
 
-def _look_up(host: str, port: int, deadline: float) -> list[str]:
+def _look_up(host: str, port: int, deadline: float, wait: Wait) -> list[str]:
     permits = lookup_permits
-    if not permits.acquire(timeout=_seconds_until(deadline)):
-        raise TimeoutError
+    while not permits.acquire(timeout=wait.seconds(deadline)):
+        pass
     lookup: Future[list[str]] = Future()
     lookup.add_done_callback(lambda _: permits.release())
     try:
         Thread(target=_run_lookup, args=(lookup, host, port), daemon=True).start()
     except RuntimeError as error:  # no thread can be started
         lookup.set_exception(error)
-    return lookup.result(_seconds_until(deadline))
+    while not futures.wait([lookup], wait.seconds(deadline)).done:
+        pass
+    return lookup.result()
 
 
 def _run_lookup(lookup: "Future[list[str]]", host: str, port: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from tools.outbound.interruption import Wait
 from tools.outbound.network import Limits, NetworkBackend, OutboundError, unusable_response
 
 MAX_HEADER_BYTES = 32 * 1024
@@ -45,11 +46,12 @@ class OutboundTransport(httpx2.BaseTransport):
         self._lock = Lock()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send the request and read the headers of the response. Raises OutboundError."""
+        """Send the request and read the headers of the response. Raises OutboundError, and Interrupted."""
         core_request = _core_request(request)
         connection = self._connection(core_request.url.origin)
         connection.limits.deadline = time.monotonic() + request.extensions["timeout"]["read"]
         connection.limits.bytes_left = MAX_HEADER_BYTES
+        connection.limits.wait = Wait()
         try:
             with _outbound_errors():
                 response = connection.handle_request(core_request)
