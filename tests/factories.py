@@ -9,7 +9,7 @@ from agents.models import Agent, AgentTool
 from executions.models import Execution
 from map_project.api import secrets
 from map_project.tenants.models import Tenant
-from map_project.webhooks.models import WebhookEndpoint
+from map_project.webhooks.models import WebhookDelivery, WebhookEndpoint
 from tools.models import Tool
 from tools.services import create_tool
 
@@ -77,6 +77,15 @@ class WebhookFactory(DjangoModelFactory[WebhookEndpoint]):
     url = "https://example.com/hook"
     event_types = ("*",)
     secret_token = factory.LazyFunction(lambda: secrets.encrypt("whsec_" + "c2VjcmV0" * 4))
+
+
+class DeliveryFactory(DjangoModelFactory[WebhookDelivery]):
+    class Meta:
+        model = WebhookDelivery
+
+    endpoint = factory.SubFactory(WebhookFactory)
+    tenant = factory.SelfAttribute("endpoint.tenant")
+    event_type = "execution.failed"
 
 
 def saved_tool(**fields: Any) -> Tool:

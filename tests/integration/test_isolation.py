@@ -19,6 +19,7 @@ from tests.api import Answer, Api
 from tests.conftest import api_of
 from tests.factories import (
     AgentFactory,
+    DeliveryFactory,
     ExecutionFactory,
     TenantFactory,
     ToolFactory,
@@ -99,9 +100,7 @@ class TenantRows:
             "agent": agent,
             "execution": ExecutionFactory.create(agent=agent),
         }
-        delivery = WebhookDelivery.objects.create(
-            tenant=tenant, endpoint=webhook, event_type="execution.failed"
-        )
+        delivery = DeliveryFactory.create(endpoint=webhook)
         return cls(tenant, api_of(tenant), rows, delivery)
 
     def snapshot(self) -> list[Any]:
