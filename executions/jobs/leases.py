@@ -8,6 +8,7 @@ cancelled. The database's clock decides.
 
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,9 @@ from executions.models import Execution
 # A lost run is noticed after at most this time and the interval of `executions.background`.
 LEASE = timedelta(seconds=15)
 
-_in_progress: set[uuid.UUID] = set()
+# Execution and attempt.
+_in_progress: set[tuple[uuid.UUID, int]] = set()
+_in_progress_lock = threading.Lock()
 
 
 class LeaseLost(Exception):
@@ -40,18 +43,25 @@ def _owner(process_id: int) -> str:
 
 
 @contextmanager
-def extended(execution_id: uuid.UUID) -> Iterator[None]:
-    """Let `extend` extend the lease of an execution until the block ends."""
-    _in_progress.add(execution_id)
+def extended(execution_id: uuid.UUID, attempt: int = 1) -> Iterator[bool]:
+    """Let `extend` extend the lease of an execution until the block ends.
+
+    Yields False if another thread of this process makes the attempt.
+    """
+    run = (execution_id, attempt)
+    with _in_progress_lock:
+        is_first = run not in _in_progress
+        _in_progress.add(run)
     try:
-        yield
+        yield is_first
     finally:
-        _in_progress.discard(execution_id)
+        if is_first:
+            _in_progress.discard(run)
 
 
 def in_progress() -> list[uuid.UUID]:
     """Return the executions that this process runs."""
-    return [*_in_progress]
+    return [*{execution_id for execution_id, _ in _in_progress.copy()}]
 
 
 def extend() -> None:

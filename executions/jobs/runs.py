@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Exists, QuerySet
+from django.db.models import Exists, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from agents import language_models
@@ -49,10 +49,9 @@ def run_queued(execution_id: uuid.UUID) -> None:
         execution = with_retries(lambda: _queued(execution_id).first(), RETRY_DELAYS_SECONDS)
         if execution is None:
             return
-        with slot(execution_id, execution.tenant) as is_free, leases.extended(execution_id):
-            attempt = is_free and with_retries(lambda: _start(execution), RETRY_DELAYS_SECONDS)
-            if attempt:
-                _run(attempt)
+        with slot(execution_id, execution.tenant) as is_free:
+            if is_free:
+                _run_attempt(execution)
     except leases.LeaseLost:
         logger.warning("run %s stops here: it has ended or continues elsewhere", execution_id)
     except (DatabaseError, LimiterUnavailable) as error:
@@ -67,6 +66,13 @@ def _queued(execution_id: uuid.UUID) -> QuerySet[Execution]:
     return queued.select_related("tenant")
 
 
+def _run_attempt(execution: Execution) -> None:
+    with leases.extended(execution.pk, execution.attempt + 1) as is_first:
+        attempt = is_first and with_retries(lambda: _start(execution), RETRY_DELAYS_SECONDS)
+        if attempt:
+            _run(attempt)
+
+
 def _start(execution: Execution) -> _Attempt | None:
     """Take the lease of a queued execution. Return None if it is not queued, or cannot be run."""
     tenant = execution.tenant
@@ -77,7 +83,7 @@ def _start(execution: Execution) -> _Attempt | None:
         agent = snapshots.get(tenant.pk, execution.agent_id)
         model = language_models.find(execution.model, tenant.allowed_models)
         while not _claim(execution, agent, model):
-            if not _queued(execution.pk).exists():
+            if not _claimable(execution).exists():
                 return None
             # The agent has changed since the snapshot.
             snapshots.discard(agent)
@@ -100,16 +106,19 @@ def _start(execution: Execution) -> _Attempt | None:
     return _Attempt(request, record, recorded)
 
 
+def _claimable(execution: Execution) -> QuerySet[Execution]:
+    """The execution while it is queued. Also after a claim of this thread whose response was lost."""
+    status, attempt = Execution.Status, execution.attempt + 1
+    queued = Q(status=status.QUEUED, attempt=execution.attempt)
+    own = Q(status=status.RUNNING, attempt=attempt, lease_owner=leases.owner())
+    return Execution.objects.filter(queued | own, pk=execution.pk)
+
+
 def _claim(execution: Execution, agent: AgentSnapshot, model: KnownModel) -> bool:
     """Take the lease. Return False if the execution is not queued, or the snapshot is outdated."""
     current = Agent.objects.filter(pk=agent.agent_id, version=agent.version)
-    queued = Execution.objects.filter(
-        Exists(current),
-        pk=execution.pk,
-        status=Execution.Status.QUEUED,
-        attempt=execution.attempt,
-    )
-    claimed = queued.update(
+    rows = _claimable(execution).filter(Exists(current))
+    claimed = rows.update(
         status=Execution.Status.RUNNING,
         attempt=execution.attempt + 1,
         agent_name=agent.name,

@@ -6,9 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings as project
 from django.db import connection
@@ -17,8 +20,10 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from agents.models import LanguageModel
 from executions.jobs.runs import run_queued
 from executions.models import Execution
+from map_project.postgresql.base import BoundedConnection, breaker
 from map_project.tenants.models import Tenant
 from tests.api import Answer, Api
+from tests.checkouts import eventually
 from tests.effects_server import effects_server
 from tests.factories import AgentFactory, ToolFactory
 from tests.live import database_url, working
@@ -79,6 +84,45 @@ def test_a_worker_runs_a_queued_execution(api: Api, tenant: Tenant) -> None:
     assert (found["attempt"], found["stop_reason"]) == (1, "completed")
     assert found["created_at"] <= found["started_at"] <= found["finished_at"]
     assert not ProcrastinateJob.objects.filter(queueing_lock=execution_id).exists()
+
+
+def test_a_claim_whose_response_was_lost_counts(
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker gives up the wait for the claim, and PostgreSQL commits it afterwards."""
+    agent = AgentFactory.create(tenant=tenant)
+    execution_id = start(api, agent.pk).json["execution_id"]
+    query = "SELECT 1 FROM executions_execution WHERE id = %s FOR UPDATE"
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url()) as other:
+        other.execute(query, [execution_id])
+        with monkeypatch.context() as patch:
+            patch.setattr(BoundedConnection, "answer_timeout_seconds", 0.3)
+            run = pool.submit(run_queued, uuid.UUID(execution_id))
+            assert eventually(breaker.is_open)
+        other.rollback()
+        run.result(30)
+    found = api.get(f"history/{execution_id}").json
+    assert (found["status"], found["attempt"]) == ("succeeded", 1)
+
+
+def test_a_job_that_is_fetched_twice_runs_once(
+    api: Api, tenant: Tenant, model: LanguageModel, model_server: StubModel
+) -> None:
+    """The worker stood still for so long that its job was replaced, and fetches that one too."""
+    agent = AgentFactory.create(tenant=tenant)
+    model_server.requests.clear()
+    execution_id = start(api, agent.pk, model.name).json["execution_id"]
+    query = "SELECT 1 FROM executions_execution WHERE id = %s FOR UPDATE"
+    with ThreadPoolExecutor(4) as pool, psycopg.connect(database_url()) as other:
+        other.execute(query, [execution_id])
+        runs = [pool.submit(run_queued, uuid.UUID(execution_id)) for _ in range(4)]
+        time.sleep(0.2)
+        other.rollback()
+        for run in runs:
+            run.result(30)
+    found = api.get(f"history/{execution_id}").json
+    assert (found["status"], found["attempt"]) == ("succeeded", 1)
+    assert len(model_server.requests) == 1
 
 
 def test_a_port_in_use_is_one_sentence() -> None:
