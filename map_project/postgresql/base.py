@@ -21,7 +21,7 @@ from psycopg_pool import PoolTimeout
 # The server cancels a statement after `statement_timeout`. If it does not, it hangs or is unreachable.
 _GRACE_SECONDS = 0.3
 # How long a request waits for a new connection, for one that others use, and while the breaker is open.
-_CONNECT_WAIT_SECONDS = 1.2
+_CONNECT_WAIT_SECONDS = settings.STATEMENT_TIMEOUT_MS / 1000
 _BUSY_WAIT_SECONDS = 10.0
 _OPEN_WAIT_SECONDS = 0.05
 # Steps of that wait, after which the circuit breaker is looked at.
@@ -29,28 +29,28 @@ _WAIT_STEP_SECONDS = 0.1
 
 
 class CircuitBreaker:
-    """Opens for a second when the server hangs or refuses connections. A success closes it."""
+    """Opens for a second when the server hangs. A success closes it."""
 
     _open_seconds = 1.0
     _opened_at = float("-inf")
-    _is_hanging = False
+    # The last failed attempt to connect.
+    refused_at = float("-inf")
 
-    def open(self, *, hanging: bool) -> None:
-        """Let requests fail almost at once. `hanging`: existing connections do not answer either."""
+    def open(self) -> None:
+        """Let requests fail almost at once: existing connections do not answer either."""
         self._opened_at = time.monotonic()
-        self._is_hanging = hanging
 
     def close(self) -> None:
         """The server has answered."""
         self._opened_at = float("-inf")
 
-    def is_hanging(self) -> bool:
-        """Return whether existing connections should not be used."""
-        return self._is_hanging and self.is_open()
-
     def is_open(self) -> bool:
         """Return whether it was opened during the last second."""
         return time.monotonic() - self._opened_at < self._open_seconds
+
+    def refuse(self) -> None:
+        """The server has refused a connection. The requests that wait for one fail."""
+        self.refused_at = time.monotonic()
 
 
 breaker = CircuitBreaker()
@@ -74,7 +74,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             if timeout is None or time.monotonic() - started < timeout:
                 raise
             self.pgconn.finish()
-            breaker.open(hanging=True)
+            breaker.open()
             raise psycopg.OperationalError("the database did not respond in time") from error
         breaker.close()
         return result
@@ -89,7 +89,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             pool.setdefault("connection_class", BoundedConnection)
             # Report the first failed attempt to connect, and try again when a request asks.
             pool.setdefault("reconnect_timeout", 0)
-            pool.setdefault("reconnect_failed", lambda _pool: breaker.open(hanging=False))
+            pool.setdefault("reconnect_failed", lambda _pool: breaker.refuse())
         parameters = super().get_connection_params()
         if self.alias == NO_DB_ALIAS:
             # This connection creates and drops databases, which may take longer than a statement.
@@ -99,11 +99,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         if self.pool is None:
             return super().get_new_connection(conn_params)
-        is_open = breaker.is_open()
-        if breaker.is_hanging():
+        self.pool.timeout = _WAIT_STEP_SECONDS
+        if breaker.is_open():
+            self.pool.timeout = _OPEN_WAIT_SECONDS
             # Idle connections, and those returned from now on, may lead to the server that hangs.
             self.pool.drain()
-        self.pool.timeout = _OPEN_WAIT_SECONDS if is_open else _WAIT_STEP_SECONDS
         started = time.monotonic()
         while True:
             try:
@@ -118,8 +118,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 stats = self.pool.get_stats()
                 is_full = stats["pool_size"] >= stats["pool_max"]
                 if not is_full and waited_seconds > _CONNECT_WAIT_SECONDS:
-                    breaker.open(hanging=True)
-                if breaker.is_open() or waited_seconds > _BUSY_WAIT_SECONDS:
+                    breaker.open()
+                is_down = breaker.is_open() or breaker.refused_at > started
+                if is_down or waited_seconds > _BUSY_WAIT_SECONDS:
                     raise
 
 
