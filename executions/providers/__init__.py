@@ -146,9 +146,14 @@ class ModelTimeout(ModelError):
 
     error_code = "MODEL_TIMEOUT"
 
-    def __init__(self, text: str, *, provider: str) -> None:
+    def __init__(self, text: str, *, provider: str, output: str = "") -> None:
         super().__init__(
-            text, provider=provider, status=None, retryable=True, reason="model_timeout"
+            text,
+            provider=provider,
+            status=None,
+            retryable=True,
+            reason="model_timeout",
+            output=output,
         )
 
 

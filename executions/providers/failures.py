@@ -1,16 +1,13 @@
-"""Errors of OpenAI's SDK and of its transport as `ModelError`, without text of the provider."""
+"""Errors of the providers' servers and of the transport as `ModelError`, without text of the provider."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import openai
-
 from executions.providers import ModelError, ModelTimeout, ToolDefinition
 from tools.outbound import OutboundError
 from tools.redaction import PLACEHOLDER, SecretRedactor
 
-NAME = "openai"
 # Groq: the model wrote a call that is not valid. Another attempt often succeeds.
 TOOL_USE_FAILED = "tool_use_failed"
 # The account has no credit: waiting does not help.
@@ -57,11 +54,25 @@ _STATUS_REASONS = {
 }
 
 
-def unreadable_response(output: str = "") -> ModelError:
-    """Return the error for a response with the status 200 that is not a chat completion."""
-    text = "the response is not a chat completion"
+class StatusError(Exception):
+    """A response that is no success. `body` is JSON, or a text."""
+
+    def __init__(self, status: int, body: object, headers: Mapping[str, str]) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+def unreadable_response(provider: str, output: str = "") -> ModelError:
+    """Return the error for a response with the status 200 that is not what the API defines, or incomplete."""
     return ModelError(
-        text, provider=NAME, status=200, retryable=True, reason="bad_answer", output=output
+        "the response cannot be read",
+        provider=provider,
+        status=200,
+        retryable=True,
+        reason="bad_answer",
+        output=output,
     )
 
 
@@ -75,42 +86,44 @@ def is_retryable(status: int) -> bool:
     return status in {408, 409, 429} or status >= 500
 
 
-def model_error(error: Exception) -> ModelError:
+def model_error(provider: str, error: Exception, output: str = "") -> ModelError:
     """Return the error of an attempt, without the text of the provider's response."""
     match error:
         case OutboundError(code="timeout"):
-            return ModelTimeout("no complete response in time", provider=NAME)
+            return ModelTimeout("no complete response in time", provider=provider, output=output)
         case OutboundError():
             text, retryable = f"no complete response: {error.code}", error.code != "bad_request"
             return ModelError(
                 text,
-                provider=NAME,
+                provider=provider,
                 status=None,
                 retryable=retryable,
                 reason=error.code,
+                output=output,
                 provider_message=error.text,
             )
-        case openai.APIStatusError():
-            return _status_error(error)
+        case StatusError():
+            return _status_error(provider, error)
         case UnicodeEncodeError():
             pass  # of the request
         case ValueError() | RecursionError():
-            return unreadable_response()
+            return unreadable_response(provider, output)
     text = f"the request or its response is not valid: {type(error).__name__}"
-    return ModelError(text, provider=NAME, status=None, retryable=False, reason="bad_request")
+    return ModelError(text, provider=provider, status=None, retryable=False, reason="bad_request")
 
 
-def _status_error(error: openai.APIStatusError) -> ModelError:
-    status = error.status_code
-    failure = reported_failure(status, ReportedError(error.body))
-    if status < 400:
-        location = error.response.headers.get("Location", "another address")
+def _status_error(provider: str, error: StatusError) -> ModelError:
+    failure = reported_failure(provider, error.status, ReportedError(error.body))
+    if error.status < 400:
+        location = error.headers.get("Location", "another address")
         failure.reason = "bad_answer"
         failure.provider_message = f"The server redirects to {location}."
     return failure
 
 
-def reported_failure(status: int, reported: "ReportedError", output: str = "") -> ModelError:
+def reported_failure(
+    provider: str, status: int, reported: "ReportedError", output: str = ""
+) -> ModelError:
     """Return the failure that a provider reports with this HTTP status.
 
     With the status 200, a status in the error takes its place, and `output` is the text that came with it.
@@ -130,7 +143,7 @@ def reported_failure(status: int, reported: "ReportedError", output: str = "") -
         reason = "auth"
     return ModelError(
         text,
-        provider=NAME,
+        provider=provider,
         status=status,
         retryable=retryable,
         reason=reason,

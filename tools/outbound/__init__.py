@@ -21,7 +21,7 @@ import httpx2
 from tools.outbound.compression import decoder
 from tools.outbound.interruption import Interrupted, interruptible, original_errors, pause
 from tools.outbound.network import OutboundError, unusable_response
-from tools.outbound.transport import OutboundTransport
+from tools.outbound.transport import OutboundTransport, read_end
 
 __all__ = [
     "DEFAULT_PORTS",
@@ -33,6 +33,7 @@ __all__ = [
     "interruptible",
     "original_errors",
     "pause",
+    "read_end",
     "send",
 ]
 

@@ -2,8 +2,8 @@
 
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -17,6 +17,7 @@ from tools.outbound.network import Limits, NetworkBackend, OutboundError, unusab
 MAX_HEADER_BYTES = 32 * 1024
 # Many servers close a connection that was idle for 5 seconds.
 IDLE_SECONDS = 4.0
+MAX_END_SECONDS = 0.1
 
 
 class OutboundTransport(httpx2.BaseTransport):
@@ -65,7 +66,7 @@ class OutboundTransport(httpx2.BaseTransport):
             status_code=response.status,
             headers=response.headers,
             stream=_ResponseStream(self, connection, response),
-            extensions=response.extensions,
+            extensions={**response.extensions, "limits": connection.limits},
         )
 
     def release(self, connection: "_Connection") -> None:
@@ -96,6 +97,18 @@ class OutboundTransport(httpx2.BaseTransport):
                         return connection
                     connection.close()
         return _Connection(origin, is_guarded=self._is_guarded)
+
+
+def read_end(response: httpx2.Response, chunks: Iterable[bytes]) -> None:
+    """Read the rest of a response whose content is complete, so that its connection can be used again.
+
+    If the response does not end at once, its connection is closed. Raises Interrupted.
+    """
+    limits: Limits = response.extensions["limits"]
+    limits.deadline = min(limits.deadline, time.monotonic() + MAX_END_SECONDS)
+    with suppress(OutboundError):
+        for _ in chunks:
+            pass
 
 
 class _Connection(httpcore2.HTTPConnection):

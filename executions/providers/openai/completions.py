@@ -2,19 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 from openai.types.chat import ChatCompletion
 
 from executions.providers import FinishReason, ModelError, ModelResponse, ToolCall
-from executions.providers.failures import (
-    NAME,
-    ReportedError,
-    reported_failure,
-    unreadable_response,
-)
+from executions.providers.failures import ReportedError, reported_failure, unreadable_response
+from executions.providers.openai.reasoning import without_reasoning
 from executions.texts import storable
+
+NAME = "openai"
 
 # In one response. Each call becomes a step, also if it is not made.
 MAX_TOOL_CALLS = 500
@@ -23,10 +21,10 @@ MAX_TOKENS = 2**31 - 1  # PostgreSQL's integer
 MAX_EXTRA_BYTES = 1024 * 1024
 
 # The reasoning of a message with tool calls. Some servers refuse the next request without it.
-_REASONING_FIELDS = (
+REASONING_FIELDS = {
     *("reasoning_content", "reasoning", "reasoning_details", "reasoning_text", "reasoning_opaque"),
     *("thinking_blocks", "provider_specific_fields", "extra_content"),
-)
+}
 
 # The words of OpenAI, Azure, Mistral, Gemini, DeepSeek and others, in lower case. Other words mean "stop".
 _FINISH_REASONS: Mapping[str, FinishReason] = {
@@ -56,22 +54,15 @@ _FAILURES = {
     *("malformed_function_call", "unexpected_tool_call", "malformed_response"),
     *("missing_thought_signature", "abort", "aborted", "server_error", "cancelled", "timeout"),
 }
-_TAG = "(think|thinking|thought|reasoning)"
-_REASONING = re.compile(
-    rf"(?:\s*(?:<{_TAG}>.*?(?:</\1>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)))+",
-    re.DOTALL | re.IGNORECASE,
-)
-# The opening tag may be in the prompt template of the model, as for DeepSeek R1 and Qwen.
-_END_OF_REASONING = re.compile(rf"\n\s*</{_TAG}>\s*\n", re.IGNORECASE)
 _TEXT_PARTS = {"text", "output_text", "refusal"}
 _CALL_REASONS = {"tool_calls", "function_call", "tool_use"}
 
 
-def read_completion(completion: object) -> ModelResponse:
+def read_completion(completion: object, streamed_text: str | None = None) -> ModelResponse:
     """Return the reply in a completion. Raises ModelError.
 
     The SDK does not validate the types of its fields. Some servers send text and calls in separate choices:
-    they are joined.
+    they are joined. `streamed_text` is the text of a completion that was streamed.
     """
     if isinstance(completion, list) and completion:  # Gemini's errors
         completion = completion[0]
@@ -81,16 +72,18 @@ def read_completion(completion: object) -> ModelResponse:
         if not isinstance(completion, ChatCompletion):
             raise TypeError
         messages = [choice.message for choice in completion.choices]
-        text = _without_reasoning(next(filter(None, map(_text, messages)), ""))
+        text = streamed_text
+        if text is None:
+            text = without_reasoning(next(filter(None, map(_text, messages)), ""))
         calls = [call for message in messages for call in message.tool_calls or ()]
         reasons = {word for choice in completion.choices for word in _words(choice.finish_reason)}
         if not messages:
             raise LookupError
         errors = [error for choice in completion.choices if (error := _error_in(choice))]
         if errors or reasons & _FAILURES:
-            raise _reported_failure(next(iter(errors), None), output=text)
+            raise _reported_failure(next(iter(errors), None), text)
         if reasons & _CALL_REASONS and not calls:
-            raise unreadable_response(output=text)
+            raise unreadable_response(NAME, text)
         return ModelResponse(
             text=text,
             tool_calls=_tool_calls(calls),
@@ -100,12 +93,12 @@ def read_completion(completion: object) -> ModelResponse:
             extra=_first_extra(messages) if calls else {},
         )
     except (TypeError, AttributeError, LookupError, RecursionError):
-        raise unreadable_response() from None
+        raise unreadable_response(NAME) from None
 
 
 def _reported_failure(error: object, output: str = "") -> ModelError:
     """Return the failure that a response with the status 200 reports."""
-    return reported_failure(200, ReportedError(error), output)
+    return reported_failure(NAME, 200, ReportedError(error), output)
 
 
 def _error_in(part: Any) -> Any:
@@ -115,24 +108,11 @@ def _error_in(part: Any) -> Any:
     return fields if getattr(part, "object", None) == "error" else fields.get("error")
 
 
-def _without_reasoning(text: str) -> str:
-    """Remove the reasoning at the beginning of a text.
-
-    Servers without a parser for the model leave it in the text.
-    """
-    if match := _REASONING.match(text):
-        return text[match.end() :].lstrip()
-    end = _END_OF_REASONING.search(text)
-    if end and f"<{end[1]}>" not in text[: end.start()]:
-        return text[end.end() :].lstrip()
-    return text
-
-
 def _text(message: Any) -> str:
-    return _content_text(message.content) or _content_text(message.refusal)
+    return content_text(message.content) or content_text(message.refusal)
 
 
-def _content_text(content: object) -> str:
+def content_text(content: object) -> str:
     """Return the text of a content, which some servers send in parts.
 
     Parts of other types are left out, and invalid ones if there is a valid one. Raises TypeError.
@@ -148,7 +128,7 @@ def _content_text(content: object) -> str:
                 raise TypeError
             return "".join(texts)
         case dict():
-            return _content_text([content])
+            return content_text([content])
     raise TypeError
 
 
@@ -164,9 +144,14 @@ def _part_text(part: object) -> str | None:
 
 def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:
     if len(calls) > MAX_TOOL_CALLS:
-        text = f"the response has {len(calls)} tool calls"
-        raise ModelError(text, provider=NAME, status=200, retryable=False, reason="bad_answer")
+        raise too_many_calls(len(calls))
     return tuple(_tool_call(call) for call in calls)
+
+
+def too_many_calls(count: int) -> ModelError:
+    """Return the error for a response with more than `MAX_TOOL_CALLS` calls."""
+    text = f"the response has {count} tool calls"
+    return ModelError(text, provider=NAME, status=200, retryable=False, reason="bad_answer")
 
 
 def _tool_call(call: Any) -> ToolCall:
@@ -189,7 +174,7 @@ def _first_extra(messages: Iterable[Any]) -> Mapping[str, Any]:
     They are its reasoning, and its content if that is in parts, which may contain reasoning.
     """
     for message in messages:
-        fields = dict(_extra_fields(message, _REASONING_FIELDS))
+        fields = dict(_extra_fields(message, REASONING_FIELDS))
         if isinstance(message.content, list):
             fields |= _bounded({"content": message.content})
         if fields:
@@ -197,7 +182,7 @@ def _first_extra(messages: Iterable[Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _extra_fields(part: Any, names: tuple[str, ...] = ()) -> Mapping[str, Any]:
+def _extra_fields(part: Any, names: Collection[str] = ()) -> Mapping[str, Any]:
     """Return the fields that OpenAI does not define, or those of `names`."""
     fields = (part.model_extra or {}).items()
     return _bounded(
