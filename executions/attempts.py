@@ -8,9 +8,11 @@ from functools import partial
 
 from django.conf import settings
 
-from executions.loop import Loop, LoopTool, Outcome, Step
-from executions.providers import Message, ModelRequest, ModelResponse, Provider
-from executions.records import RunRecord, RunRequest
+from executions.inserts import RunRequest
+from executions.jobs import leases
+from executions.loop import Loop, LoopTool, ModelStream, Outcome, Step
+from executions.providers import Message, ModelRequest, Provider
+from executions.records import RunRecord
 from map_project.postgresql.connections import released_connection
 from tools import invokers
 from tools.invokers import CallableTool, ToolResult
@@ -20,15 +22,15 @@ logger = logging.getLogger("map.runs")
 
 def model_request_of(request: RunRequest) -> ModelRequest:
     """Return the first request to the model, whose deadline is that of the run."""
-    agent, model = request.agent, request.model
-    limits = (agent.max_output_tokens, model.max_output_tokens)
+    agent, model, options = request.agent, request.model, request.options
+    limits = (agent.max_output_tokens, model.max_output_tokens, options.max_output_tokens)
     return ModelRequest(
         model=model,
         agent=agent.profile,
-        system_prompt=agent.system_prompt,
-        messages=(Message("user", request.prompt),),
+        system_prompt=request.system_prompt,
+        messages=(*request.context.messages, Message("user", request.prompt)),
         tools=agent.definitions,
-        temperature=agent.temperature,
+        temperature=agent.temperature if options.temperature is None else options.temperature,
         max_output_tokens=min((limit for limit in limits if limit is not None), default=None),
         deadline=time.monotonic() + settings.RUN_TIMEOUT_SECONDS,
     )
@@ -43,9 +45,14 @@ def run_loop(
 ) -> Outcome:
     """Run the agent loop and store its steps. Raises DatabaseError, and LeaseLost (see `RunRecord`)."""
 
-    def complete(messages: tuple[Message, ...]) -> ModelResponse:
+    events = record.events
+
+    def respond(messages: tuple[Message, ...]) -> ModelStream:
+        next_request = replace(model_request, messages=messages)
         with released_connection():
-            return provider.complete(replace(model_request, messages=messages))
+            if events is None:
+                return provider.complete(next_request)
+            return (yield from provider.stream(next_request))
 
     def call(tool: CallableTool, arguments: str) -> ToolResult:
         key = f"{record.execution_id}-{record.position}"
@@ -55,7 +62,7 @@ def run_loop(
             )
 
     loop = Loop(
-        complete=complete,
+        respond=respond,
         model_name=request.model.name,
         tools={
             alias: LoopTool(tool.name, partial(call, tool), idempotent=tool.idempotent)
@@ -66,10 +73,17 @@ def run_loop(
         max_bytes=settings.MAX_RUN_BYTES,
         deadline=model_request.deadline,
     )
-    steps = loop.run(request.prompt, recorded)
+    if events is not None:
+        events.close_interrupted()
+    run = loop.run(model_request.messages, recorded)
     while True:
         try:
-            record.add_step(next(steps))
+            step = next(run)
+            if isinstance(step, Step):
+                record.add_step(step)
+            elif events is not None:
+                leases.check(record.execution_id)
+                events.add_text(step)
         except StopIteration as end:
             outcome: Outcome = end.value
             if outcome.error is not None:

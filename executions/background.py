@@ -1,17 +1,20 @@
-"""The periodic work of each server and worker process: leases, recovery, and imports of providers."""
+"""The periodic work of each server and worker process: leases, recovery, events, and imports of providers."""
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from django.db import Error, connection
 
 from agents import language_models
+from executions.events import reading
+from executions.events.recording import store_pending
 from executions.jobs import leases
 from executions.jobs.recovery import enqueue_lost_jobs, recover_lost_runs
 from executions.jobs.slots import enqueue_waiting_runs
 from executions.providers import get_provider
-from ratelimit.idempotency import delete_expired
+from ratelimit import idempotency
 from ratelimit.leases import extend_all
 from ratelimit.limiter import LimiterUnavailable
 
@@ -20,22 +23,27 @@ logger = logging.getLogger("map.runs")
 # A third of a lease.
 INTERVAL_SECONDS = 5.0
 
+Tasks = Sequence[Callable[[], object]]
+
 
 def begin() -> None:
-    """Do the work once, before the first request, and start a thread that repeats it."""
-    _work()
-    threading.Thread(target=_work_periodically, name="background", daemon=True).start()
+    """Do the work once, before the first request, and start threads that repeat it."""
+    _work(_TASKS)
+    for seconds, tasks in ((INTERVAL_SECONDS, _TASKS), *_FREQUENT_TASKS):
+        threading.Thread(
+            target=_repeat, args=(seconds, tasks), name="background", daemon=True
+        ).start()
 
 
-def _work_periodically() -> None:
-    wake = threading.Event()
-    while not wake.wait(INTERVAL_SECONDS):
-        _work()
+def _repeat(interval_seconds: float, tasks: Tasks) -> None:
+    while True:
+        time.sleep(interval_seconds)
+        _work(tasks)
 
 
-def _work() -> None:
+def _work(tasks: Tasks) -> None:
     try:
-        for task in _TASKS:
+        for task in tasks:
             try:
                 task()
             except (Error, LimiterUnavailable) as error:
@@ -51,12 +59,18 @@ def _import_providers() -> None:
         get_provider(name)
 
 
-_TASKS: Sequence[Callable[[], object]] = (
+_TASKS: Tasks = (
     leases.extend,
     extend_all,
     recover_lost_runs,
     enqueue_lost_jobs,
     enqueue_waiting_runs,
-    delete_expired,
+    idempotency.delete_expired,
+    reading.delete_expired,
     _import_providers,
+)
+# By their intervals in seconds.
+_FREQUENT_TASKS: Sequence[tuple[float, Tasks]] = (
+    (0.2, (store_pending,)),
+    (0.5, (leases.find_lost,)),
 )

@@ -16,16 +16,20 @@ MAX_RESPONSE_BYTES = 1024 * 1024
 
 
 class Conversation:
-    """The messages of a run, and their size."""
+    """The messages of a run, and their size.
 
-    def __init__(self, prompt: str) -> None:
-        self.messages = [Message("user", prompt)]
+    It begins with the messages before the first response of the model, of which the last one is the prompt.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = [*messages]
         self.responses: list[ModelResponse] = []
         self.calls_since_response = 0
         self.call_count = 0
         # The bytes of the steps so far.
         self.size = 0
-        self._first_new_message = 0
+        # Those before the prompt belong to earlier runs.
+        self._first_new_message = len(messages) - 1
         self._call_ids: set[str] = set()
 
     def new_messages(self) -> str:

@@ -1,12 +1,14 @@
 """The end of a run that its process does not store: a cancellation, or the loss of the process."""
 
 import uuid
+from functools import partial
 
 from django.db import transaction
 from django.db.models.functions import Now
 
 from agents import language_models
 from executions.conversation import known_sum
+from executions.events import notices
 from executions.models import Execution, Step
 from executions.records import cost_usd, latency_since_start
 from executions.stop_reasons import StopReason
@@ -51,6 +53,8 @@ def end(
         latency_ms=latency_since_start(),
         finished_at=Now(),
     )
+    if execution.is_streamed:
+        transaction.on_commit(partial(notices.publish, [execution.pk]))
     record_event(
         tenant_id=execution.tenant_id,
         execution_id=execution.pk,

@@ -41,6 +41,18 @@ class QueueFull(ApiError):
         )
 
 
+class TooManyStreams(ApiError):
+    """503. This process has MAX_OPEN_STREAMS open streams."""
+
+    status_code = 503
+    error_code = "SERVICE_UNAVAILABLE"
+    message = "Too many streams are open. Try again shortly."
+    example_details = {"reason": "too_many_streams"}
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"}, reason="too_many_streams")
+
+
 class RunInterrupted(ApiError):
     """502."""
 

@@ -1,4 +1,6 @@
-"""The agent loop: calls a model and its tools, and yields steps. It uses no ORM, no HTTP and no settings.
+"""The agent loop: calls a model and its tools, and yields steps and pieces of the model's text.
+
+It uses no ORM, no HTTP and no settings.
 
 The model receives the conversation, the tool calls that it requests are made one after the other, and the
 model receives the results. This repeats until the model requests no more calls or a limit is reached: the
@@ -11,7 +13,8 @@ A run that was interrupted continues from its recorded steps: they are not repea
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -32,6 +35,8 @@ from executions.tool_names import resolve
 MAX_CALLS_PER_RESPONSE = 64
 
 Status = Literal["succeeded", "incomplete", "failed"]
+# Pieces of the model's text, and its response.
+ModelStream = Generator[str, None, ModelResponse]
 
 
 class CallResult(Protocol):
@@ -101,12 +106,13 @@ class Outcome:
 class Loop:
     """One run.
 
-    `complete` sends the conversation to the model. `tools` are keyed by the function names that the model
-    uses. `deadline` is a value of `clock`, in seconds. `max_bytes` limits the inputs and outputs of all steps
-    together, in UTF-8; the last step may exceed it.
+    `respond` sends the messages to the model, yields pieces of its text if it streams, and returns its
+    response. `tools` are keyed by the function names that the model uses. `deadline` is a value of `clock`,
+    in seconds. `max_bytes` limits the inputs and outputs of all steps together, in UTF-8; the last step may
+    exceed it.
     """
 
-    complete: Callable[[tuple[Message, ...]], ModelResponse]
+    respond: Callable[[tuple[Message, ...]], ModelStream]
     model_name: str
     tools: Mapping[str, LoopTool]
     max_steps: int
@@ -115,13 +121,16 @@ class Loop:
     deadline: float
     clock: Callable[[], float] = time.monotonic
 
-    def run(self, prompt: str, recorded: Iterable[Step] = ()) -> Generator[Step, None, Outcome]:
+    def run(
+        self, messages: Sequence[Message], recorded: Iterable[Step] = ()
+    ) -> Generator[Step | str, None, Outcome]:
         """Yield each step once it is over, and return the outcome.
 
-        A tool step is also yielded before the call. `recorded` are the steps of a run that was interrupted,
+        `messages` are those before the first response. Pieces of the model's text are yielded before its
+        step, and a tool step also before the call. `recorded` are the steps of a run that was interrupted,
         in order: those that are over.
         """
-        conversation = Conversation(prompt)
+        conversation = Conversation(messages)
         # After a failed request to the model, the same request is made again.
         past = deque(step for step in recorded if step.kind == "tool" or not step.error)
         for number in range(1, self.max_steps + 1):
@@ -132,7 +141,7 @@ class Loop:
                 if number > 1 and (limit := self._limit_before_request(conversation, new_messages)):
                     return _outcome(conversation, "incomplete", limit)
                 try:
-                    response = self.complete(tuple(conversation.messages))
+                    response = yield from _storable(self.respond(tuple(conversation.messages)))
                 except ModelError as error:
                     yield self._failed_model_step(new_messages, error, started)
                     return self._failure(conversation, error)
@@ -239,6 +248,22 @@ class Loop:
 
     def _ms_since(self, started: float) -> int:
         return max(round((self.clock() - started) * 1000), 0)
+
+
+def _storable(stream: ModelStream) -> ModelStream:
+    """Yield the pieces of a text as far as the text of the response is kept, and return the response."""
+    bytes_left = MAX_RESPONSE_BYTES
+    with closing(stream):
+        while True:
+            try:
+                piece = next(stream)
+            except StopIteration as end:
+                response: ModelResponse = end.value
+                return response
+            piece, is_cut = first_bytes(storable(piece), bytes_left)
+            bytes_left = 0 if is_cut else bytes_left - len(piece.encode())
+            if piece:
+                yield piece
 
 
 _OUTCOMES: Mapping[str, tuple[Status, StopReason]] = {

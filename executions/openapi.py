@@ -1,6 +1,7 @@
 """The OpenAPI operations of runs and history."""
 
-from drf_spectacular.utils import extend_schema_view
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
 from agents.errors import AgentNotFound, InvalidModel
 from executions.errors import (
@@ -10,6 +11,7 @@ from executions.errors import (
     PromptTooLong,
     QueueFull,
     RunInterrupted,
+    TooManyStreams,
 )
 from executions.serializers import (
     ExecutionDetailSerializer,
@@ -19,7 +21,7 @@ from executions.serializers import (
     RunSerializer,
     StepSerializer,
 )
-from map_project.api.errors import InvalidPagination
+from map_project.api.errors import BadRequest, InvalidPagination
 from map_project.tenants.errors import TenantIsolationViolation
 from map_project.tenants.openapi import tenant_operation as operation
 from ratelimit.errors import (
@@ -117,6 +119,12 @@ _RESULT = {
     "request_id": _REQUEST_ID,
 }
 
+_EVENTS = (
+    "id: 4\nevent: response.output_text.delta\n"
+    'data: {"type":"response.output_text.delta","sequence_number":4,'
+    '"item_id":"msg_0197a3c277aa7f3bb6a051c3a9d1e004000","output_index":0,"content_index":0,"delta":"Sales ",'
+    '"logprobs":[]}\n\n'
+)
 _QUEUED = {
     "execution_id": _ID,
     "agent_id": _RECORD["agent_id"],
@@ -133,7 +141,9 @@ run_documented = extend_schema_view(
         "Run an agent",
         description="Runs an agent on a prompt. Counts as one run against the rate limit, even if it fails. "
         "Rejected runs (429) do not count. Returns after the execution has been recorded. With `background`, "
-        "the response is a 202, and a worker runs the agent: read the execution to follow it.",
+        "the response is a 202, and a worker runs the agent: read the execution to follow it. With `stream`, "
+        "the response is the stream of its events (see `GET /history/{id}/events`). If the client "
+        "disconnects, the run continues.",
         id_of="agent",
         operation_id="agents_run",
         tags=["agents"],
@@ -153,11 +163,16 @@ run_documented = extend_schema_view(
             ModelTimedOut,
             QueueFull,
             RunInterrupted,
+            TooManyStreams,
             ConcurrencyLimitExceeded,
             IdempotencyInProgress,
             IdempotencyKeyReused,
         ],
-        body={"Run": _BODY, "Run in the background": {**_BODY, "background": True}},
+        body={
+            "Run": _BODY,
+            "Run in the background": {**_BODY, "background": True},
+            "Stream": {**_BODY, "stream": True},
+        },
         example=_RESULT,
         example_of={202: _QUEUED},
     )
@@ -195,6 +210,25 @@ history_documented = extend_schema_view(
             "stop_reason": "cancelled_by_caller",
             "response": "",
         },
+    ),
+    events=operation(
+        "Stream the events of an execution",
+        description="Returns the events of an execution as server-sent events: those so far, and then each "
+        "one as it happens, to the end. The last frame is `data: [DONE]`. The events are those of the Open "
+        "Responses specification. To continue an interrupted stream, send the number of the last event in "
+        "`starting_after`, or in the header `Last-Event-ID`.",
+        id_of="execution",
+        parameters=[
+            OpenApiParameter(
+                "starting_after",
+                {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+                description="Return the events after the one with this `sequence_number`.",
+            )
+        ],
+        headers={"Last-Event-ID": "As `starting_after`. Browsers send it when they reconnect."},
+        responses={(200, "text/event-stream"): OpenApiTypes.STR},
+        errors=[ExecutionNotFound, TenantIsolationViolation, BadRequest, TooManyStreams],
+        example=_EVENTS,
     ),
     steps=operation(
         "List the steps of an execution",

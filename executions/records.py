@@ -1,128 +1,32 @@
-"""The record of a run: its insert, its steps and its end.
-
-The insert is the only SQL text of the run path: the ORM has no `INSERT ... SELECT`, with which one statement
-stores a run and checks that the cached agent is current. tests/integration/test_records.py compares its row
-with one that the ORM inserts.
-"""
+"""The record of a run: its steps, its events and its end."""
 
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, IntegerField
 from django.db.models.functions import Cast, Coalesce, Extract, Now
-from psycopg.types.json import Jsonb
 
 from agents.language_models import KnownModel
 from executions import loop
+from executions.events import notices
+from executions.events.recording import RunEvents
 from executions.jobs import leases
-from executions.models import Execution, Step
+from executions.models import EventBatch, Execution, Step
 from executions.providers import ModelError, ToolCall
-from executions.snapshots import AgentSnapshot
 from executions.stop_reasons import StopReason
 from executions.texts import storable
 from map_project.postgresql.connections import with_retries
 from map_project.webhooks.services import record_event
-from ratelimit.idempotency import KeyedRequest
 
 MAX_ERROR_LENGTH = 100
 _TOKENS_PER_PRICE = 1_000_000
-
-# The SELECT finds no row if the agent has another version: nothing is inserted. For a run that is over, also
-# inserts the deliveries of its event to webhooks, as `map_project.webhooks.services.record_event` does.
-_INSERT_EXECUTION = """
-WITH execution AS (
-INSERT INTO executions_execution (
-    id, tenant_id, agent_id, agent_name, prompt, model, provider, system_prompt, response,
-    status, stop_reason, error_code, latency_ms, request_id, key_prefix, background, attempt,
-    started_at, finished_at, finish_by, lease_owner, lease_expires_at, metadata, idempotency_key
-)
-SELECT
-    %(execution_id)s, tenant_id, id, name, %(prompt)s, %(model)s, %(provider)s, %(system_prompt)s,
-    %(response)s, %(status)s, %(stop_reason)s, '', %(latency_ms)s, %(request_id)s,
-    %(key_prefix)s, %(background)s, %(attempt)s,
-    CASE WHEN %(is_started)s THEN STATEMENT_TIMESTAMP() END,
-    CASE WHEN %(is_finished)s THEN STATEMENT_TIMESTAMP() END,
-    STATEMENT_TIMESTAMP() + %(time_limit)s::interval,
-    %(lease_owner)s, STATEMENT_TIMESTAMP() + %(lease)s::interval, %(metadata)s, %(idempotency_key)s
-FROM agents_agent
-WHERE id = %(agent_id)s AND tenant_id = %(tenant_id)s AND version = %(version)s
-RETURNING id, tenant_id, created_at
-), delivery AS (
-INSERT INTO webhooks_webhookdelivery (id, tenant_id, endpoint_id, event_type, execution_id)
-SELECT gen_random_uuid(), execution.tenant_id, endpoint.id, %(event_type)s, execution.id
-FROM execution JOIN webhooks_webhookendpoint endpoint ON endpoint.tenant_id = execution.tenant_id
-WHERE %(is_finished)s AND endpoint.is_active AND endpoint.event_types && ARRAY['*', %(event_type)s]::varchar[]
-)
-SELECT created_at FROM execution
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """A valid request for a run."""
-
-    agent: AgentSnapshot
-    model: KnownModel
-    prompt: str
-    request_id: str
-    key_prefix: str = ""
-    metadata: Mapping[str, str] | None = None
-    keyed_request: KeyedRequest | None = None
-
-
-def insert_execution(
-    execution_id: uuid.UUID,
-    request: RunRequest,
-    *,
-    status: Execution.Status,
-    stop_reason: str = "",
-    response: str = "",
-    latency_ms: int = 0,
-    time_limit: timedelta | None = None,
-) -> datetime | None:
-    """Insert an execution and return its `created_at`, or None if the agent has changed since the snapshot.
-
-    A running one has a lease of this process. Raises DatabaseError.
-    """
-    is_running, is_queued = status == Execution.Status.RUNNING, status == Execution.Status.QUEUED
-    parameters: dict[str, Any] = {
-        "execution_id": execution_id,
-        "tenant_id": request.agent.tenant_id,
-        "agent_id": request.agent.agent_id,
-        "version": request.agent.version,
-        "prompt": request.prompt,
-        "model": request.model.name,
-        "provider": request.model.provider,
-        "system_prompt": request.agent.system_prompt,
-        "response": response,
-        "status": status.value,
-        "stop_reason": stop_reason,
-        "latency_ms": latency_ms,
-        "request_id": request.request_id,
-        "key_prefix": request.key_prefix,
-        "background": is_queued,
-        "attempt": 0 if is_queued else 1,
-        "event_type": f"execution.{status.value}",
-        "is_started": not is_queued,
-        "is_finished": not (is_queued or is_running),
-        "time_limit": time_limit,
-        "lease_owner": leases.owner() if is_running else "",
-        "lease": leases.LEASE if is_running else None,
-        "metadata": None if request.metadata is None else Jsonb(request.metadata),
-        "idempotency_key": request.keyed_request.key if request.keyed_request else "",
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT_EXECUTION, parameters)
-        row = cursor.fetchone()
-    return row[0] if row else None
 
 
 @dataclass(slots=True)
@@ -141,10 +45,16 @@ class RunRecord:
     attempt: int = 1
     position: int = 0
     retry_delays_seconds: Sequence[float] = ()
+    events: RunEvents | None = None
 
     def add_step(self, step: loop.Step) -> None:
         """Store a step: once it is over, and that of a tool also before the call. Raises DatabaseError."""
-        with_retries(partial(self._store_step, step), self.retry_delays_seconds)
+        if self.events is None:
+            with_retries(partial(self._store_step, step), self.retry_delays_seconds)
+        else:
+            self.events.add_step(step)
+            with self.events.storing() as batch:
+                with_retries(partial(self._store_step, step, batch), self.retry_delays_seconds)
         if not step.is_running:
             self.position += 1
 
@@ -183,8 +93,10 @@ class RunRecord:
             execution_id=self.execution_id,
             event_type=f"execution.{values['status']}",
         )
+        if self.events is not None:
+            transaction.on_commit(partial(notices.publish, [self.execution_id]))
 
-    def _store_step(self, step: loop.Step) -> None:
+    def _store_step(self, step: loop.Step, batch: EventBatch | None = None) -> None:
         columns = _step_columns(step)
         row = Step(execution_id=self.execution_id, position=self.position, **columns)
         with self._lease():
@@ -195,6 +107,8 @@ class RunRecord:
                 unique_fields=["execution", "position"],
                 update_fields=[*columns],
             )
+            if batch is not None:
+                EventBatch.objects.bulk_create([batch], ignore_conflicts=True)
 
     @contextmanager
     def _lease(self) -> Iterator[None]:
@@ -217,10 +131,10 @@ def _step_columns(step: loop.Step) -> dict[str, Any]:
     return columns
 
 
-def recorded_steps(execution_id: uuid.UUID) -> list[loop.Step]:
+def recorded_steps(execution_id: uuid.UUID, *, with_running: bool = False) -> list[loop.Step]:
     """Return the steps of a run that are over, in order. Raises DatabaseError."""
-    rows = Step.objects.filter(execution_id=execution_id, is_running=False).order_by("position")
-    return [_recorded_step(row) for row in rows]
+    rows = Step.objects.filter(execution_id=execution_id).order_by("position")
+    return [_recorded_step(row) for row in rows if with_running or not row.is_running]
 
 
 def _recorded_step(row: Step) -> loop.Step:

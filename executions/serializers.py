@@ -233,9 +233,14 @@ class RunSerializer(StrictSerializer):
         required=False,
         help_text="Name of the model (see `GET /models`). Defaults to the agent's model.",
     )
+    stream = TrueFalseField(
+        default=False,
+        help_text="Whether to respond with the events of the run, as they happen (`text/event-stream`).",
+    )
     background = TrueFalseField(
         default=False,
-        help_text="Whether to run in the background: the response is a 202 with the ID of the execution.",
+        help_text="Whether to run in the background: the response is a 202 with the ID of the execution, or "
+        "its events with `stream`.",
     )
     metadata = MetadataField(
         required=False,

@@ -4,23 +4,23 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any, Self
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
 
 from agents import language_models
 from agents.language_models import KnownModel
-from agents.models import Agent
 from executions import snapshots
 from executions.attempts import model_request_of, run_loop
+from executions.context import Context, of_client
 from executions.errors import ModelFailed, ModelTimedOut, PromptTooLong, QueueFull
+from executions.inserts import RunRequest, insert_execution
 from executions.jobs import leases
 from executions.jobs.queue import enqueue
 from executions.models import Execution
+from executions.options import NO_OPTIONS, RunOptions
 from executions.providers import (
     ModelError,
     ModelRequest,
@@ -28,9 +28,11 @@ from executions.providers import (
     Provider,
     get_provider,
 )
-from executions.records import RunRecord, RunRequest, cost_usd, insert_execution
+from executions.records import RunRecord, cost_usd
+from executions.results import Run
 from executions.snapshots import AgentSnapshot
 from executions.stop_reasons import StopReason
+from executions.streams import RunStream
 from map_project.api.constraints import constraint_errors
 from map_project.api.errors import ApiError, ValidationFailed
 from map_project.api.ids import uuid7
@@ -43,54 +45,6 @@ from ratelimit.idempotency import KeyedRequest
 MODEL_REQUIRED = "This field is required."
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run whose execution has been stored. Token counts and cost are None if they are unknown."""
-
-    id: uuid.UUID
-    agent_id: uuid.UUID
-    agent_name: str
-    tool_names: tuple[str, ...]
-    model: str
-    prompt: str
-    request_id: str
-    created_at: datetime
-    response: str
-    latency_ms: int
-    status: str = Execution.Status.SUCCEEDED.value
-    stop_reason: str = StopReason.COMPLETED
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost_usd: Decimal | None = None
-
-    @classmethod
-    def of_request(
-        cls, execution_id: uuid.UUID, request: RunRequest, created_at: datetime, **ending: Any
-    ) -> Self:
-        """Return the run of a request that this process has stored."""
-        return cls(
-            id=execution_id,
-            agent_id=request.agent.agent_id,
-            agent_name=request.agent.name,
-            tool_names=request.agent.tool_names,
-            model=request.model.name,
-            prompt=request.prompt,
-            request_id=request.request_id,
-            created_at=created_at,
-            **ending,
-        )
-
-    @classmethod
-    def of_execution(cls, execution: Execution) -> Self:
-        """Return the run of an execution, with the present tools of its agent."""
-        try:
-            tool_names = snapshots.get(execution.tenant_id, execution.agent_id).tool_names
-        except Agent.DoesNotExist:
-            tool_names = ()
-        copied = (each.name for each in fields(cls) if each.name != "tool_names")
-        return cls(tool_names=tool_names, **{name: getattr(execution, name) for name in copied})
-
-
 def run_agent(
     *,
     caller: Caller,
@@ -99,13 +53,15 @@ def run_agent(
     model: str | None,
     request_id: str,
     background: bool = False,
+    stream: bool = False,
     metadata: Mapping[str, str] | None = None,
+    options: RunOptions = NO_OPTIONS,
     keyed_request: KeyedRequest | None = None,
 ) -> Run:
     """Run an agent on the named model (None: the agent's default), and commit the execution.
 
-    In the background, a worker runs it, and the returned run is queued. `keyed_request` is stored with the
-    execution.
+    In the background, a worker runs it, and the returned run is queued. With `stream`, its events are stored,
+    and the caller has to run the `stream` of the returned run. `keyed_request` is stored with the execution.
 
     Raises Agent.DoesNotExist if the tenant has no such agent, ApiError for an invalid request (nothing is
     stored) or a failure of the model (the failed run is stored), and DatabaseError if the execution cannot
@@ -128,6 +84,9 @@ def run_agent(
                 key_prefix=caller.key_prefix,
                 metadata=metadata,
                 keyed_request=keyed_request,
+                context=Context(of_client(options.messages)),
+                options=options,
+                stream=stream,
             )
             run = _queue(request, caller) if background else _run(request)
             if run is not None:
@@ -229,6 +188,18 @@ def _run_in_steps(
     if created_at is None:
         return None
     record = RunRecord(execution_id, request.agent.tenant_id, request.model)
+    if request.stream:
+        stream = RunStream(request, provider, model_request, record)
+        return Run.of_request(
+            execution_id,
+            request,
+            created_at,
+            response="",
+            latency_ms=0,
+            status=Execution.Status.RUNNING.value,
+            stop_reason="",
+            stream=stream,
+        )
     try:
         with leases.extended(execution_id):
             outcome = run_loop(request, provider, model_request, record)

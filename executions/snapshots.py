@@ -1,7 +1,7 @@
 """A cache of agents in this process, so that a run need not read its agent.
 
 A snapshot may be outdated at any time. The statement that inserts an execution checks the agent's version
-(`executions.records`); if the agent has changed, nothing is inserted and the agent is read again.
+(`executions.inserts`); if the agent has changed, nothing is inserted and the agent is read again.
 """
 
 import uuid

@@ -1,9 +1,12 @@
 """The API of runs and history."""
 
+import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from rest_framework.decorators import action
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -17,16 +20,24 @@ from agents.models import Agent
 from executions import openapi
 from executions.endings import cancel
 from executions.errors import ExecutionNotFound
+from executions.events.stream import (
+    event_number,
+    numbered_frames,
+    open_stream,
+    stream_execution,
+    stream_run,
+)
 from executions.history import HistoryPagination, with_steps
 from executions.models import Execution
 from executions.replays import await_response
+from executions.results import Run
 from executions.serializers import (
     ExecutionDetailSerializer,
     ExecutionSerializer,
     RunSerializer,
     StepSerializer,
 )
-from executions.services import MODEL_REQUIRED, Run, run_agent
+from executions.services import MODEL_REQUIRED, run_agent
 from executions.stop_reasons import StopReason
 from map_project.api import request_id
 from map_project.api.errors import ApiError
@@ -62,7 +73,7 @@ class RunViewSet(TenantViewSet[Agent]):
     resource = "agent"
     not_found = AgentNotFound
 
-    def create(self, request: Request, pk: str) -> HttpResponse:
+    def create(self, request: Request, pk: str) -> HttpResponseBase:
         if stored := repeated_request(request):
             return self._repeat(stored)
         agent_id = self.get_pk()
@@ -76,23 +87,34 @@ class RunViewSet(TenantViewSet[Agent]):
                 _add_missing_model(error, request.data)
             raise
         body = serializer.validated_data
-        run = run_agent(
+        if not body["stream"]:
+            run = self._run(agent_id, body)
+            return _accepted(run) if body["background"] else Response(_result(run))
+        with open_stream() as closing:
+            run = self._run(agent_id, body)
+            return stream_run(request, run, closing, numbered_frames)
+
+    def _run(self, agent_id: uuid.UUID, body: Mapping[str, Any]) -> Run:
+        return run_agent(
             caller=self.caller,
             agent_id=agent_id,
             prompt=body["prompt"],
             model=body.get("model"),
             request_id=request_id.current(),
             background=body["background"],
+            stream=body["stream"],
             metadata=body.get("metadata"),
-            keyed_request=keyed_request(request),
+            keyed_request=keyed_request(self.request),
         )
-        return _accepted(run) if body["background"] else Response(_result(run))
 
-    def _repeat(self, stored: IdempotentRequest) -> HttpResponse:
+    def _repeat(self, stored: IdempotentRequest) -> HttpResponseBase:
         """Return the response to a call that repeats an idempotency key."""
         execution = Execution.objects.get(pk=stored.execution_id)
-        response: HttpResponse
-        if execution.background:
+        response: HttpResponseBase
+        if _is_stream(self.request.data):
+            with open_stream() as closing:
+                response = stream_execution(execution.pk, -1, closing, numbered_frames)
+        elif execution.background:
             response = _accepted(Run.of_execution(execution))
         else:
             found = await_response(stored)
@@ -101,6 +123,10 @@ class RunViewSet(TenantViewSet[Agent]):
             response = Response(_result(Run.of_execution(found)))
         response[REPLAYED] = "true"
         return response
+
+
+def _is_stream(body: Any) -> bool:
+    return isinstance(body, dict) and body.get("stream") is True
 
 
 def _add_missing_model(error: ValidationError, data: Any) -> None:
@@ -168,6 +194,7 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     rows = ExecutionSerializer.rows(Execution.objects.all())
     row_actions = ("list",)
     paginated_actions = ("list", "steps")
+    query_parameters = {"events": ["starting_after"]}
     serializer_class = ExecutionSerializer
     pagination_class = HistoryPagination
     resource = "execution"
@@ -190,6 +217,17 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
         execution = self.get_object()
         cancel(execution.pk, StopReason.CANCELLED_BY_CALLER)
         return Response(self.get_serializer(self.get_object()).data)
+
+    @action(detail=True)
+    def events(self, request: Request, pk: str) -> HttpResponseBase:
+        """Stream the events of an execution."""
+        execution = self.get_object()
+        after = event_number(request.query_params.get("starting_after"), "starting_after")
+        if after is None:
+            after = event_number(request.headers.get("Last-Event-ID"), "Last-Event-ID")
+        with open_stream() as closing:
+            number = -1 if after is None else after
+            return stream_execution(execution.pk, number, closing, numbered_frames)
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         if self.action == "steps":

@@ -82,6 +82,8 @@ PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
 WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", 2, minimum=1, maximum=64)
 # Client connections per server process. Most requests wait for a model and occupy only a greenlet.
 WEB_CONNECTIONS = env_int("WEB_CONNECTIONS", 4_000, minimum=10, maximum=20_000)
+# Streams of events per server process.
+MAX_OPEN_STREAMS = env_int("MAX_OPEN_STREAMS", 2_000, minimum=1, maximum=20_000)
 WORKER_CONCURRENCY = env_int("WORKER_CONCURRENCY", 100, minimum=1, maximum=5_000)
 WORKER_PORT = env_int("WORKER_PORT", 0, minimum=0, maximum=65535)  # of its health checks; 0: none
 # Database connections per server process. A request that waits for a model or a tool holds none.

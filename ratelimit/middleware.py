@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
+from rest_framework.request import Request
 
 from map_project.api.errors import ApiError, ServiceUnavailable, as_api_error
 from map_project.postgresql.connections import released_connection
@@ -50,7 +51,7 @@ class RateLimitMiddleware:
             if keyed := keyed_request(request):
                 _store_response(keyed, response)
         finally:
-            if lease := getattr(request, "map_lease", None):
+            if lease := take_lease(request):
                 leases.release(lease)
         decision: Decision | None = getattr(request, "rate_limit_decision", None)
         if decision is not None:
@@ -116,18 +117,24 @@ class RateLimitMiddleware:
         if decision.allowed:
             lease = Lease(caller.tenant_id, token, slots is not None, keyed.key if keyed else "")
             leases.hold(lease)
-            request.map_lease = lease  # type: ignore[attr-defined]
+            request.map_leases = [lease]  # type: ignore[attr-defined]
         return _refusal(request, decision, caller)
 
 
-def keyed_request(request: HttpRequest) -> KeyedRequest | None:
+def keyed_request(request: HttpRequest | Request) -> KeyedRequest | None:
     """Return the request if it has an idempotency key."""
     return getattr(request, "map_keyed_request", None)
 
 
-def repeated_request(request: HttpRequest) -> IdempotentRequest | None:
+def repeated_request(request: HttpRequest | Request) -> IdempotentRequest | None:
     """Return the stored request that this one repeats, if its response is not stored."""
     return getattr(request, "map_repeated_request", None)
+
+
+def take_lease(request: HttpRequest | Request) -> Lease | None:
+    """Return the lease of the run, which the caller has to release: the run goes on after the request."""
+    held: list[Lease] = getattr(request, "map_leases", [])
+    return held.pop() if held else None
 
 
 def _replay(request: HttpRequest, stored: IdempotentRequest) -> HttpResponse | None:
@@ -157,9 +164,9 @@ def _is_background(request: HttpRequest) -> bool:
 
 
 def _store_response(keyed: KeyedRequest, response: HttpResponse) -> None:
-    # The response to a background run is its current state. Without the stored response, a repeated request
-    # gets one that is made from the execution.
-    if response.status_code != 202:
+    # The response to a background run is its current state, and that to a streamed run its events. Without
+    # the stored response, a repeated request gets one that is made from the execution.
+    if response.status_code != 202 and not response.streaming:
         with suppress(Error):
             keyed.store_response(response)
 

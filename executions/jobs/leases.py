@@ -15,17 +15,20 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from executions.models import Execution
 
 # A lost run is noticed after at most this time and the interval of `executions.background`.
 LEASE = timedelta(seconds=15)
+_RUNNING = Execution.Status.RUNNING
 
 # Execution and attempt.
 _in_progress: set[tuple[uuid.UUID, int]] = set()
 _in_progress_lock = threading.Lock()
+# Of those in progress: the runs that have ended, or continue, in another process.
+_lost: set[uuid.UUID] = set()
 
 
 class LeaseLost(Exception):
@@ -57,6 +60,22 @@ def extended(execution_id: uuid.UUID, attempt: int = 1) -> Iterator[bool]:
     finally:
         if is_first:
             _in_progress.discard(run)
+            _lost.discard(execution_id)
+
+
+def find_lost() -> None:
+    """Find the runs of this process whose lease is lost, for `check`. Raises DatabaseError."""
+    if execution_ids := in_progress():
+        others = Execution.objects.filter(pk__in=execution_ids).exclude(
+            Q(status=Execution.Status.QUEUED) | Q(status=_RUNNING, lease_owner=owner())
+        )
+        _lost.update(others.values_list("pk", flat=True))
+
+
+def check(execution_id: uuid.UUID) -> None:
+    """Raise LeaseLost if `find_lost` has found the run. Needs no query."""
+    if execution_id in _lost:
+        raise LeaseLost
 
 
 def in_progress() -> list[uuid.UUID]:
@@ -78,4 +97,4 @@ def held(execution_id: uuid.UUID, attempt: int) -> QuerySet[Execution]:
 
 def running() -> QuerySet[Execution]:
     """The executions with a lease."""
-    return Execution.objects.filter(status=Execution.Status.RUNNING)
+    return Execution.objects.filter(status=_RUNNING)

@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,13 +17,19 @@ from agents.language_models import KnownModel
 from agents.models import Agent
 from executions import snapshots
 from executions.attempts import model_request_of, run_loop
+from executions.context import Context, of_client
 from executions.endings import end
+from executions.events.items import ItemEvents
+from executions.events.reading import first_events_count, stored_events
+from executions.events.recording import RunEvents
+from executions.inserts import RunRequest
 from executions.jobs import leases
 from executions.jobs.slots import slot
 from executions.loop import Outcome, Step
 from executions.models import Execution
+from executions.options import RunOptions
 from executions.providers import get_provider
-from executions.records import RunRecord, RunRequest, recorded_steps
+from executions.records import RunRecord, recorded_steps
 from executions.snapshots import AgentSnapshot
 from executions.stop_reasons import StopReason
 from map_project.postgresql.connections import with_retries
@@ -82,7 +89,7 @@ def _start(execution: Execution) -> _Attempt | None:
     try:
         agent = snapshots.get(tenant.pk, execution.agent_id)
         model = language_models.find(execution.model, tenant.allowed_models)
-        while not _claim(execution, agent, model):
+        while not _claim(execution, request := _request(execution, agent, model)):
             if not _claimable(execution).exists():
                 return None
             # The agent has changed since the snapshot.
@@ -94,14 +101,15 @@ def _start(execution: Execution) -> _Attempt | None:
         return None
     # A run that was handed back has started before, although the attempt was not counted.
     recorded = recorded_steps(execution.pk) if execution.started_at else []
-    request = RunRequest(agent, model, execution.prompt, execution.request_id, execution.key_prefix)
+    attempt = execution.attempt + 1
     record = RunRecord(
         execution.pk,
         tenant.pk,
         model,
-        execution.attempt + 1,
+        attempt,
         len(recorded),
         RETRY_DELAYS_SECONDS,
+        _events(execution, attempt) if execution.is_streamed else None,
     )
     return _Attempt(request, record, recorded)
 
@@ -114,8 +122,32 @@ def _claimable(execution: Execution) -> QuerySet[Execution]:
     return Execution.objects.filter(queued | own, pk=execution.pk)
 
 
-def _claim(execution: Execution, agent: AgentSnapshot, model: KnownModel) -> bool:
+def _request(execution: Execution, agent: AgentSnapshot, model: KnownModel) -> RunRequest:
+    options = RunOptions.of_json(execution.options)
+    return RunRequest(
+        agent,
+        model,
+        execution.prompt,
+        execution.request_id,
+        execution.key_prefix,
+        context=Context(of_client(options.messages)),
+        options=options,
+        output_schema=execution.output_schema,
+        stream=execution.is_streamed,
+    )
+
+
+def _events(execution: Execution, attempt: int) -> RunEvents:
+    """Return the events of an attempt, which continue those of the former ones."""
+    items = ItemEvents(execution.pk, first_events_count(background=True))
+    for event in stored_events(execution.pk):
+        items.replay(event)
+    return RunEvents(execution.pk, attempt, items)
+
+
+def _claim(execution: Execution, request: RunRequest) -> bool:
     """Take the lease. Return False if the execution is not queued, or the snapshot is outdated."""
+    agent, model = request.agent, request.model
     current = Agent.objects.filter(pk=agent.agent_id, version=agent.version)
     rows = _claimable(execution).filter(Exists(current))
     claimed = rows.update(
@@ -123,7 +155,7 @@ def _claim(execution: Execution, agent: AgentSnapshot, model: KnownModel) -> boo
         attempt=execution.attempt + 1,
         agent_name=agent.name,
         provider=model.provider,
-        system_prompt=agent.system_prompt,
+        system_prompt=request.system_prompt,
         started_at=Coalesce("started_at", Now()),
         finish_by=Now() + timedelta(seconds=settings.RUN_TIMEOUT_SECONDS),
         lease_owner=leases.owner(),
@@ -149,7 +181,8 @@ def _run(attempt: _Attempt) -> None:
             text = provider.complete(model_request).text
             outcome = Outcome("succeeded", StopReason.COMPLETED, text, None, None)
         else:
-            outcome = run_loop(request, provider, model_request, record, attempt.recorded)
+            with record.events or nullcontext():
+                outcome = run_loop(request, provider, model_request, record, attempt.recorded)
         record.finish(outcome)
     except (leases.LeaseLost, DatabaseError):
         raise

@@ -105,7 +105,7 @@ def operation(
     summary: str,
     *,
     description: str,
-    responses: Mapping[int, Any],
+    responses: Mapping[int | tuple[int, str], Any],
     errors: Iterable[type[ApiError]] = (),
     id_of: str = "",
     other_ids: Mapping[str, str] | None = None,
@@ -124,12 +124,12 @@ def operation(
     examples = [
         OpenApiExample(name, value=value, request_only=True) for name, value in (body or {}).items()
     ]
+    # The key of another content type than JSON is a pair of the status and the type.
     success = {next(iter(responses)): example, **(example_of or {})}
-    examples += [
-        OpenApiExample("Response", value=value, response_only=True, status_codes=[str(status)])
-        for status, value in success.items()
-        if value is not None
-    ]
+    for key, value in success.items():
+        status, media_type = key if isinstance(key, tuple) else (key, "application/json")
+        if value is not None:
+            examples.append(_response_example(value, status, media_type))
     ids = {**({"id": id_of} if id_of else {}), **(other_ids or {})}
     kwargs["parameters"] = [
         *(
@@ -140,6 +140,7 @@ def operation(
             OpenApiParameter(name, str, OpenApiParameter.HEADER, description=text)
             for name, text in (headers or {}).items()
         ),
+        *kwargs.get("parameters", ()),
     ]
     all_errors = (*_EVERY_OPERATION, *(_WITH_BODY if body else ()), *errors)
     return extend_schema(
@@ -148,6 +149,16 @@ def operation(
         responses={**responses, **error_responses(all_errors)},
         examples=examples,
         **kwargs,
+    )
+
+
+def _response_example(value: Any, status: int, media_type: str) -> OpenApiExample:
+    return OpenApiExample(
+        "Response",
+        value=value,
+        response_only=True,
+        status_codes=[str(status)],
+        media_type=media_type,
     )
 
 

@@ -22,14 +22,16 @@ Row = TypeVar("Row", bound=models.Model)
 class CallerViewSet(GenericViewSet[Row], Generic[Row]):
     """Views that need an API key.
 
-    Actions in `paginated_actions` take the query parameters of the pagination, and `list` also those of
-    `exact_filters` (`map_project.api.filters`). Other parameters are errors.
+    Actions in `paginated_actions` take the query parameters of the pagination, `list` also those of
+    `exact_filters` (`map_project.api.filters`), and each action its own of `query_parameters`. Other
+    parameters are errors.
     """
 
     authentication_classes = (TenantAuthentication,)
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     paginated_actions: Sequence[str] = ("list",)
     exact_filters: Mapping[str, tuple[str, str]] = {}
+    query_parameters: Mapping[str, Sequence[str]] = {}
 
     @property
     def caller(self) -> Caller:
@@ -45,6 +47,7 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
     def _check_query_parameters(self) -> None:
         """Raise UnknownQueryParameter: a filter that is silently ignored would look as if it had worked."""
         known = ["limit", "offset"] if self.action in self.paginated_actions else []
+        known += self.query_parameters.get(self.action, ())
         if self.action == "list":
             known += self.exact_filters
         if unknown := unknown_names(self.request.query_params, known):

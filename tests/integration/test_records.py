@@ -11,9 +11,9 @@ from django.db.models.functions import Now
 from agents.language_models import KnownModel
 from agents.models import Agent, AgentTool
 from executions import snapshots
+from executions.inserts import RunRequest, insert_execution
 from executions.jobs import leases
 from executions.models import Execution
-from executions.records import RunRequest, insert_execution
 from map_project.tenants.models import Tenant
 from ratelimit.idempotency import KeyedRequest
 from tests.api import Api

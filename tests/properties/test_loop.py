@@ -11,8 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.aliases import aliases
-from executions.loop import MAX_CALLS_PER_RESPONSE, Loop, LoopTool, Outcome, Step
+from executions.loop import (
+    MAX_CALLS_PER_RESPONSE,
+    Loop,
+    LoopTool,
+    ModelStream,
+    Outcome,
+    Step,
+)
 from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
+from executions.providers.mock import words
 
 TEXT = st.text(max_size=20)
 IDS = st.sampled_from(["", "a", "b", "call_0", "call_1", "\0"])
@@ -60,12 +68,13 @@ class Scripted:
     clock: Clock
     requests: list[tuple[Message, ...]] = field(default_factory=list)
 
-    def __call__(self, messages: tuple[Message, ...]) -> ModelResponse:
+    def __call__(self, messages: tuple[Message, ...]) -> ModelStream:
         response, seconds = self.script[len(self.requests) % len(self.script)]
         self.requests.append(messages)
         self.clock.now += seconds
         if isinstance(response, ModelError):
             raise response
+        yield from words(response.text)
         return response
 
 
@@ -90,14 +99,24 @@ class Tools:
 
 
 def run_to_end(loop: Loop, recorded: list[Step] | None = None) -> tuple[list[Step], Outcome]:
-    """Return the events, which are the steps and those before a call, and the outcome."""
+    """Return the events, which are the steps and those before a call, and the outcome.
+
+    The pieces of a text are those of the next step.
+    """
     events: list[Step] = []
-    running = loop.run("go", recorded or ())
+    pieces: list[str] = []
+    running = loop.run([Message("user", "go")], recorded or ())
     while True:
         try:
-            events.append(next(running))
+            event = next(running)
         except StopIteration as end:
             return events, end.value
+        if isinstance(event, str):
+            pieces.append(event)
+            continue
+        assert "".join(pieces) == (event.output if event.kind == "model" else "")
+        pieces.clear()
+        events.append(event)
 
 
 def finished(events: list[Step]) -> list[Step]:
@@ -235,17 +254,19 @@ def test_an_interrupted_run_continues_as_if_it_had_not_been(
     requests: list[tuple[Message, ...]] = []
     calls: list[str] = []
 
-    def complete(messages: tuple[Message, ...]) -> ModelResponse:
+    def respond(messages: tuple[Message, ...]) -> ModelStream:
         requests.append(messages)
         number = [message.role for message in messages].count("assistant")
-        return responses[number % len(responses)]
+        response = responses[number % len(responses)]
+        yield from words(response.text)
+        return response
 
     def call(arguments: str) -> Result:
         calls.append(arguments)
         return Result(f"result of {arguments}")
 
     loop = Loop(
-        complete,
+        respond,
         "m",
         {name: LoopTool(name, call) for name in ("known", "other")},
         max_steps,

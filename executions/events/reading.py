@@ -1,0 +1,186 @@
+"""Reading the events of executions: of finished ones and of those in progress, in any process."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+
+from django.db import connection
+from django.db.models import DurationField, ExpressionWrapper, F, Max
+from django.db.models.functions import Now
+
+from executions.events import notices
+from executions.events.items import Event, ItemEvents
+from executions.events.recording import SETTLING
+from executions.loop import Step
+from executions.models import EventBatch, Execution
+from executions.providers.mock import words
+from executions.records import recorded_steps
+from executions.responses import STATUSES, error_object, local_steps, output_items, response_object
+from executions.stop_reasons import StopReason
+
+# How long the events of a run that has ended are kept. After that, they are made from its steps.
+KEPT = timedelta(hours=24)
+# Of one call of `delete_expired`.
+BATCH = 100
+# A reader that received nothing else receives None after this time.
+IDLE_SECONDS = 15.0
+
+SETTLING_STEP_SECONDS = 0.3
+_ENDED_FOR = ExpressionWrapper(Now() - F("finished_at"), output_field=DurationField())
+# Another process has ended the run.
+_ABRUPT = {
+    StopReason.CANCELLED_BY_CALLER,
+    StopReason.CANCELLED_BY_OPERATOR,
+    StopReason.WORKER_LOST,
+    StopReason.INTERNAL_ERROR,
+}
+
+Queue = SimpleQueue[Event | None]
+
+
+def follow(
+    execution_id: uuid.UUID, after: int = -1, queue: Queue | None = None
+) -> Iterator[Event | None]:
+    """Yield the events of an execution with a number above `after`, to its end, as they happen.
+
+    Yields None when there was no event for `IDLE_SECONDS`. Holds no database connection while it waits.
+    `queue` has the events of a run that this process has just started. Raises Execution.DoesNotExist and
+    DatabaseError.
+    """
+    number, sent_at, is_local = after, time.monotonic(), queue is not None
+    with notices.noticed(execution_id) as notice:
+        while True:
+            notice.clear()
+            execution = Execution.objects.annotate(ended_for=_ENDED_FOR).get(pk=execution_id)
+            if not is_local and _is_settling(execution):
+                connection.close()
+                time.sleep(SETTLING_STEP_SECONDS)
+                continue
+            for event in available(execution, number):
+                number, sent_at = event.number, time.monotonic()
+                yield event
+            connection.close()
+            if execution.status not in Execution.UNFINISHED:
+                return
+            if queue is not None:
+                for queued in _queued(queue, number):
+                    number, sent_at = (queued.number if queued else number), time.monotonic()
+                    yield queued
+                queue = None
+                continue
+            notices.wait(notice)
+            if time.monotonic() - sent_at >= IDLE_SECONDS:
+                sent_at = time.monotonic()
+                yield None
+
+
+def _is_settling(execution: Execution) -> bool:
+    """Return whether the process that ran the execution may still store what it has sent."""
+    ended_for: timedelta | None = execution.ended_for  # type: ignore[attr-defined]
+    is_abrupt = execution.is_streamed and execution.stop_reason in _ABRUPT
+    return is_abrupt and ended_for is not None and ended_for < SETTLING
+
+
+def _queued(queue: Queue, after: int) -> Iterator[Event | None]:
+    """Yield the events of a queue with a number above `after`, and None when there was none for a while."""
+    while True:
+        try:
+            event = queue.get(timeout=IDLE_SECONDS)
+        except Empty:
+            yield None
+            continue
+        if event is None:
+            return
+        if event.number > after:
+            yield event
+
+
+def available(execution: Execution, after: int = -1) -> Iterator[Event]:
+    """Yield the events that an execution has now, with a number above `after`."""
+    first = _first_events(execution)
+    yield from first[after + 1 :]
+    number = len(first)
+    for event in _item_events(execution, number, after):
+        number = event.number + 1
+        if event.number > after:
+            yield event
+    if execution.status not in Execution.UNFINISHED:
+        # A client may have received events that its server had not stored when it was killed.
+        was_lost = execution.stop_reason == StopReason.WORKER_LOST
+        for event in _last_events(execution, number):
+            if event.number > after or was_lost:
+                yield event
+
+
+def first_events_count(*, background: bool) -> int:
+    """Return the number of events before those of the items."""
+    return 3 if background else 2
+
+
+def _first_events(execution: Execution) -> list[Event]:
+    is_queued, is_started = execution.background, execution.started_at is not None
+    names = ["created", "queued"] if is_queued else ["created"]
+    names += ["in_progress"] if is_started or not is_queued else []
+    status = "queued" if is_queued else "in_progress"
+    return [
+        Event.of(
+            number,
+            f"response.{name}",
+            response=response_object(
+                execution, status="in_progress" if name == "in_progress" else status
+            ),
+        )
+        for number, name in enumerate(names)
+    ]
+
+
+def _last_events(execution: Execution, number: int) -> Iterator[Event]:
+    if execution.status == Execution.Status.FAILED:
+        # Not nested in `error`, as in the specification: OpenAI's SDKs would raise it and read no further.
+        yield Event.of(number, "error", **error_object(execution), param=None)
+        number += 1
+    items = output_items(execution, recorded_steps(execution.pk))
+    response = response_object(execution, items)
+    yield Event.of(number, f"response.{STATUSES[execution.status]}", response=response)
+
+
+def _item_events(execution: Execution, number: int, after: int) -> Iterator[Event]:
+    """Yield the events of the output items: at least those with a number above `after`, and the last one."""
+    if execution.is_streamed:
+        is_stored = False
+        for event in stored_events(execution.pk, after):
+            is_stored = True
+            yield event
+        if is_stored or execution.status in Execution.UNFINISHED:
+            return
+    items = ItemEvents(execution.pk, number)
+    for step in local_steps(execution, recorded_steps(execution.pk, with_running=True)):
+        for piece in words(step.output) if _is_in_words(execution, step) else ():
+            yield from items.text(piece)
+        yield from items.step(step)
+
+
+def _is_in_words(execution: Execution, step: Step) -> bool:
+    """Return whether the text is sent in words: the mock's, whose events are not stored."""
+    return execution.provider == "mock" and step.kind == "model"
+
+
+def stored_events(execution_id: uuid.UUID, after: int = -1) -> Iterator[Event]:
+    """Yield the stored events, from the batch on that has the one after `after`, or the last batch."""
+    batches = EventBatch.objects.filter(execution_id=execution_id)
+    start = batches.filter(first_number__lte=after + 1).aggregate(max=Max("first_number"))
+    found = batches.filter(first_number__gte=start["max"] or 0).order_by("first_number")
+    for first_number, lines in found.values_list("first_number", "events"):
+        for number, data in enumerate(lines.split("\n"), first_number):
+            yield Event.of_data(number, data)
+
+
+def delete_expired() -> None:
+    """Delete the events of runs that have ended long ago. Raises DatabaseError."""
+    expired = EventBatch.objects.filter(
+        created_at__lt=Now() - KEPT, execution__finished_at__lt=Now() - KEPT
+    )
+    execution_ids = {*expired.order_by("created_at").values_list("execution_id", flat=True)[:BATCH]}
+    EventBatch.objects.filter(execution_id__in=execution_ids).delete()

@@ -1,0 +1,203 @@
+"""Executions as Response objects of the Open Responses specification (release 2026-04-24).
+
+Events of streams contain them, and `/v1` returns them. IDs of the specification are those of this platform
+without hyphens and with a prefix, so each can be turned into the other.
+"""
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from executions.loop import Step
+from executions.models import Execution
+
+STATUSES: Mapping[str, str] = {
+    Execution.Status.QUEUED: "queued",
+    Execution.Status.RUNNING: "in_progress",
+    Execution.Status.SUCCEEDED: "completed",
+    Execution.Status.INCOMPLETE: "incomplete",
+    Execution.Status.FAILED: "failed",
+    Execution.Status.CANCELLED: "cancelled",
+}
+# The label that clients show for the tools of agents.
+SERVER_LABEL = "map"
+# The item ends where a limit of its length, or a filter, has ended it.
+_CUT = {"length", "content_filter", "truncated"}
+_ERROR_MESSAGES = {
+    "MODEL_ERROR": "The model provider failed.",
+    "MODEL_TIMEOUT": "The model provider timed out.",
+    "WORKER_LOST": "The process of the run ended, and the run could not be continued.",
+    "AGENT_NOT_FOUND": "The agent does not exist any more.",
+    "INVALID_MODEL": "The model does not exist any more.",
+    "OUTPUT_INVALID": "The answer does not meet the output schema.",
+}
+
+
+def response_id(execution_id: uuid.UUID) -> str:
+    """Return the ID of an execution as a response."""
+    return f"resp_{execution_id.hex}"
+
+
+def conversation_id(pk: uuid.UUID) -> str:
+    """Return the ID of a conversation at `/v1`."""
+    return f"conv_{pk.hex}"
+
+
+def response_object(
+    execution: Execution, items: Iterable[Mapping[str, Any]] = (), *, status: str = ""
+) -> dict[str, Any]:
+    """Return the Response object of an execution with these output items.
+
+    With `status`, it is the object as it was when the execution had this status, and not at its end.
+    """
+    status = status or STATUSES[execution.status]
+    has_ended = status not in {"queued", "in_progress"}
+    options: dict[str, Any] = execution.options or {}
+    conversation = execution.conversation_id
+    previous = execution.previous_execution_id
+    temperature = options.get("temperature")
+    return {
+        "id": response_id(execution.pk),
+        "object": "response",
+        "created_at": _seconds(execution.created_at),
+        "completed_at": _seconds(execution.finished_at) if status == "completed" else None,
+        "status": status,
+        "incomplete_details": (
+            {"reason": execution.stop_reason} if status == "incomplete" else None
+        ),
+        "model": options.get("model") or execution.agent_name,
+        "previous_response_id": (
+            response_id(previous) if previous and conversation is None else None
+        ),
+        "conversation": {"id": conversation_id(conversation)} if conversation else None,
+        "instructions": options.get("instructions") or None,
+        "output": list(items),
+        "error": error_object(execution) if status == "failed" else None,
+        "tools": [],
+        "tool_choice": "auto",
+        "truncation": options.get("truncation") or "auto",
+        "parallel_tool_calls": False,
+        "text": {"format": _text_format(execution)},
+        "top_p": 1,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+        "top_logprobs": 0,
+        "temperature": 1 if temperature is None else temperature,
+        "reasoning": None,
+        "user": None,
+        "usage": _usage(execution) if has_ended else None,
+        "max_output_tokens": options.get("max_output_tokens"),
+        "max_tool_calls": None,
+        "store": True,
+        "background": execution.background,
+        "service_tier": "default",
+        "metadata": execution.metadata or {},
+        "safety_identifier": None,
+        "prompt_cache_key": None,
+    }
+
+
+def output_items(execution: Execution, steps: Iterable[Step]) -> list[dict[str, Any]]:
+    """Return the output items of an execution: its messages and tool calls, in order."""
+    return [*_items(execution.pk, local_steps(execution, [*steps]))]
+
+
+def _items(execution_id: uuid.UUID, steps: Iterable[Step]) -> Iterator[dict[str, Any]]:
+    index = 0
+    for step in steps:
+        if step.kind == "tool" or has_message(step):
+            yield step_item(execution_id, index, step)
+            index += 1
+
+
+def local_steps(execution: Execution, steps: list[Step]) -> list[Step]:
+    """Return the steps, or for a run without remote calls, which has none, its response as a step."""
+    if steps or execution.status != Execution.Status.SUCCEEDED:
+        return steps
+    return [Step("model", execution.model, "", execution.response, 0, finish_reason="stop")]
+
+
+def has_message(step: Step) -> bool:
+    """Return whether a response of the model is an item: it has text, or it is the last one."""
+    return not step.error and bool(step.output or not step.tool_calls)
+
+
+def step_item(execution_id: uuid.UUID, index: int, step: Step) -> dict[str, Any]:
+    """Return the output item of a step."""
+    if step.kind == "tool":
+        return call_item(execution_id, index, step)
+    status = "incomplete" if step.finish_reason in _CUT else "completed"
+    return message_item(execution_id, index, status, [text_part(step.output)])
+
+
+def message_item(
+    execution_id: uuid.UUID, index: int, status: str, content: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return a message of the model."""
+    return {
+        "id": f"msg_{execution_id.hex}{index:03x}",
+        "type": "message",
+        "status": status,
+        "role": "assistant",
+        "content": content,
+    }
+
+
+def text_part(text: str) -> dict[str, Any]:
+    """Return the content of a message."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def call_item(execution_id: uuid.UUID, index: int, step: Step) -> dict[str, Any]:
+    """Return a tool call. It is an `mcp_call`, because clients make calls of the type `function_call`."""
+    failure = {
+        "type": "mcp_tool_execution_error",
+        "content": [{"type": "text", "text": step.output}],
+    }
+    is_over = not (step.is_running or step.error)
+    return {
+        "id": f"mcp_{execution_id.hex}{index:03x}",
+        "type": "mcp_call",
+        "status": "in_progress" if step.is_running else "failed" if step.error else "completed",
+        "name": step.name,
+        "server_label": SERVER_LABEL,
+        "arguments": step.input,
+        "output": step.output if is_over else None,
+        "error": failure if step.error else None,
+        "approval_request_id": None,
+    }
+
+
+def error_object(execution: Execution) -> dict[str, Any]:
+    """Return why a run failed."""
+    code = execution.error_code
+    return {"code": code.lower(), "message": _ERROR_MESSAGES.get(code, "The run failed.")}
+
+
+def _text_format(execution: Execution) -> dict[str, Any]:
+    if execution.output_schema is None:
+        return {"type": "text"}
+    return {
+        "type": "json_schema",
+        "name": (execution.options or {}).get("schema_name") or "output",
+        "description": None,
+        "schema": execution.output_schema,
+        "strict": True,
+    }
+
+
+def _usage(execution: Execution) -> dict[str, Any]:
+    """Return the tokens of all model calls. Unknown ones are 0: the specification has no unknown."""
+    input_tokens, output_tokens = execution.input_tokens or 0, execution.output_tokens or 0
+    return {
+        "input_tokens": input_tokens,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": output_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": input_tokens + output_tokens,
+    }
+
+
+def _seconds(time: datetime | None) -> int | None:
+    return None if time is None else int(time.timestamp())

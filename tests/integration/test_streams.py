@@ -1,0 +1,265 @@
+"""Streams of runs: their events, their resumption, and what does not change them."""
+
+import json
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from agents.models import AgentTool
+from executions.models import EventBatch, Execution
+from map_project.tenants.models import Tenant
+from tests.api import Api, LiveApi
+from tests.checkouts import eventually
+from tests.effects_server import EffectsServer, effects_server
+from tests.factories import AgentFactory, saved_tool
+from tests.live import serving, working
+from tests.streams import Frame, check_whole, frames, read_stream, streaming
+
+NETWORK = {"TOOL_ALLOWED_NETWORKS": "127.0.0.0/8"}
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with serving(**NETWORK) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def other_port() -> Iterator[int]:
+    with serving(**NETWORK) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def effects() -> Iterator[EffectsServer]:
+    with effects_server() as server:
+        yield server
+
+
+@pytest.fixture
+def agent_id(tenant: Tenant, effects: EffectsServer) -> str:
+    """An agent with two tools."""
+    agent = AgentFactory.create(tenant=tenant)
+    for name in ("first", "second"):
+        tool = saved_tool(
+            tenant_id=tenant.pk,
+            name=name,
+            description="d",
+            kind="http",
+            http=effects.config(),
+            parameters={"type": "object"},
+        )
+        AgentTool.objects.create(agent=agent, tool=tool)
+    return str(agent.pk)
+
+
+def start(prompt: str = "Hello you", **more: object) -> dict[str, object]:
+    return {"prompt": prompt, "model": "gpt-4o", "stream": True, **more}
+
+
+def is_accepted(port: int, api: Api, path: str) -> bool:
+    with streaming(port, api.key, "POST", path, start()) as response:
+        return response.status == 200
+
+
+TWO_TOOLS = 'Go\n@first {"a": 1}\n@second {"b": 2}'
+
+
+def run(api: Api, port: int, agent_id: str, **body: object) -> list[Frame]:
+    return read_stream(port, api.key, "POST", f"agents/{agent_id}/run", start(**body))  # type: ignore[arg-type]
+
+
+def execution_id_of(stream: list[Frame]) -> str:
+    return str(uuid.UUID(stream[0].event["response"]["id"].removeprefix("resp_")))
+
+
+def test_a_run_of_the_mock_is_streamed_in_words(api: Api, port: int, agent_id: str) -> None:
+    stream = run(api, port, agent_id)
+    check_whole(stream)
+    deltas = [frame.event["delta"] for frame in stream if frame.type.endswith("text.delta")]
+    assert deltas[:2] == ["[Mock ", "Response] "]
+    found = api.get(f"history/{execution_id_of(stream)}").json
+    assert found["response"] == "".join(deltas)
+    assert stream[-1].type == "response.completed"
+    assert [frame.type for frame in stream[:2]] == ["response.created", "response.in_progress"]
+
+
+def test_a_run_with_tools_is_streamed_step_by_step(api: Api, port: int, agent_id: str) -> None:
+    stream = run(api, port, agent_id, prompt=TWO_TOOLS)
+    check_whole(stream)
+    response = stream[-1].event["response"]
+    assert [(item["type"], item["status"]) for item in response["output"]] == [
+        ("mcp_call", "completed"),
+        ("mcp_call", "completed"),
+        ("message", "completed"),
+    ]
+    first = response["output"][0]
+    assert (first["name"], first["arguments"], first["output"]) == ("first", '{"a": 1}', "done")
+    assert first["server_label"] == "map"
+
+
+@pytest.mark.parametrize("prompt", ["Hello", TWO_TOOLS])
+def test_the_rest_after_each_event_is_that_of_the_whole_stream(
+    api: Api, port: int, other_port: int, agent_id: str, prompt: str
+) -> None:
+    whole = run(api, port, agent_id, prompt=prompt)
+    path = f"history/{execution_id_of(whole)}/events"
+    for used in (port, other_port):
+        assert read_stream(used, api.key, "GET", path) == whole
+    for number in range(len(whole)):
+        rest = whole[number + 1 :]
+        found = read_stream(other_port, api.key, "GET", f"{path}?starting_after={number}")
+        assert found == rest
+    headers = {"Last-Event-ID": "3"}
+    assert read_stream(port, api.key, "GET", path, headers=headers) == whole[4:]
+
+
+def test_the_stream_cut_after_each_event_continues_in_another_process(
+    api: Api, port: int, other_port: int, agent_id: str, effects: EffectsServer
+) -> None:
+    count = len(run(api, port, agent_id, prompt=TWO_TOOLS))
+    for number in range(0, count - 1, 3):
+        effects.effects.clear()
+        received: list[Frame] = []
+        body = start(TWO_TOOLS)
+        with streaming(port, api.key, "POST", f"agents/{agent_id}/run", body) as response:
+            for frame in frames(response):
+                received.append(frame)
+                if len(received) > number:
+                    break
+        path = f"history/{execution_id_of(received)}/events?starting_after={number}"
+        rest = read_stream(other_port, api.key, "GET", path)
+        check_whole([*received, *rest])
+        assert rest[-1].type == "response.completed"
+        assert len(effects.effects) == 2
+
+
+def test_a_background_run_is_streamed_by_its_worker(
+    api: Api, port: int, other_port: int, agent_id: str
+) -> None:
+    with working(**NETWORK):
+        streams = [run(api, port, agent_id, prompt=p, background=True) for p in ("Hi", TWO_TOOLS)]
+    for stream in streams:
+        check_whole(stream)
+        names = ["response.created", "response.queued", "response.in_progress"]
+        assert [frame.type for frame in stream[:3]] == names
+        path = f"history/{execution_id_of(stream)}/events"
+        assert read_stream(other_port, api.key, "GET", path) == stream
+
+
+def test_the_events_of_a_run_that_was_not_streamed(
+    api: Api, live_api: LiveApi, port: int, agent_id: str
+) -> None:
+    execution_id = LiveApi(port, api.key).run(agent_id, prompt=TWO_TOOLS).json["execution_id"]
+    stream = read_stream(port, api.key, "GET", f"history/{execution_id}/events")
+    check_whole(stream)
+    assert [item["type"] for item in stream[-1].event["response"]["output"]] == [
+        "mcp_call",
+        "mcp_call",
+        "message",
+    ]
+    # Those of a streamed run, after its events were deleted.
+    stream = run(api, port, agent_id, prompt=TWO_TOOLS)
+    execution_id = execution_id_of(stream)
+    assert EventBatch.objects.filter(execution_id=execution_id).delete()[0] > 0
+    later = read_stream(port, api.key, "GET", f"history/{execution_id}/events")
+    check_whole(later)
+    assert later[-1].event["response"] == stream[-1].event["response"]
+
+
+def test_errors_before_the_stream_are_json(api: Api, port: int, agent_id: str) -> None:
+    live = LiveApi(port, api.key)
+    for body, code in (
+        (start(""), "VALIDATION_ERROR"),
+        (start(stream="yes"), "VALIDATION_ERROR"),
+        (start(model="none"), "INVALID_MODEL"),
+    ):
+        assert live.post(f"agents/{agent_id}/run", body).error_code == code
+    execution_id = live.run(agent_id).json["execution_id"]
+    path = f"history/{execution_id}/events"
+    for query in ("starting_after=-1", "starting_after=x", "starting_after=", "after=1"):
+        assert live.get(f"{path}?{query}").error_code == "BAD_REQUEST"
+    assert live.get(path, headers={"Last-Event-ID": "x"}).error_code == "BAD_REQUEST"
+
+
+def test_the_streams_of_another_tenant_are_not_found(
+    api: Api, other_api: Api, port: int, agent_id: str
+) -> None:
+    execution_id = LiveApi(port, api.key).run(agent_id).json["execution_id"]
+    answer = LiveApi(port, other_api.key).get(f"history/{execution_id}/events")
+    assert (answer.status, answer.error_code) == (403, "TENANT_ISOLATION_VIOLATION")
+
+
+def test_a_repeated_key_replays_the_stream(api: Api, port: int, agent_id: str) -> None:
+    headers = {"Idempotency-Key": "the key"}
+    path = f"agents/{agent_id}/run"
+    for prompt in ("Hello", TWO_TOOLS):
+        headers = {"Idempotency-Key": str(len(prompt))}
+        streams = [
+            read_stream(port, api.key, "POST", path, start(prompt), headers=headers)
+            for _ in range(3)
+        ]
+        assert streams[0] == streams[1] == streams[2]
+        with streaming(port, api.key, "POST", path, start(prompt), headers=headers) as response:
+            assert response.headers["Idempotent-Replayed"] == "true"
+        assert Execution.objects.filter(agent_id=agent_id, prompt=prompt).count() == 1
+
+
+def test_a_slot_is_free_at_the_end_of_a_stream(
+    tenant: Tenant, api: Api, port: int, agent_id: str, effects: EffectsServer
+) -> None:
+    Tenant.objects.filter(pk=tenant.pk).update(max_concurrent_runs=1)
+    live = LiveApi(port, api.key)
+    effects.delay_seconds = 1.0
+    try:
+        path = f"agents/{agent_id}/run"
+        with streaming(port, api.key, "POST", path, start(TWO_TOOLS)) as response:
+            next(frames(response))
+            assert live.run(agent_id).error_code == "CONCURRENCY_LIMIT_EXCEEDED"
+            rest = [*frames(response)]
+    finally:
+        effects.delay_seconds = 0.0
+    assert rest[-2].type == "response.completed"
+    assert live.run(agent_id).status == 200
+
+
+def test_the_number_of_open_streams_is_limited(
+    api: Api, agent_id: str, effects: EffectsServer
+) -> None:
+    effects.delay_seconds = 1.0
+    path = f"agents/{agent_id}/run"
+    try:
+        with serving(**NETWORK, MAX_OPEN_STREAMS="1", WEB_CONCURRENCY="1") as port:
+            live = LiveApi(port, api.key)
+            with streaming(port, api.key, "POST", path, start(TWO_TOOLS)) as response:
+                next(frames(response))
+                refused = live.post(path, start())
+                assert (refused.status, refused.details) == (503, {"reason": "too_many_streams"})
+                assert live.run(agent_id).status == 200
+                assert [*frames(response)][-1].text == "data: [DONE]"
+            # The place of a stream is free a moment after its last frame.
+            assert eventually(lambda: is_accepted(port, api, path))
+    finally:
+        effects.delay_seconds = 0.0
+
+
+def test_the_end_of_a_cancelled_run(
+    api: Api, port: int, other_port: int, agent_id: str, effects: EffectsServer
+) -> None:
+    effects.delay_seconds = 3.0
+    try:
+        path = f"agents/{agent_id}/run"
+        with streaming(port, api.key, "POST", path, start(TWO_TOOLS)) as response:
+            stream = frames(response)
+            received = [next(stream) for _ in range(3)]
+            execution_id = execution_id_of(received)
+            live = LiveApi(other_port, api.key)
+            assert live.post(f"history/{execution_id}/cancel").status == 200
+            received += [*stream]
+    finally:
+        effects.delay_seconds = 0.0
+    assert received[-1].text == "data: [DONE]"
+    check_whole(received[:-1])
+    assert received[-2].type == "response.cancelled"
+    assert json.dumps(received[-2].event["response"]["output"])
