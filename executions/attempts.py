@@ -16,6 +16,7 @@ from executions.records import RunRecord
 from map_project.postgresql.connections import released_connection
 from tools import invokers
 from tools.invokers import CallableTool, ToolResult
+from tools.outbound import interruptible
 
 logger = logging.getLogger("map.runs")
 
@@ -43,13 +44,16 @@ def run_loop(
     record: RunRecord,
     recorded: Sequence[Step] = (),
 ) -> Outcome:
-    """Run the agent loop and store its steps. Raises DatabaseError, and LeaseLost (see `RunRecord`)."""
+    """Run the agent loop and store its steps. Raises DatabaseError, and LeaseLost (see `RunRecord`).
 
+    If another process ends the run, for instance because it is cancelled, a model call in progress is cut.
+    """
     events = record.events
+    check = partial(leases.check, record.execution_id)
 
     def respond(messages: tuple[Message, ...]) -> ModelStream:
         next_request = replace(model_request, messages=messages)
-        with released_connection():
+        with released_connection(), interruptible(check):
             if events is None:
                 return provider.complete(next_request)
             return (yield from provider.stream(next_request))
@@ -82,7 +86,7 @@ def run_loop(
             if isinstance(step, Step):
                 record.add_step(step)
             elif events is not None:
-                leases.check(record.execution_id)
+                check()
                 events.add_text(step)
         except StopIteration as end:
             outcome: Outcome = end.value

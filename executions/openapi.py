@@ -1,6 +1,5 @@
 """The OpenAPI operations of runs and history."""
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
 from agents.errors import AgentNotFound, InvalidModel
@@ -119,12 +118,28 @@ _RESULT = {
     "request_id": _REQUEST_ID,
 }
 
-_EVENTS = (
-    "id: 4\nevent: response.output_text.delta\n"
-    'data: {"type":"response.output_text.delta","sequence_number":4,'
-    '"item_id":"msg_0197a3c277aa7f3bb6a051c3a9d1e004000","output_index":0,"content_index":0,"delta":"Sales ",'
-    '"logprobs":[]}\n\n'
-)
+# A frame of a stream. OpenAPI 3.1 has no schema for the items of a stream.
+_FRAME = {
+    "type": "object",
+    "description": "A frame of the stream.",
+    "required": ["data"],
+    "properties": {
+        "id": {"type": "string", "description": "The `sequence_number` of the event."},
+        "event": {"type": "string", "description": "The `type` of the event."},
+        "data": {
+            "type": "string",
+            "description": "The event as JSON. `[DONE]` in the last frame.",
+        },
+    },
+}
+_FRAME_EXAMPLE = {
+    "id": "4",
+    "event": "response.output_text.delta",
+    "data": '{"type":"response.output_text.delta","sequence_number":4,'
+    '"item_id":"msg_0197a3c277aa7f3bb6a051c3a9d1e004000","output_index":0,"content_index":0,'
+    '"delta":"Sales ","logprobs":[]}',
+}
+_STREAM = (200, "text/event-stream")
 _QUEUED = {
     "execution_id": _ID,
     "agent_id": _RECORD["agent_id"],
@@ -153,7 +168,7 @@ run_documented = extend_schema_view(
             "first request, with the header `Idempotent-Replayed: true`."
         },
         request=RunSerializer,
-        responses={200: RunResultSerializer, 202: QueuedRunSerializer},
+        responses={200: RunResultSerializer, _STREAM: _FRAME, 202: QueuedRunSerializer},
         errors=[
             AgentNotFound,
             TenantIsolationViolation,
@@ -174,7 +189,7 @@ run_documented = extend_schema_view(
             "Stream": {**_BODY, "stream": True},
         },
         example=_RESULT,
-        example_of={202: _QUEUED},
+        example_of={202: _QUEUED, _STREAM: _FRAME_EXAMPLE},
     )
 )
 
@@ -198,8 +213,8 @@ history_documented = extend_schema_view(
     cancel=operation(
         "Cancel an execution",
         description="Cancels an execution that is queued or running, and returns it. An execution that has "
-        "ended is returned unchanged. A model or tool call in progress is not interrupted, but its result is "
-        "discarded. Does not count as a run.",
+        "ended is returned unchanged. A model call in progress is cut. A tool call in progress is not "
+        "interrupted, but its result is discarded. Does not count as a run.",
         id_of="execution",
         request=None,
         responses={200: ExecutionDetailSerializer},
@@ -226,9 +241,9 @@ history_documented = extend_schema_view(
             )
         ],
         headers={"Last-Event-ID": "As `starting_after`. Browsers send it when they reconnect."},
-        responses={(200, "text/event-stream"): OpenApiTypes.STR},
+        responses={_STREAM: _FRAME},
         errors=[ExecutionNotFound, TenantIsolationViolation, BadRequest, TooManyStreams],
-        example=_EVENTS,
+        example=_FRAME_EXAMPLE,
     ),
     steps=operation(
         "List the steps of an execution",

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from django.db import connection
@@ -19,6 +20,7 @@ from executions.providers.mock import words
 from executions.records import recorded_steps
 from executions.responses import STATUSES, error_object, local_steps, output_items, response_object
 from executions.stop_reasons import StopReason
+from map_project.postgresql.connections import with_retries
 
 # How long the events of a run that has ended are kept. After that, they are made from its steps.
 KEPT = timedelta(hours=24)
@@ -28,6 +30,8 @@ BATCH = 100
 IDLE_SECONDS = 15.0
 
 SETTLING_STEP_SECONDS = 0.3
+# Between the attempts to read while the database is not available.
+OUTAGE_DELAYS_SECONDS = (1.0,) * 60
 _ENDED_FOR = ExpressionWrapper(Now() - F("finished_at"), output_field=DurationField())
 # Another process has ended the run.
 _ABRUPT = {
@@ -45,24 +49,20 @@ def follow(
 ) -> Iterator[Event | None]:
     """Yield the events of an execution with a number above `after`, to its end, as they happen.
 
-    Yields None when there was no event for `IDLE_SECONDS`. Holds no database connection while it waits.
-    `queue` has the events of a run that this process has just started. Raises Execution.DoesNotExist and
-    DatabaseError.
+    Yields None when there was no event for `IDLE_SECONDS`. Holds no database connection between the events.
+    `queue` has the events of a run that this process has just started. Raises Execution.DoesNotExist, and
+    DatabaseError after a long outage.
     """
     number, sent_at, is_local = after, time.monotonic(), queue is not None
     with notices.noticed(execution_id) as notice:
         while True:
             notice.clear()
-            execution = Execution.objects.annotate(ended_for=_ENDED_FOR).get(pk=execution_id)
-            if not is_local and _is_settling(execution):
-                connection.close()
-                time.sleep(SETTLING_STEP_SECONDS)
-                continue
-            for event in available(execution, number):
+            read = partial(_read, execution_id, number, settles=not is_local)
+            events, is_over = with_retries(read, OUTAGE_DELAYS_SECONDS)
+            for event in events:
                 number, sent_at = event.number, time.monotonic()
                 yield event
-            connection.close()
-            if execution.status not in Execution.UNFINISHED:
+            if is_over:
                 return
             if queue is not None:
                 for queued in _queued(queue, number):
@@ -74,6 +74,24 @@ def follow(
             if time.monotonic() - sent_at >= IDLE_SECONDS:
                 sent_at = time.monotonic()
                 yield None
+
+
+def _read(execution_id: uuid.UUID, after: int, *, settles: bool) -> tuple[list[Event], bool]:
+    """Return the events that there are now after a number, and whether the last one is among them.
+
+    With `settles`, waits for what the process of the run may still store. Raises DatabaseError.
+    """
+    try:
+        while True:
+            execution = Execution.objects.annotate(ended_for=_ENDED_FOR).get(pk=execution_id)
+            if not (settles and _is_settling(execution)):
+                is_over = execution.status not in Execution.UNFINISHED
+                return [*available(execution, after)], is_over
+            connection.close()
+            time.sleep(SETTLING_STEP_SECONDS)
+    finally:
+        # A stream waits, for the next event or for its client.
+        connection.close()
 
 
 def _is_settling(execution: Execution) -> bool:

@@ -111,7 +111,7 @@ def operation(
     other_ids: Mapping[str, str] | None = None,
     body: Mapping[str, Any] | None = None,
     example: Any = None,
-    example_of: Mapping[int, Any] | None = None,
+    example_of: Mapping[int | tuple[int, str], Any] | None = None,
     headers: Mapping[str, str] | None = None,
     **kwargs: Any,
 ) -> Any:

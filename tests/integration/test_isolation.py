@@ -64,6 +64,7 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("GET", "history"): (None, "", 200),
     ("GET", "history/<str:pk>"): (None, "execution", 200),
     ("GET", "history/<str:pk>/steps"): (None, "execution", 200),
+    ("GET", "history/<str:pk>/events"): (None, "execution", 200),
     ("POST", "history/<str:pk>/cancel"): (None, "execution", 200),
     ("GET", "webhooks"): (None, "", 200),
     ("POST", "webhooks"): (WEBHOOK, "", 201),

@@ -1,12 +1,17 @@
 """Streams of runs: their events, their resumption, and what does not change them."""
 
 import json
+import signal
+import socket
+import threading
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from agents.models import AgentTool
+from agents.models import AgentTool, LanguageModel
 from executions.models import EventBatch, Execution
 from map_project.tenants.models import Tenant
 from tests.api import Api, LiveApi
@@ -14,6 +19,7 @@ from tests.checkouts import eventually
 from tests.effects_server import EffectsServer, effects_server
 from tests.factories import AgentFactory, saved_tool
 from tests.live import serving, working
+from tests.own_postgres import own_postgres
 from tests.streams import Frame, check_whole, frames, read_stream, streaming
 
 NETWORK = {"TOOL_ALLOWED_NETWORKS": "127.0.0.0/8"}
@@ -263,3 +269,103 @@ def test_the_end_of_a_cancelled_run(
     check_whole(received[:-1])
     assert received[-2].type == "response.cancelled"
     assert json.dumps(received[-2].event["response"]["output"])
+
+
+@contextmanager
+def silent_model() -> Iterator[tuple[str, list[float]]]:
+    """Yield the name of a model that accepts requests and sends nothing, and when its connections ended."""
+    ended: list[float] = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            while connection.recv(65_536):
+                pass
+        ended.append(time.monotonic())
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        row = LanguageModel.objects.create(
+            name=f"silent {server.getsockname()[1]}",
+            provider="openai",
+            base_url=f"http://127.0.0.1:{server.getsockname()[1]}/v1",
+        )
+        try:
+            yield row.name, ended
+        finally:
+            row.delete()
+            server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("background", [True, False])
+def test_the_model_call_of_a_cancelled_run_is_cut(
+    api: Api, port: int, other_port: int, agent_id: str, *, stream: bool, background: bool
+) -> None:
+    def is_running() -> bool:
+        runs = Execution.objects.filter(agent_id=agent_id, status="running")
+        return runs.exists()
+
+    def send() -> None:
+        with streaming(port, api.key, "POST", f"agents/{agent_id}/run", body) as response:
+            received.append(response.read().decode())
+
+    received: list[str] = []
+    with silent_model() as (name, ended), working(**NETWORK):
+        time.sleep(1)  # the models are cached for less
+        body = {"prompt": "Hi", "model": name, "stream": stream, "background": background}
+        client = threading.Thread(target=send)
+        client.start()
+        assert eventually(is_running)
+        time.sleep(0.3)
+        assert not ended
+        execution_id = Execution.objects.get(agent_id=agent_id).pk
+        cancelled_at = time.monotonic()
+        live = LiveApi(other_port, api.key)
+        assert live.post(f"history/{execution_id}/cancel").json["status"] == "cancelled"
+        assert eventually(lambda: bool(ended))
+        # The promise is two seconds. The machine may be slow.
+        assert ended[0] - cancelled_at < 6
+        client.join()
+    if stream:
+        assert "event: response.cancelled" in received[0]
+    elif not background:
+        assert json.loads(received[0])["status"] == "cancelled"
+
+
+@pytest.mark.slow
+def test_a_stream_outlives_a_restart_of_the_database(effects: EffectsServer) -> None:
+    with own_postgres() as database:
+        tenant_id = database.manage("create_tenant", "T")
+        key = database.manage("create_api_key", tenant_id)
+        with serving(**NETWORK, DATABASE_URL=database.url) as port:
+            api = LiveApi(port, key)
+            tool = {
+                "name": "first",
+                "description": "d",
+                "kind": "http",
+                "http": effects.config(),
+                "parameters": {"type": "object"},
+            }
+            tool_id = api.post("tools", tool).json["id"]
+            agent = {"name": "a", "role": "r", "description": "d", "tool_ids": [tool_id]}
+            agent_id = api.post("agents", agent).json["id"]
+            effects.delay_seconds = 3.0
+            path = f"agents/{agent_id}/run"
+            with streaming(port, key, "POST", path, start("@first {}")) as response:
+                stream = frames(response)
+                received = [next(stream) for _ in range(3)]
+                database.stop(signal.SIGINT)
+                effects.delay_seconds = 0.0
+                time.sleep(4)
+                database.start()
+                received += [*stream]
+            assert received.pop().text == "data: [DONE]"
+            check_whole(received)
+            whole = read_stream(port, key, "GET", f"history/{execution_id_of(received)}/events")
+            assert whole == received
