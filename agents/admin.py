@@ -138,7 +138,8 @@ class AgentAdmin(TenantOwnedAdmin):
         return super().get_form(request, obj, change, **options)
 
     def get_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
-        texts = ("tenant", "name", "role", "description", "model", "max_steps", "max_tool_calls")
+        limits = ("max_steps", "max_tool_calls", "max_context_characters")
+        texts = ("tenant", "name", "role", "description", "model", *limits)
         if obj is None:
             return (*texts, *SETTING_FIELDS)
         metadata = ("id", "created_at", "updated_at")

@@ -28,6 +28,7 @@ EXAMPLE = {
     "model": "gpt-4o",
     "max_steps": 8,
     "max_tool_calls": 100,
+    "max_context_characters": 200_000,
     "settings": {"temperature": 0.2},
     "created_at": "2026-11-22T10:00:00.123456Z",
     "updated_at": "2026-11-22T10:00:00.123456Z",

@@ -7,7 +7,15 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents import language_models, services
-from agents.models import MAX_STEPS, MAX_TOOL_CALLS, MAX_TOOLS, Agent, tools_json
+from agents.models import (
+    MAX_CONTEXT_CHARACTERS,
+    MAX_STEPS,
+    MAX_TOOL_CALLS,
+    MAX_TOOLS,
+    MIN_CONTEXT_CHARACTERS,
+    Agent,
+    tools_json,
+)
 from map_project.api.fields import (
     MAX_UNKNOWN_NAMES,
     NameField,
@@ -115,6 +123,12 @@ class AgentSerializer(StrictSerializer):
         max_value=MAX_TOOL_CALLS,
         required=False,
         help_text="Maximum tool calls per run. Defaults to 100.",
+    )
+    max_context_characters = WholeNumberField(
+        min_value=MIN_CONTEXT_CHARACTERS,
+        max_value=MAX_CONTEXT_CHARACTERS,
+        required=False,
+        help_text="Maximum characters of the earlier messages that a run continues. Defaults to 200,000.",
     )
     settings = SettingsField(
         required=False,

@@ -8,6 +8,7 @@ from functools import partial
 
 from django.conf import settings
 
+from executions.context.exchanges import with_prompt
 from executions.inserts import RunRequest
 from executions.jobs import leases
 from executions.loop import Loop, LoopTool, ModelStream, Outcome, Step
@@ -29,7 +30,7 @@ def model_request_of(request: RunRequest) -> ModelRequest:
         model=model,
         agent=agent.profile,
         system_prompt=request.system_prompt,
-        messages=(*request.context.messages, Message("user", request.prompt)),
+        messages=with_prompt(request.context.messages, request.prompt),
         tools=agent.definitions,
         temperature=agent.temperature if options.temperature is None else options.temperature,
         max_output_tokens=min((limit for limit in limits if limit is not None), default=None),

@@ -30,7 +30,7 @@ class Conversation:
         self.size = 0
         # Those before the prompt belong to earlier runs.
         self._first_new_message = len(messages) - 1
-        self._call_ids: set[str] = set()
+        self._call_ids = {call.id for message in messages for call in message.tool_calls}
 
     def new_messages(self) -> str:
         """Return the messages since the last response of the model, as JSON."""

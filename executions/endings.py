@@ -10,11 +10,9 @@ from agents import language_models
 from executions.conversation import known_sum
 from executions.events import notices
 from executions.models import Execution, Step
-from executions.records import cost_usd, latency_since_start
+from executions.records import close_running_steps, cost_usd, latency_since_start
 from executions.stop_reasons import StopReason
 from map_project.webhooks.services import record_event
-
-_INTERRUPTED = "The run ended during the call. Its result is unknown."
 
 
 @transaction.atomic
@@ -38,9 +36,7 @@ def end(
 
     The tokens and the cost of its steps are kept. Raises DatabaseError.
     """
-    execution.steps.filter(is_running=True).update(
-        is_running=False, error=stop_reason, output=_INTERRUPTED
-    )
+    close_running_steps(execution.pk, stop_reason)
     input_tokens, output_tokens = _tokens(execution)
     model = language_models.offered(None).get(execution.model)
     Execution.objects.filter(pk=execution.pk).update(

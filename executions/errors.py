@@ -1,5 +1,6 @@
 """Errors of runs and history."""
 
+import uuid
 from typing import Self
 
 from map_project.api.errors import ApiError
@@ -21,6 +22,70 @@ class PromptTooLong(ApiError):
     error_code = "PROMPT_TOO_LONG"
     message = "The prompt is too long: 10,001 characters (maximum 10,000)."
     example_details = {"provided_length": 10001, "max_length": 10000}
+
+
+class ConversationNotFound(ApiError):
+    """404."""
+
+    status_code = 404
+    error_code = "CONVERSATION_NOT_FOUND"
+    message = "The conversation does not exist."
+    example_details = {"conversation_id": "0197a3c4-5be2-7d18-9a03-2f7b6c1e8d55"}
+
+
+class ConversationBusy(ApiError):
+    """409. A conversation has one run at a time."""
+
+    status_code = 409
+    error_code = "CONVERSATION_BUSY"
+    message = "A run of this conversation is in progress. Retry when it has ended, or cancel it."
+    example_details = {
+        "conversation_id": "0197a3c4-5be2-7d18-9a03-2f7b6c1e8d55",
+        "execution_id": "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004",
+    }
+
+    @classmethod
+    def of(cls, conversation_id: uuid.UUID | None, execution_id: uuid.UUID | None) -> Self:
+        """Return the error. `execution_id` is the run in progress, or None if it is not known."""
+        return cls(
+            headers={"Retry-After": "1"},
+            conversation_id=str(conversation_id),
+            execution_id=str(execution_id) if execution_id else None,
+        )
+
+
+class PreviousExecutionNotFinished(ApiError):
+    """400."""
+
+    status_code = 400
+    error_code = "PREVIOUS_EXECUTION_NOT_FINISHED"
+    message = "The previous execution has not ended. Continue it when it has, or cancel it."
+    example_details = {
+        "execution_id": "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004",
+        "status": "running",
+    }
+
+
+class ContextTooLong(ApiError):
+    """400. The last exchange alone is too long, or exchanges must not be dropped."""
+
+    status_code = 400
+    error_code = "CONTEXT_TOO_LONG"
+    message = (
+        "The messages to continue are too long: 240,000 characters (maximum 200,000). Set the agent's "
+        "max_context_characters, or continue an earlier execution."
+    )
+    example_details = {"provided_length": 240_000, "max_length": 200_000}
+
+    @classmethod
+    def of(cls, length: int, max_length: int) -> Self:
+        """Return the error of messages with this number of characters."""
+        return cls(
+            f"The messages to continue are too long: {length:,} characters (maximum {max_length:,}). "
+            "Set the agent's max_context_characters, or continue an earlier execution.",
+            provided_length=length,
+            max_length=max_length,
+        )
 
 
 class QueueFull(ApiError):

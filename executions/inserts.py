@@ -30,7 +30,8 @@ INSERT INTO executions_execution (
     id, tenant_id, agent_id, agent_name, prompt, model, provider, system_prompt, response,
     status, stop_reason, error_code, latency_ms, request_id, key_prefix, background, attempt,
     started_at, finished_at, finish_by, lease_owner, lease_expires_at, metadata, idempotency_key,
-    previous_execution_id, conversation_id, dropped_exchanges, options, output_schema, is_streamed
+    previous_execution_id, conversation_id, earlier_exchanges, dropped_exchanges, options,
+    output_schema, is_streamed
 )
 SELECT
     %(execution_id)s, tenant_id, id, name, %(prompt)s, %(model)s, %(provider)s, %(system_prompt)s,
@@ -40,8 +41,8 @@ SELECT
     CASE WHEN %(is_finished)s THEN STATEMENT_TIMESTAMP() END,
     STATEMENT_TIMESTAMP() + %(time_limit)s::interval,
     %(lease_owner)s, STATEMENT_TIMESTAMP() + %(lease)s::interval, %(metadata)s, %(idempotency_key)s,
-    %(previous_execution_id)s, %(conversation_id)s, %(dropped_exchanges)s, %(options)s,
-    %(output_schema)s, %(is_streamed)s
+    %(previous_execution_id)s, %(conversation_id)s, %(earlier_exchanges)s, %(dropped_exchanges)s,
+    %(options)s, %(output_schema)s, %(is_streamed)s
 FROM agents_agent
 WHERE id = %(agent_id)s AND tenant_id = %(tenant_id)s AND version = %(version)s
 RETURNING id, tenant_id, created_at
@@ -119,6 +120,7 @@ def insert_execution(
         "metadata": _jsonb(request.metadata),
         "previous_execution_id": request.context.previous_execution_id,
         "conversation_id": request.context.conversation_id,
+        "earlier_exchanges": request.context.earlier_exchanges,
         "dropped_exchanges": request.context.dropped_exchanges,
         "options": _jsonb(request.options.as_json()),
         "output_schema": _jsonb(request.output_schema),

@@ -82,8 +82,10 @@ class Execution(models.Model):
     # latest one before.
     previous_execution_id = models.UUIDField(null=True, blank=True)
     conversation_id = models.UUIDField(null=True, blank=True)
-    # Of the oldest exchanges: how many were left out, because the context was too long.
-    dropped_exchanges = models.SmallIntegerField(default=0, db_default=0)
+    # The exchanges before the prompt: of the executions before it and of its client. The oldest of them,
+    # `dropped_exchanges`, were left out, because the context was too long (`executions.context`).
+    earlier_exchanges = models.IntegerField(default=0, db_default=0)
+    dropped_exchanges = models.IntegerField(default=0, db_default=0)
     # What the request sets for this run alone (`executions.options`).
     options = models.JSONField(null=True, blank=True)
     # The JSON Schema of the answer, if there is one, and the answer that meets it.
@@ -184,6 +186,8 @@ class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False)
     metadata = models.JSONField(null=True, blank=True)
+    # The one that the next run continues (`executions.conversations.services.append`).
+    latest_execution_id = models.UUIDField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -4,22 +4,20 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
 from agents.errors import AgentNotFound, InvalidModel
 from executions.errors import (
+    ContextTooLong,
+    ConversationBusy,
+    ConversationNotFound,
     ExecutionNotFound,
     ModelFailed,
     ModelTimedOut,
+    PreviousExecutionNotFinished,
     PromptTooLong,
     QueueFull,
     RunInterrupted,
     TooManyStreams,
 )
-from executions.serializers import (
-    ExecutionDetailSerializer,
-    ExecutionSerializer,
-    QueuedRunSerializer,
-    RunResultSerializer,
-    RunSerializer,
-    StepSerializer,
-)
+from executions.run_serializers import QueuedRunSerializer, RunResultSerializer, RunSerializer
+from executions.serializers import ExecutionDetailSerializer, ExecutionSerializer, StepSerializer
 from map_project.api.errors import BadRequest, InvalidPagination
 from map_project.tenants.errors import TenantIsolationViolation
 from map_project.tenants.openapi import tenant_operation as operation
@@ -39,6 +37,7 @@ _RECORD = {
 }
 _TIME = "2026-11-22T10:00:00.123456Z"
 _ID = "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004"
+_CONVERSATION = "0197a3c4-5be2-7d18-9a03-2f7b6c1e8d55"
 _REQUEST_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 _EXECUTION = {
     "id": _ID,
@@ -46,6 +45,11 @@ _EXECUTION = {
     "status": "succeeded",
     "created_at": _TIME,
     "request_id": _REQUEST_ID,
+}
+_CONTEXT = {
+    "previous_execution_id": "0197a3c2-5f1e-7c20-9d44-8e2a6b0c7f19",
+    "conversation_id": None,
+    "dropped_exchanges": 0,
 }
 _STEP = {
     "kind": "model",
@@ -77,6 +81,7 @@ _EXECUTION_DETAIL = {
     "finished_at": "2026-11-22T10:00:02.963456Z",
     "metadata": {"ticket": "4711"},
     "idempotency_key": None,
+    **_CONTEXT,
     "system_prompt": "You are Researcher, research analyst.\n\nFinds and summarizes sources.",
     "steps": [
         _STEP,
@@ -115,6 +120,7 @@ _RESULT = {
     "stop_reason": "completed",
     "usage": {"input_tokens": 412, "output_tokens": 58, "cost_usd": "0.00161"},
     "latency_ms": 2840,
+    **_CONTEXT,
     "request_id": _REQUEST_ID,
 }
 
@@ -174,6 +180,11 @@ run_documented = extend_schema_view(
             TenantIsolationViolation,
             PromptTooLong,
             InvalidModel,
+            ExecutionNotFound,
+            PreviousExecutionNotFinished,
+            ConversationNotFound,
+            ConversationBusy,
+            ContextTooLong,
             ModelFailed,
             ModelTimedOut,
             QueueFull,
@@ -187,6 +198,8 @@ run_documented = extend_schema_view(
             "Run": _BODY,
             "Run in the background": {**_BODY, "background": True},
             "Stream": {**_BODY, "stream": True},
+            "Continue an execution": {**_BODY, "previous_execution_id": _ID},
+            "Continue a conversation": {**_BODY, "conversation_id": _CONVERSATION},
         },
         example=_RESULT,
         example_of={202: _QUEUED, _STREAM: _FRAME_EXAMPLE},

@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -10,11 +11,12 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, IntegerField
+from django.db.models import F, IntegerField, Q
 from django.db.models.functions import Cast, Coalesce, Extract, Now
 
 from agents.language_models import KnownModel
 from executions import loop
+from executions.context.exchanges import INTERRUPTED
 from executions.events import notices
 from executions.events.recording import RunEvents
 from executions.jobs import leases
@@ -88,6 +90,8 @@ class RunRecord:
         lease = leases.held(self.execution_id, self.attempt)
         if not lease.update(finished_at=Now(), **values):
             raise leases.LeaseLost
+        if values["status"] == Execution.Status.FAILED:
+            close_running_steps(self.execution_id, values["stop_reason"])
         record_event(
             tenant_id=self.tenant_id,
             execution_id=self.execution_id,
@@ -131,10 +135,29 @@ def _step_columns(step: loop.Step) -> dict[str, Any]:
     return columns
 
 
+def close_running_steps(execution_id: uuid.UUID, stop_reason: StopReason) -> None:
+    """Give the tool call that a run was interrupted in a result. Raises DatabaseError."""
+    running = Step.objects.filter(execution_id=execution_id, is_running=True)
+    running.update(is_running=False, error=stop_reason, output=INTERRUPTED)
+
+
 def recorded_steps(execution_id: uuid.UUID, *, with_running: bool = False) -> list[loop.Step]:
     """Return the steps of a run that are over, in order. Raises DatabaseError."""
     rows = Step.objects.filter(execution_id=execution_id).order_by("position")
     return [_recorded_step(row) for row in rows if with_running or not row.is_running]
+
+
+def responses_and_results(execution_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[loop.Step]]:
+    """Return the responses of the models and the results of the tools of executions, without their inputs.
+
+    One query. Failed requests to models are left out. Raises DatabaseError.
+    """
+    rows = Step.objects.filter(Q(kind=Step.Kind.TOOL) | Q(error=""), execution_id__in=execution_ids)
+    steps: dict[uuid.UUID, list[loop.Step]] = defaultdict(list)
+    for row in rows.order_by("execution_id", "position").defer("input"):
+        row.input = ""
+        steps[row.execution_id].append(_recorded_step(row))
+    return steps
 
 
 def _recorded_step(row: Step) -> loop.Step:

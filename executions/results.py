@@ -36,6 +36,9 @@ class Run:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: Decimal | None = None
+    previous_execution_id: uuid.UUID | None = None
+    conversation_id: uuid.UUID | None = None
+    dropped_exchanges: int = 0
     stream: RunStream | None = None
 
     @classmethod
@@ -52,6 +55,9 @@ class Run:
             prompt=request.prompt,
             request_id=request.request_id,
             created_at=created_at,
+            previous_execution_id=request.context.previous_execution_id,
+            conversation_id=request.context.conversation_id,
+            dropped_exchanges=request.context.dropped_exchanges,
             **ending,
         )
 

@@ -1,4 +1,4 @@
-"""Serializers of executions and runs."""
+"""Serializers of executions."""
 
 from functools import cache
 from typing import Any
@@ -7,17 +7,11 @@ from django.db.models.functions import Left
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents.serializers import MAX_TOKENS_NAMES, PriceField
+from agents.serializers import PriceField
 from executions.models import Execution, Step
 from executions.stop_reasons import StopReason
 from executions.texts import first_bytes
-from map_project.api.fields import (
-    ObjectField,
-    RowSerializer,
-    StrictSerializer,
-    TextField,
-    TrueFalseField,
-)
+from map_project.api.fields import ObjectField, RowSerializer
 
 
 class NullableCodeField(serializers.CharField):
@@ -107,6 +101,37 @@ class MetadataField(ObjectField):
             if "\0" in key + value:
                 self.fail("nul")
         return pairs
+
+
+class PreviousExecutionField(serializers.UUIDField):
+    """The execution that a run continues."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            allow_null=True,
+            help_text="The execution that the run continues; in a conversation, the one before. Null if "
+            "there is none.",
+        )
+
+
+class ConversationField(serializers.UUIDField):
+    """The conversation of a run."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            allow_null=True,
+            help_text="The conversation of the run, which may have been deleted. Null if there is none.",
+        )
+
+
+class DroppedExchangesField(serializers.IntegerField):
+    """How much of the earlier messages the model did not receive."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            help_text="How many of the oldest exchanges (a prompt, and all that followed it) the model did "
+            "not receive, because the earlier messages exceeded the agent's `max_context_characters`.",
+        )
 
 
 class RequestedCallSerializer(serializers.Serializer[Any]):
@@ -207,100 +232,11 @@ class ExecutionDetailSerializer(BaseExecutionSerializer):
     )
     metadata = MetadataField(allow_null=True, help_text="The metadata of the request.")
     idempotency_key = NullableCodeField(help_text="The `Idempotency-Key` of the request.")
+    previous_execution_id = PreviousExecutionField()
+    conversation_id = ConversationField()
+    dropped_exchanges = DroppedExchangesField()
     system_prompt = serializers.CharField(help_text="The system prompt that the model received.")
     steps = StepSerializer(
         many=True,
         help_text="The first 100 steps. Empty for mock runs without tool calls.",
-    )
-
-
-class RunSerializer(StrictSerializer):
-    """The prompt and the model of a run."""
-
-    hints = {
-        **dict.fromkeys(
-            ("messages", "message", "input", "inputs", "query", "question", "text", "content"),
-            "Did you mean prompt?",
-        ),
-        **dict.fromkeys(("temperature", *MAX_TOKENS_NAMES), "Set it in the settings of the agent."),
-    }
-
-    prompt = TextField(
-        help_text="The prompt. At most 10,000 characters by default. Stored unchanged."
-    )
-    model = TextField(
-        allow_blank=True,
-        required=False,
-        help_text="Name of the model (see `GET /models`). Defaults to the agent's model.",
-    )
-    stream = TrueFalseField(
-        default=False,
-        help_text="Whether to respond with the events of the run, as they happen (`text/event-stream`).",
-    )
-    background = TrueFalseField(
-        default=False,
-        help_text="Whether to run in the background: the response is a 202 with the ID of the execution, or "
-        "its events with `stream`.",
-    )
-    metadata = MetadataField(
-        required=False,
-        allow_null=True,
-        help_text="Your own data: at most 16 pairs of a key (1 to 64 characters) and a text (at most 512). "
-        "Stored with the execution.",
-    )
-
-
-class QueuedRunSerializer(serializers.Serializer[Any]):
-    """A run in the background. Read the execution to follow it."""
-
-    execution_id = serializers.UUIDField(help_text="ID of the execution in the history.")
-    agent_id = serializers.UUIDField(help_text="ID of the agent.")
-    agent_name = serializers.CharField(help_text="Name of the agent.")
-    model = serializers.CharField(help_text="Name of the model.")
-    prompt = serializers.CharField(help_text="The prompt of the run.")
-    status = serializers.ChoiceField(
-        choices=Execution.Status.choices, help_text="Status of the run."
-    )
-    created_at = serializers.DateTimeField(help_text="When the request was made.")
-    request_id = serializers.CharField(help_text="Request ID (`X-Request-ID`) of the request.")
-
-
-class UsageSerializer(serializers.Serializer[Any]):
-    """Tokens and cost of a run."""
-
-    input_tokens = serializers.IntegerField(
-        allow_null=True, help_text="Input tokens of all model calls. Null if unknown."
-    )
-    output_tokens = serializers.IntegerField(
-        allow_null=True, help_text="Output tokens of all model calls. Null if unknown."
-    )
-    cost_usd = PriceField(help_text="Cost in USD. Null if unknown.")
-
-
-class RunResultSerializer(serializers.Serializer[Any]):
-    """The result of a run."""
-
-    execution_id = serializers.UUIDField(help_text="ID of the execution in the history.")
-    agent_id = serializers.UUIDField(help_text="ID of the agent.")
-    agent_name = serializers.CharField(help_text="Name of the agent.")
-    model = serializers.CharField(help_text="Name of the model.")
-    prompt = serializers.CharField(help_text="The prompt of the run.")
-    response = serializers.CharField(help_text="The last text of the model.")
-    tools_available = serializers.ListField(
-        child=serializers.CharField(), help_text="Names of the agent's tools, sorted."
-    )
-    executed_at = serializers.DateTimeField(
-        help_text="When the run started; the `created_at` of the execution."
-    )
-    status = serializers.ChoiceField(
-        choices=Execution.Status.choices,
-        help_text="`succeeded`, or `incomplete` if a limit or a content filter ended the run.",
-    )
-    stop_reason = StopReasonField(help_text="Why the run ended.")
-    usage = UsageSerializer(help_text="Tokens and cost of the run.")
-    latency_ms = serializers.IntegerField(help_text="Duration of the run.")
-    request_id = serializers.CharField(help_text="Request ID (`X-Request-ID`) of the request.")
-    warning = serializers.CharField(
-        required=False,
-        help_text="Present if the run is incomplete, the response is empty, or the agent has no tools.",
     )

@@ -14,8 +14,15 @@ from agents import language_models
 from agents.language_models import KnownModel
 from executions import snapshots
 from executions.attempts import model_request_of, run_loop
-from executions.context import Context, of_client
-from executions.errors import ModelFailed, ModelTimedOut, PromptTooLong, QueueFull
+from executions.context.building import requested_context
+from executions.conversations import services as conversations
+from executions.errors import (
+    ConversationBusy,
+    ModelFailed,
+    ModelTimedOut,
+    PromptTooLong,
+    QueueFull,
+)
 from executions.inserts import RunRequest, insert_execution
 from executions.jobs import leases
 from executions.jobs.queue import enqueue
@@ -55,6 +62,8 @@ def run_agent(
     background: bool = False,
     stream: bool = False,
     metadata: Mapping[str, str] | None = None,
+    previous_execution_id: uuid.UUID | None = None,
+    conversation_id: uuid.UUID | None = None,
     options: RunOptions = NO_OPTIONS,
     keyed_request: KeyedRequest | None = None,
 ) -> Run:
@@ -62,6 +71,7 @@ def run_agent(
 
     In the background, a worker runs it, and the returned run is queued. With `stream`, its events are stored,
     and the caller has to run the `stream` of the returned run. `keyed_request` is stored with the execution.
+    The run continues the previous execution or the conversation, of which at most one is given.
 
     Raises Agent.DoesNotExist if the tenant has no such agent, ApiError for an invalid request (nothing is
     stored) or a failure of the model (the failed run is stored), and DatabaseError if the execution cannot
@@ -71,8 +81,16 @@ def run_agent(
         agent = snapshots.get(caller.tenant_id, agent_id)
         try:
             known_model = _validate(agent, prompt, model, caller)
+            context = requested_context(
+                tenant_id=caller.tenant_id,
+                model_name=known_model.name,
+                max_characters=agent.max_context_characters,
+                previous_execution_id=previous_execution_id,
+                conversation_id=conversation_id,
+                options=options,
+            )
         except ApiError:
-            # The snapshot may be outdated: the agent may be deleted, or have another default model.
+            # The snapshot may be outdated: the agent may be deleted, or have another model or limit.
             if snapshots.read(caller.tenant_id, agent_id).version == agent.version:
                 raise
         else:
@@ -84,7 +102,7 @@ def run_agent(
                 key_prefix=caller.key_prefix,
                 metadata=metadata,
                 keyed_request=keyed_request,
-                context=Context(of_client(options.messages)),
+                context=context,
                 options=options,
                 stream=stream,
             )
@@ -138,17 +156,24 @@ def _queue(request: RunRequest, caller: Caller) -> Run | None:
 
 
 def _insert(execution_id: uuid.UUID, request: RunRequest, **columns: Any) -> datetime | None:
-    """Insert an execution, and the request with an idempotency key. As `insert_execution`.
+    """Insert an execution, its place in a conversation, and the request with an idempotency key.
 
-    Raises IdempotencyInProgress if another request has stored the key since the limiter was asked.
+    As `insert_execution`. Raises IdempotencyInProgress if another request has stored the key since the
+    limiter was asked, and ConversationBusy.
     """
-    if request.keyed_request is None:
+    keyed_request, conversation_id = request.keyed_request, request.context.conversation_id
+    if keyed_request is None and conversation_id is None:
         return insert_execution(execution_id, request, **columns)
-    in_progress = IdempotencyInProgress.of(None)
-    with constraint_errors({"idempotency_key_unique": in_progress}), transaction.atomic():
+    errors: dict[str, ApiError] = {
+        "idempotency_key_unique": IdempotencyInProgress.of(None),
+        "conversation_busy": ConversationBusy.of(conversation_id, None),
+    }
+    with constraint_errors(errors), transaction.atomic():
         created_at = insert_execution(execution_id, request, **columns)
-        if created_at is not None:
-            request.keyed_request.store(execution_id)
+        if created_at is not None and keyed_request is not None:
+            keyed_request.store(execution_id)
+        if created_at is not None and conversation_id is not None:
+            conversations.append(conversation_id, execution_id, request.context)
         return created_at
 
 

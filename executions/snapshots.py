@@ -35,6 +35,7 @@ class AgentSnapshot:
     model: str | None
     max_steps: int
     max_tool_calls: int
+    max_context_characters: int
     temperature: float | None
     max_output_tokens: int | None
     tool_names: tuple[str, ...]
@@ -58,6 +59,7 @@ class AgentSnapshot:
             model=agent.model,
             max_steps=agent.max_steps,
             max_tool_calls=agent.max_tool_calls,
+            max_context_characters=agent.max_context_characters,
             temperature=agent.settings.get("temperature"),
             max_output_tokens=agent.settings.get("max_output_tokens"),
             tool_names=tool_names,

@@ -31,12 +31,8 @@ from executions.history import HistoryPagination, with_steps
 from executions.models import Execution
 from executions.replays import await_response
 from executions.results import Run
-from executions.serializers import (
-    ExecutionDetailSerializer,
-    ExecutionSerializer,
-    RunSerializer,
-    StepSerializer,
-)
+from executions.run_serializers import RunSerializer
+from executions.serializers import ExecutionDetailSerializer, ExecutionSerializer, StepSerializer
 from executions.services import MODEL_REQUIRED, run_agent
 from executions.stop_reasons import StopReason
 from map_project.api import request_id
@@ -104,6 +100,8 @@ class RunViewSet(TenantViewSet[Agent]):
             background=body["background"],
             stream=body["stream"],
             metadata=body.get("metadata"),
+            previous_execution_id=body.get("previous_execution_id"),
+            conversation_id=body.get("conversation_id"),
             keyed_request=keyed_request(self.request),
         )
 
@@ -172,6 +170,9 @@ def _result(run: Run) -> dict[str, Any]:
             "cost_usd": None if cost is None else f"{cost.normalize():f}",
         },
         "latency_ms": run.latency_ms,
+        "previous_execution_id": run.previous_execution_id,
+        "conversation_id": run.conversation_id,
+        "dropped_exchanges": run.dropped_exchanges,
         "request_id": run.request_id,
     }
     warning = _warning(run)

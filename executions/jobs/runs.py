@@ -17,7 +17,7 @@ from agents.language_models import KnownModel
 from agents.models import Agent
 from executions import snapshots
 from executions.attempts import model_request_of, run_loop
-from executions.context import Context, of_client
+from executions.context.building import stored_context
 from executions.endings import end
 from executions.events.items import ItemEvents
 from executions.events.reading import first_events_count, stored_events
@@ -123,15 +123,14 @@ def _claimable(execution: Execution) -> QuerySet[Execution]:
 
 
 def _request(execution: Execution, agent: AgentSnapshot, model: KnownModel) -> RunRequest:
-    options = RunOptions.of_json(execution.options)
     return RunRequest(
         agent,
         model,
         execution.prompt,
         execution.request_id,
         execution.key_prefix,
-        context=Context(of_client(options.messages)),
-        options=options,
+        context=stored_context(execution),
+        options=RunOptions.of_json(execution.options),
         output_schema=execution.output_schema,
         stream=execution.is_streamed,
     )

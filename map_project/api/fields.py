@@ -82,6 +82,18 @@ class TrueFalseField(serializers.BooleanField):
         return data
 
 
+class IdField(serializers.UUIDField):
+    """A UUID in the 8-4-4-4-12 form. Rejects other JSON types and other forms."""
+
+    default_error_messages = {"invalid": "Expected a UUID."}
+
+    def to_internal_value(self, data: Any) -> uuid.UUID:
+        pk = parse_uuid(data)
+        if pk is None:
+            self.fail("invalid", value=data)
+        return pk
+
+
 class WholeNumberField(serializers.IntegerField):
     """A JSON number without a fraction. Rejects strings and booleans."""
 

@@ -30,6 +30,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             "description": "All runs of your agents, with their steps. Runs that have not ended can be "
             "cancelled.",
         },
+        {"name": "conversations", "description": "Runs that continue one another, one at a time."},
         {"name": "webhooks", "description": "URLs that receive a request when a run ends."},
         {"name": "models", "description": "The language models that your runs can use."},
         {"name": "account", "description": "Your API key, its tenant and its rate limit."},

@@ -41,6 +41,9 @@ DETAIL_FIELDS = [
     "finished_at",
     "metadata",
     "idempotency_key",
+    "previous_execution_id",
+    "conversation_id",
+    "dropped_exchanges",
     "system_prompt",
     "steps",
 ]
@@ -82,6 +85,9 @@ def test_a_run_is_stored_with_all_fields(api: Api, agent: Agent) -> None:
         "finished_at": run["executed_at"],
         "metadata": None,
         "idempotency_key": None,
+        "previous_execution_id": None,
+        "conversation_id": None,
+        "dropped_exchanges": 0,
         "system_prompt": f"You are {agent.name}, analyst.\n\nLooks into things.",
         "steps": [],
     }

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from executions.models import Execution
+from executions.models import Conversation, Execution
 from executions.stop_reasons import StopReason
 from map_project.api.schema import document as generated
 from map_project.tenants.models import Tenant
@@ -72,6 +72,10 @@ CODES = {
     "TOOL_NOT_FOUND",
     "AGENT_NOT_FOUND",
     "EXECUTION_NOT_FOUND",
+    "PREVIOUS_EXECUTION_NOT_FINISHED",
+    "CONVERSATION_NOT_FOUND",
+    "CONVERSATION_BUSY",
+    "CONTEXT_TOO_LONG",
     "BAD_REQUEST",
     "NOT_FOUND",
     "METHOD_NOT_ALLOWED",
@@ -239,6 +243,7 @@ def ids_of(tenant: Tenant) -> dict[str, str]:
         "tools/{id}": ToolFactory.create(tenant=tenant),
         "agents/{id}": agent,
         "history/{id}": ExecutionFactory.create(agent=agent),
+        "conversations/{id}": Conversation.objects.create(tenant=tenant),
         "webhooks/{id}": webhook,
         "webhooks/{id}/deliveries/{delivery_pk}": DeliveryFactory.create(endpoint=webhook),
     }

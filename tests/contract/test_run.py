@@ -32,6 +32,9 @@ FIELDS = [
     "stop_reason",
     "usage",
     "latency_ms",
+    "previous_execution_id",
+    "conversation_id",
+    "dropped_exchanges",
     "request_id",
 ]
 MODELS = ["gpt-4o", "gpt-4", "gpt-3.5-turbo", "claude-3-opus", "claude-3-sonnet"]
@@ -89,6 +92,9 @@ class TestResponse:
             "stop_reason": "completed",
             "usage": {"input_tokens": None, "output_tokens": None, "cost_usd": None},
             "latency_ms": execution.latency_ms,
+            "previous_execution_id": None,
+            "conversation_id": None,
+            "dropped_exchanges": 0,
             "request_id": response.headers["x-request-id"],
         }
         assert is_time(response.json["executed_at"])

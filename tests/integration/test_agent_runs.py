@@ -36,6 +36,9 @@ CONTRACT = [
     "stop_reason",
     "usage",
     "latency_ms",
+    "previous_execution_id",
+    "conversation_id",
+    "dropped_exchanges",
     "request_id",
 ]
 
@@ -636,6 +639,9 @@ class TestAgentModel:
             ("max_tool_calls", 0),
             ("max_tool_calls", 1001),
             ("max_tool_calls", "8"),
+            ("max_context_characters", 999),
+            ("max_context_characters", 4_000_001),
+            ("max_context_characters", "1000"),
             ("model", 7),
             ("settings", None),
             ("settings", []),

@@ -11,7 +11,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from agents.models import Agent, AgentTool
-from executions.models import Execution
+from executions.models import Conversation, Execution
 from map_project.api.fields import parse_uuid
 from map_project.tenants.models import Tenant
 from map_project.webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -29,7 +29,7 @@ from tools.models import Tool
 
 TOOL = {"name": "new", "description": "d"}
 AGENT = {"name": "new", "role": "r", "description": "d"}
-Row = Tool | Agent | Execution | WebhookEndpoint
+Row = Tool | Agent | Execution | Conversation | WebhookEndpoint
 RUN = {"prompt": "p", "model": "gpt-4o"}
 # The configuration of a callable tool whose server is not reachable.
 UNREACHABLE = {
@@ -66,6 +66,11 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("GET", "history/<str:pk>/steps"): (None, "execution", 200),
     ("GET", "history/<str:pk>/events"): (None, "execution", 200),
     ("POST", "history/<str:pk>/cancel"): (None, "execution", 200),
+    ("GET", "conversations"): (None, "", 200),
+    ("POST", "conversations"): ({}, "", 201),
+    ("GET", "conversations/<str:pk>"): (None, "conversation", 200),
+    ("DELETE", "conversations/<str:pk>"): (None, "conversation", 204),
+    ("GET", "conversations/<str:pk>/items"): (None, "conversation", 200),
     ("GET", "webhooks"): (None, "", 200),
     ("POST", "webhooks"): (WEBHOOK, "", 201),
     ("GET", "webhooks/<str:pk>"): (None, "webhook", 200),
@@ -100,6 +105,7 @@ class TenantRows:
             "tool": ToolFactory.create(tenant=tenant, kind="http", config=UNREACHABLE),
             "agent": agent,
             "execution": ExecutionFactory.create(agent=agent),
+            "conversation": Conversation.objects.create(tenant=tenant),
         }
         delivery = DeliveryFactory.create(endpoint=webhook)
         return cls(tenant, api_of(tenant), rows, delivery)
@@ -108,7 +114,7 @@ class TenantRows:
         """Return all rows of the tenant."""
         return [
             list(model.objects.filter(tenant=self.tenant).order_by("pk").values())
-            for model in (Tool, Agent, Execution, WebhookEndpoint, WebhookDelivery)
+            for model in (Tool, Agent, Execution, Conversation, WebhookEndpoint, WebhookDelivery)
         ] + [list(AgentTool.objects.filter(agent__tenant=self.tenant).values())]
 
 

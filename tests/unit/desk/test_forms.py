@@ -16,6 +16,8 @@ from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, TenantFactory, ToolFactory, saved_tool
 from tools.models import Tool
 
+LIMITS = {"max_steps": "8", "max_tool_calls": "100", "max_context_characters": "200000"}
+
 
 def change(client: Client, row: Agent | Tool, **sent: Any) -> Any:
     kind = row._meta.label_lower.replace(".", "_")
@@ -25,8 +27,7 @@ def change(client: Client, row: Agent | Tool, **sent: Any) -> Any:
     else:
         form |= {
             "role": row.role,
-            "max_steps": "8",
-            "max_tool_calls": "100",
+            **LIMITS,
             "selected_tools": [str(tool.pk) for tool in row.tools.all()],
         }
     return client.post(reverse(f"admin:{kind}_change", args=[row.pk]), {**form, **sent})
@@ -84,7 +85,7 @@ def test_an_agent_can_only_have_tools_of_its_tenant(
 def test_creating_an_agent_redirects_to_its_page(operator: Client, tenant: Tenant) -> None:
     name = str(uuid.uuid4())
     sent = {"tenant": str(tenant.pk), "name": name, "role": "r", "description": "d"}
-    sent |= {"max_steps": "8", "max_tool_calls": "100", "_save": "1"}
+    sent |= LIMITS | {"_save": "1"}
     response = operator.post(reverse("admin:agents_agent_add"), sent)
     agent = Agent.objects.get(tenant=tenant, name=name)
     assert response["location"] == reverse("admin:agents_agent_change", args=[agent.pk])
@@ -145,7 +146,7 @@ def test_the_run_settings_of_an_agent_are_shown_and_changed(
 def test_a_new_agent_may_have_settings(operator: Client, tenant: Tenant) -> None:
     name = str(uuid.uuid4())
     sent = {"tenant": str(tenant.pk), "name": name, "role": "r", "description": "d"}
-    sent |= {"max_steps": "8", "max_tool_calls": "100", "model": "gpt-4o", "temperature": "0"}
+    sent |= LIMITS | {"model": "gpt-4o", "temperature": "0"}
     assert operator.post(reverse("admin:agents_agent_add"), sent).status_code == 302
     agent = Agent.objects.get(tenant=tenant, name=name)
     assert (agent.model, agent.settings) == ("gpt-4o", {"temperature": 0})

@@ -1,0 +1,1 @@
+"""Conversations: runs that continue one another, one at a time."""
