@@ -29,9 +29,10 @@ from map_project.api.fields import (
 # The setting `max_output_tokens` in other APIs, and here.
 MAX_TOKENS_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
+MAX_TEMPERATURE, MAX_OUTPUT_TOKENS = 2, 1_000_000
 _SETTINGS: dict[str, Any] = {
-    "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-    "max_output_tokens": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+    "temperature": {"type": "number", "minimum": 0, "maximum": MAX_TEMPERATURE},
+    "max_output_tokens": {"type": "integer", "minimum": 1, "maximum": MAX_OUTPUT_TOKENS},
 }
 
 

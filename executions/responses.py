@@ -4,6 +4,7 @@ Events of streams contain them, and `/v1` returns them. IDs of the specification
 without hyphens and with a prefix, so each can be turned into the other.
 """
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -37,6 +38,12 @@ _ERROR_MESSAGES = {
 def response_id(execution_id: uuid.UUID) -> str:
     """Return the ID of an execution as a response."""
     return f"resp_{execution_id.hex}"
+
+
+def execution_id(text: str) -> uuid.UUID | None:
+    """Return the ID of the execution that has this ID as a response, or None."""
+    match = re.fullmatch("resp_([0-9a-f]{32})", text)
+    return uuid.UUID(match[1]) if match else None
 
 
 def conversation_id(pk: uuid.UUID) -> str:

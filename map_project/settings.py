@@ -139,6 +139,7 @@ PROCRASTINATE_READONLY_MODELS = False  # `executions.jobs.recovery` deletes jobs
 # The log middleware is first, so that errors of the others also get a request ID.
 MIDDLEWARE = [
     "map_project.api.middleware.RequestLogMiddleware",
+    "map_project.openai_api.middleware.OpenAIErrorMiddleware",
     "map_project.api.middleware.ErrorEnvelopeMiddleware",
     "map_project.desk.middleware.AdminGZipMiddleware",
     "map_project.desk.middleware.AdminPagesMiddleware",

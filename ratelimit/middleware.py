@@ -24,9 +24,10 @@ from ratelimit.idempotency import KeyedRequest, replayed
 from ratelimit.limiter import Decision, Lease, LimiterUnavailable, default_limiter
 from ratelimit.models import IdempotentRequest
 
-RUN = ("POST", "agent-run")
-# Method and URL name of the calls that take a unit. The routes match malformed ids as well.
-LIMITED = frozenset({RUN, ("POST", "tool-test")})
+# Method and URL name of the calls that run an agent, and of all calls that take a unit. The routes match
+# malformed ids as well.
+RUNS = frozenset(("POST", name) for name in ("agent-run", "v1-responses", "v1-chat-completions"))
+LIMITED = RUNS | {("POST", "tool-test")}
 # How long a request waits for another one with its idempotency key, and how often it looks.
 WAIT_SECONDS = 10.0
 POLL_SECONDS = 0.1
@@ -49,7 +50,7 @@ class RateLimitMiddleware:
         try:
             response = self.get_response(request)
             if keyed := keyed_request(request):
-                _store_response(keyed, response)
+                _store_response(request, keyed, response)
         finally:
             if lease := take_lease(request):
                 leases.release(lease)
@@ -71,7 +72,7 @@ class RateLimitMiddleware:
             if caller is None:
                 # The view responds with 401, and no unit is taken.
                 return None
-            if route == RUN:
+            if route in RUNS:
                 return self._admit_run(request, caller)
             return self._take(request, caller)
         except LimiterUnavailable:
@@ -163,10 +164,10 @@ def _is_background(request: HttpRequest) -> bool:
     return isinstance(body, dict) and body.get("background") is True
 
 
-def _store_response(keyed: KeyedRequest, response: HttpResponse) -> None:
+def _store_response(request: HttpRequest, keyed: KeyedRequest, response: HttpResponse) -> None:
     # The response to a background run is its current state, and that to a streamed run its events. Without
     # the stored response, a repeated request gets one that is made from the execution.
-    if response.status_code != 202 and not response.streaming:
+    if not (response.streaming or _is_background(request)):
         with suppress(Error):
             keyed.store_response(response)
 

@@ -130,7 +130,7 @@ class NotFound(ApiError):
 
     status_code = 404
     error_code = "NOT_FOUND"
-    message = "No such endpoint. API paths start with /api/v1 and have no trailing slash."
+    message = "No such endpoint. API paths start with /api/v1 or /v1 and have no trailing slash."
 
 
 class MethodNotAllowed(ApiError):

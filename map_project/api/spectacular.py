@@ -8,7 +8,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Mini Agent Platform",
     "VERSION": VERSION,
     "DESCRIPTION": "Define tools, compose agents from them, run an agent on a prompt, and read the history "
-    "of the runs. Every operation under /api/v1 requires an API key, in the header `X-API-KEY` or as "
+    "of the runs. Every operation under /api/v1 and /v1 requires an API key, in the header `X-API-KEY` or as "
     "`Authorization: Bearer`. A key gives access only to the data of its tenant.",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -34,6 +34,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "webhooks", "description": "URLs that receive a request when a run ends."},
         {"name": "models", "description": "The language models that your runs can use."},
         {"name": "account", "description": "Your API key, its tenant and its rate limit."},
+        {
+            "name": "openai",
+            "description": "The same runs for clients of OpenAI's API: Responses and Chat Completions. A "
+            "model is an agent with a default model. Unknown fields are ignored.",
+        },
         {"name": "service", "description": "Health checks. No API key is required."},
     ],
     "COMPONENT_SPLIT_REQUEST": True,
@@ -52,5 +57,6 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "map_project.api.schema.rename_components",
         "map_project.api.schema.describe_success",
         "ratelimit.openapi.document_rate_limit",
+        "map_project.openai_api.schemas.document_components",
     ],
 }

@@ -116,8 +116,9 @@ def _passes(name: str, check: Callable[[], object]) -> bool:
 def unknown_route(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
     """The last URL pattern: a JSON 404 for every other URL, also with DEBUG on."""
     path = request.path.rstrip("/")
-    for candidate in (path, f"/api/v1{path}"):
-        is_suggested = candidate.startswith("/api/v1/") and len(candidate) <= MAX_SHOWN_PATH
+    for candidate in (path, f"/api/v1{path}", f"/v1{path}"):
+        is_api = candidate.startswith(("/api/v1/", "/v1/"))
+        is_suggested = is_api and len(candidate) <= MAX_SHOWN_PATH
         if is_suggested and resolve(candidate).func is not unknown_route:
             return NotFound(f"{NotFound.message} Did you mean {candidate}?").response()
     return NotFound().response()

@@ -24,7 +24,7 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
 
     Actions in `paginated_actions` take the query parameters of the pagination, `list` also those of
     `exact_filters` (`map_project.api.filters`), and each action its own of `query_parameters`. Other
-    parameters are errors.
+    parameters are errors, unless `ignores_unknown_parameters`.
     """
 
     authentication_classes = (TenantAuthentication,)
@@ -32,6 +32,7 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
     paginated_actions: Sequence[str] = ("list",)
     exact_filters: Mapping[str, tuple[str, str]] = {}
     query_parameters: Mapping[str, Sequence[str]] = {}
+    ignores_unknown_parameters = False
 
     @property
     def caller(self) -> Caller:
@@ -41,7 +42,7 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         _check_query_string(request)
-        if self.action in self.action_map.values():
+        if self.action in self.action_map.values() and not self.ignores_unknown_parameters:
             self._check_query_parameters()
 
     def _check_query_parameters(self) -> None:

@@ -10,7 +10,7 @@ from tests.contract import document
 from tests.contract.writes import Rows
 
 # Paths whose errors have another body.
-_OTHER_ERRORS = ("/health", "/ready", "/admin")
+_OTHER_ERRORS = ("/health", "/ready", "/admin", "/v1")
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,10 @@ HTTP = {"method": "GET", "url": "https://api.example.com/x"}
             "tools?limit=0",
             "limit must be an integer from 1 to 100, and offset must be an integer from 0 to 2147483647.",
         ),
-        ("nowhere", "No such endpoint. API paths start with /api/v1 and have no trailing slash."),
+        (
+            "nowhere",
+            "No such endpoint. API paths start with /api/v1 or /v1 and have no trailing slash.",
+        ),
     ],
 )
 def test_messages_of_reads(api: Api, path: str, message: str) -> None:

@@ -34,7 +34,7 @@ from tests.factories import (
     ToolFactory,
     WebhookFactory,
 )
-from tests.integration.test_isolation import TABLE
+from tests.integration.test_isolation import TABLE, V1_TABLE
 from tools.models import Tool
 
 OPERATIONS = {
@@ -43,6 +43,7 @@ OPERATIONS = {
     for method, operation in methods.items()
 }
 API = {name: operation for name, operation in OPERATIONS.items() if "/api/v1/" in name}
+V1 = {name: operation for name, operation in OPERATIONS.items() if " /v1/" in name}
 # The error statuses of every operation of the API.
 COMMON_STATUSES = {"400", "401", "413", "500", "503"}
 LIMITED = ("/run", "/tools/{id}/test")
@@ -87,6 +88,10 @@ CODES = {
 }
 
 
+# Of the OpenAI-compatible API alone.
+V1_CODES = {"MODEL_NOT_FOUND", "RESPONSE_NOT_FOUND", "RUN_CANCELLED", "UNSUPPORTED_PARAMETER"}
+
+
 def json_of(container: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = container["content"]["application/json"]
     return content
@@ -100,6 +105,16 @@ def codes_of(operation: dict[str, Any]) -> set[str]:
         if status >= "400" and "content" in response
         for example in json_of(response)["examples"].values()
         if "error_code" in example["value"]
+    }
+
+
+def v1_codes_of(operation: dict[str, Any]) -> set[str]:
+    """Return the codes in the examples of an operation of the OpenAI-compatible API, in upper case."""
+    return {
+        example["value"]["error"]["code"].upper()
+        for status, response in operation["responses"].items()
+        if status >= "400"
+        for example in json_of(response)["examples"].values()
     }
 
 
@@ -122,9 +137,13 @@ def test_it_is_valid_and_has_a_title_and_a_description() -> None:
 
 
 def test_it_has_every_route_of_the_api_and_the_service() -> None:
-    routes = {(method, re.sub("<str:(.*?)>", r"{\1}", route)) for method, route in TABLE}
-    api = {f"{method} /api/v1/{route.replace('{pk}', '{id}')}" for method, route in routes}
-    assert OPERATIONS.keys() == api | {"GET /health", "GET /live", "GET /ready"}
+    api = {f"{method} /api/v1/{plain(route)}" for method, route in TABLE}
+    v1 = {f"{method} /v1/{plain(route)}" for method, route in V1_TABLE}
+    assert OPERATIONS.keys() == api | v1 | {"GET /health", "GET /live", "GET /ready"}
+
+
+def plain(route: str) -> str:
+    return re.sub("<(str|path):(.*?)>", r"{\2}", route).replace("{pk}", "{id}")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -157,7 +176,8 @@ def test_every_field_has_a_description() -> None:
 def bodies_of(name: str) -> list[dict[str, Any]]:
     """Return the request and response bodies. Failed health checks have no examples."""
     operation = OPERATIONS[name]
-    responses = operation["responses"] if name in API else {"200": operation["responses"]["200"]}
+    is_api = name in API or name in V1
+    responses = operation["responses"] if is_api else {"200": operation["responses"]["200"]}
     bodies = [operation["requestBody"]] if "requestBody" in operation else []
     return bodies + [response for response in responses.values() if "content" in response]
 
@@ -189,8 +209,28 @@ def test_every_operation_of_the_api_has_its_errors_and_requires_a_key(name: str)
     assert ("RATE_LIMIT_EXCEEDED" in codes) == ("429" in responses) == limited
 
 
+@pytest.mark.parametrize("name", V1)
+def test_every_operation_of_v1_has_its_errors_and_requires_a_key(name: str) -> None:
+    operation = V1[name]
+    assert operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
+    responses = operation["responses"].keys()
+    assert responses >= COMMON_STATUSES
+    codes = v1_codes_of(operation)
+    assert codes <= CODES | V1_CODES
+    assert codes >= {"MISSING_API_KEY", "INVALID_API_KEY", "BAD_REQUEST", "REQUEST_TOO_LARGE"}
+    has_body = "requestBody" in operation
+    assert ("415" in responses) == has_body
+    assert ({"VALIDATION_ERROR", "MALFORMED_JSON"} <= codes) == has_body
+    assert ({"403", "404"} <= responses) == ("{" in name or has_body)
+    assert ("RATE_LIMIT_EXCEEDED" in codes) == ("429" in responses) == has_body
+    for status, response in operation["responses"].items():
+        if status >= "400":
+            assert json_of(response)["schema"] == {"$ref": "#/components/schemas/OpenAIError"}
+
+
 def test_it_contains_every_error_code() -> None:
-    assert set(document()["components"]["schemas"]["ErrorCode"]["enum"]) == CODES
+    assert set(document()["components"]["schemas"]["ErrorCode"]["enum"]) == CODES | V1_CODES
+    assert set().union(*map(v1_codes_of, V1.values())) >= V1_CODES
     in_examples = set().union(*map(codes_of, API.values()))
     assert in_examples == CODES - {"NOT_FOUND", "METHOD_NOT_ALLOWED"}
 
@@ -203,8 +243,12 @@ def test_bodies_allow_no_other_fields() -> None:
 
 
 def test_rate_limit_headers_are_documented() -> None:
-    limited = [operation for name, operation in API.items() if name.endswith(LIMITED)]
-    assert len(limited) == 2
+    limited = [
+        operation
+        for name, operation in OPERATIONS.items()
+        if name.endswith(LIMITED) or (name in V1 and "requestBody" in operation)
+    ]
+    assert len(limited) == 4
     for operation in limited:
         for status in ("200", "400", "403", "404", "415", "429"):
             assert set(operation["responses"][status]["headers"]) >= {

@@ -82,6 +82,18 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("POST", "webhooks/<str:pk>/deliveries/<str:delivery_pk>/retry"): (None, "webhook", 202),
     ("POST", "webhooks/<str:pk>/test"): (None, "webhook", 202),
 }
+# At `/v1`, likewise. An ID is that of the agent or of the execution, in the form that is used there.
+_V1_RUN = {"input": "p", "messages": [{"role": "user", "content": "p"}]}
+V1_TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
+    ("GET", "models"): (None, "", 200),
+    ("GET", "models/<path:name>"): (None, "agent", 200),
+    ("POST", "responses"): (_V1_RUN, "agent", 200),
+    ("GET", "responses/<str:pk>"): (None, "response", 200),
+    ("DELETE", "responses/<str:pk>"): (None, "response", 200),
+    ("POST", "responses/<str:pk>/cancel"): (None, "response", 200),
+    ("GET", "responses/<str:pk>/input_items"): (None, "response", 200),
+    ("POST", "chat/completions"): (_V1_RUN, "agent", 200),
+}
 RESOURCES = {endpoint: row for endpoint, row in TABLE.items() if row[1]}
 COLLECTIONS = {endpoint: row for endpoint, row in TABLE.items() if not row[1]}
 
@@ -98,7 +110,7 @@ class TenantRows:
     @classmethod
     def create(cls) -> "TenantRows":
         tenant = TenantFactory.create()
-        agent = AgentFactory.create(tenant=tenant)
+        agent = AgentFactory.create(tenant=tenant, model="gpt-4o")
         webhook = WebhookFactory.create(tenant=tenant)
         rows: dict[str, Row] = {
             "webhook": webhook,
@@ -137,6 +149,14 @@ def call(api: Api, endpoint: tuple[str, str], pk: object = "") -> Answer:
     return api.call(method, route.replace("<str:pk>", str(pk)), TABLE[endpoint][0])
 
 
+def call_v1(api: Api, endpoint: tuple[str, str], rows: dict[str, Row]) -> Answer:
+    method, route = endpoint
+    model, response = f"agent:{rows['agent'].pk}", f"resp_{rows['execution'].pk.hex}"
+    path = route.replace("<str:pk>", response).replace("<path:name>", model)
+    body = V1_TABLE[endpoint][0]
+    return api.call(method, f"/v1/{path}", body and {"model": model, **body})
+
+
 def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
     for pattern in patterns:
         path = f"{prefix}{pattern.pattern}"
@@ -164,11 +184,50 @@ def test_the_table_contains_every_route_and_method_of_the_api() -> None:
     assert found == TABLE.keys()
 
 
+def test_the_table_of_v1_contains_every_route_and_method() -> None:
+    found = {
+        (method, path.removeprefix("v1/"))
+        for path, pattern in routes(get_resolver().url_patterns)
+        if path.startswith("v1/")
+        for method in methods_of(pattern.callback)
+    }
+    assert found == V1_TABLE.keys()
+
+
+@pytest.mark.parametrize("endpoint", V1_TABLE, ids=" ".join)
+class TestV1:
+    def test_only_its_own_tenant_has_access(
+        self, own: TenantRows, other: TenantRows, endpoint: tuple[str, str]
+    ) -> None:
+        _, kind, status = V1_TABLE[endpoint]
+        before = other.snapshot()
+        assert call_v1(own.api, endpoint, own.rows).status == status
+        own_rows = own.snapshot()
+        response = call_v1(own.api, endpoint, other.rows)
+        if kind:
+            assert response.status == 403
+            assert response.json["error"]["code"] == "tenant_isolation_violation"
+        else:
+            assert str(other.tenant.name) not in response.content.decode()
+        assert (other.snapshot(), own.snapshot()) == (before, own_rows)
+
+    @pytest.mark.parametrize(
+        ("api_key", "code"), [(None, "missing_api_key"), ("wrong", "invalid_api_key")]
+    )
+    def test_without_a_key_there_is_no_access(
+        self, own: TenantRows, endpoint: tuple[str, str], api_key: str | None, code: str
+    ) -> None:
+        before = own.snapshot()
+        response = call_v1(Api(api_key), endpoint, own.rows)
+        assert (response.status, response.json["error"]["code"]) == (401, code)
+        assert own.snapshot() == before
+
+
 def test_routes_without_an_api_key() -> None:
     others = {
         path
         for path, _ in routes(get_resolver().url_patterns)
-        if not path.startswith(("api/", "admin"))
+        if not path.startswith(("api/", "v1/", "admin"))
     }
     assert others == {"", "health", "live", "ready", "schema", "docs", "redoc"}
 

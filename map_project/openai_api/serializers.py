@@ -1,0 +1,234 @@
+"""Serializers of requests. Unlike those of `/api/v1`, they ignore unknown fields."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from agents.serializers import MAX_OUTPUT_TOKENS, MAX_TEMPERATURE
+from executions.options import RunOptions
+from executions.serializers import MetadataField
+from map_project.api.errors import ValidationFailed
+from map_project.api.fields import TextField, TrueFalseField, WholeNumberField
+from map_project.openai_api import inputs
+from map_project.openai_api.errors import CLIENT_TOOLS, UnsupportedParameter
+
+# The values of a field that ask for nothing, in addition to null, and the error for any other one.
+Refusal = tuple[Sequence[Any], str]
+
+_LOGPROBS = "Log probabilities are not supported."
+_SAMPLING = "Of the parameters of sampling, only temperature is supported."
+_REFUSED: Mapping[str, Refusal] = {
+    "tools": ([[]], CLIENT_TOOLS),
+    "tool_choice": (["auto"], CLIENT_TOOLS),
+    "top_logprobs": ([0], _LOGPROBS),
+    "top_p": ([1], _SAMPLING),
+    "frequency_penalty": ([0], _SAMPLING),
+    "presence_penalty": ([0], _SAMPLING),
+    "moderation": ([], "Moderation is not supported."),
+}
+
+
+@extend_schema_field({"type": "number", "minimum": 0, "maximum": MAX_TEMPERATURE})
+class TemperatureField(serializers.FloatField):
+    """A JSON number. Rejects strings and booleans."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=0, max_value=MAX_TEMPERATURE, **kwargs)
+
+    def to_internal_value(self, data: Any) -> float:
+        if type(data) not in {int, float}:
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class TokensField(WholeNumberField):
+    """A maximum of output tokens, or null."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            min_value=1, max_value=MAX_OUTPUT_TOKENS, required=False, allow_null=True, **kwargs
+        )
+
+
+class OptionalFlag(TrueFalseField):
+    """A boolean, or null for false."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_null=True, **kwargs)
+
+
+class NewRunSerializer(serializers.Serializer[Any]):
+    """What both kinds of requests have. `refused` has the fields that cannot be honoured."""
+
+    refused: Mapping[str, Refusal] = _REFUSED
+
+    model = TextField(
+        help_text="Name of the agent, or `agent:` and its ID. The agent must have a default model."
+    )
+    stream = OptionalFlag(help_text="Whether to respond with events, as they happen.")
+    temperature = TemperatureField(
+        required=False,
+        allow_null=True,
+        help_text="Sampling temperature. Defaults to that of the agent.",
+    )
+    metadata = MetadataField(
+        required=False,
+        allow_null=True,
+        help_text="Up to 16 pairs of a key (1 to 64 characters) and a text (at most 512).",
+    )
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if not isinstance(data, dict):
+            raise ValidationFailed(fields={})
+        for name, (allowed, message) in self.refused.items():
+            if data.get(name) is not None and data[name] not in allowed:
+                raise UnsupportedParameter(message, param=name)
+        return super().run_validation(data)
+
+    def run_options(self) -> RunOptions:
+        """Return the options of the run."""
+        raise NotImplementedError
+
+    @property
+    def prompt(self) -> str:
+        """The last message of the user."""
+        raise NotImplementedError
+
+
+_TEXT_PARTS = {"type": "array", "minItems": 1, "items": {"type": "object"}}
+
+
+@extend_schema_field({"oneOf": [{"type": "string", "minLength": 1}, _TEXT_PARTS]})
+class InputField(serializers.Field[Any, Any, Any, Any]):
+    """The input of a response."""
+
+    def to_internal_value(self, data: Any) -> inputs.Input:
+        return inputs.of_items(data)
+
+
+class NewResponseSerializer(NewRunSerializer):
+    """The request for a response."""
+
+    refused = {
+        **_REFUSED,
+        "prompt": ([], "Stored prompts are not supported."),
+        "max_tool_calls": ([], "Set `max_tool_calls` of the agent."),
+        "previous_response_id": ([], "Not supported yet."),
+        "conversation": ([], "Not supported yet."),
+        "text": ([{}, {"format": {"type": "text"}}], "Not supported yet."),
+    }
+
+    input = InputField(
+        help_text="The prompt, or a list of messages. The last message must be of the user. Messages of the "
+        "system and of developers are added to the agent's instructions."
+    )
+    instructions = TextField(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="Added to the agent's instructions.",
+    )
+    background = OptionalFlag(help_text="Whether a worker runs the agent.")
+    max_output_tokens = TokensField(help_text="Maximum tokens of each response of the model.")
+    truncation = serializers.ChoiceField(
+        choices=["auto", "disabled"],
+        required=False,
+        allow_null=True,
+        help_text="What to do with a context that is too long: `auto` drops the oldest exchanges.",
+    )
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if isinstance(data, dict) and "message.output_text.logprobs" in _list(data.get("include")):
+            raise UnsupportedParameter(_LOGPROBS, param="include")
+        return super().run_validation(data)
+
+    def run_options(self) -> RunOptions:
+        body, found = self.validated_data, self.validated_data["input"]
+        return RunOptions(
+            instructions=_joined(body.get("instructions"), *found.instructions),
+            temperature=body.get("temperature"),
+            max_output_tokens=body.get("max_output_tokens"),
+            messages=found.messages,
+            model=body["model"],
+            truncation=body.get("truncation") or "",
+        )
+
+    @property
+    def prompt(self) -> str:
+        prompt: str = self.validated_data["input"].prompt
+        return prompt
+
+
+@extend_schema_field({"type": "array", "minItems": 1, "items": {"type": "object"}})
+class MessagesField(serializers.Field[Any, Any, Any, Any]):
+    """The messages of a chat."""
+
+    def to_internal_value(self, data: Any) -> inputs.Input:
+        return inputs.of_messages(data)
+
+
+class StreamOptionsSerializer(serializers.Serializer[Any]):
+    """Options of a stream."""
+
+    include_usage = OptionalFlag(
+        help_text="Whether the last chunk has the tokens of the whole run, and no choices."
+    )
+
+
+class NewChatCompletionSerializer(NewRunSerializer):
+    """The request for a chat completion."""
+
+    refused = {
+        **_REFUSED,
+        "n": ([1], "Only one choice is supported."),
+        "functions": ([[]], CLIENT_TOOLS),
+        "function_call": (["auto"], CLIENT_TOOLS),
+        "logprobs": ([False], _LOGPROBS),
+        "stop": ([[]], "Stop sequences are not supported."),
+        "logit_bias": ([{}], _SAMPLING),
+        "modalities": ([["text"]], "Only text is supported."),
+        "audio": ([], "Only text is supported."),
+        "web_search_options": ([], CLIENT_TOOLS),
+        "response_format": ([{"type": "text"}], "Not supported yet."),
+    }
+
+    messages = MessagesField(
+        help_text="The messages of the chat. The last message must be of the user. Messages of the system "
+        "and of developers are added to the agent's instructions."
+    )
+    max_completion_tokens = TokensField(help_text="Maximum tokens of each response of the model.")
+    max_tokens = TokensField(help_text="As `max_completion_tokens`.")
+    stream_options = StreamOptionsSerializer(
+        required=False, allow_null=True, help_text="Options of a stream."
+    )
+
+    def run_options(self) -> RunOptions:
+        body, found = self.validated_data, self.validated_data["messages"]
+        return RunOptions(
+            instructions=_joined(*found.instructions),
+            temperature=body.get("temperature"),
+            max_output_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
+            messages=found.messages,
+            model=body["model"],
+        )
+
+    @property
+    def prompt(self) -> str:
+        prompt: str = self.validated_data["messages"].prompt
+        return prompt
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether a stream ends with its usage."""
+        options = self.validated_data.get("stream_options") or {}
+        return bool(options.get("include_usage"))
+
+
+def _joined(*texts: str | None) -> str:
+    return "\n\n".join(text for text in texts if text and text.strip())
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

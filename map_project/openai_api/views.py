@@ -1,0 +1,214 @@
+"""The API at `/v1`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from agents.models import Agent
+from executions.endings import cancel
+from executions.events.stream import (
+    Framing,
+    event_number,
+    open_stream,
+    plain_frames,
+    stream_execution,
+    stream_run,
+)
+from executions.models import Execution
+from executions.records import recorded_steps
+from executions.replays import await_response
+from executions.responses import execution_id, output_items, response_object
+from executions.services import run_agent
+from executions.stop_reasons import StopReason
+from map_project.api import request_id
+from map_project.openai_api import chat, openapi
+from map_project.openai_api.agents import MAX_LISTED, find_agent, model_object
+from map_project.openai_api.errors import AgentWithoutModel, ModelNotFound, ResponseNotFound
+from map_project.openai_api.items import input_items, page
+from map_project.openai_api.serializers import (
+    NewChatCompletionSerializer,
+    NewResponseSerializer,
+    NewRunSerializer,
+)
+from map_project.tenants.viewsets import TenantViewSet
+from ratelimit.idempotency import REPLAYED
+from ratelimit.middleware import keyed_request, repeated_request
+from ratelimit.models import IdempotentRequest
+
+# How long OpenAI's clients wait between two requests for a response that is not complete.
+POLL_HEADER, POLL_MS = "openai-poll-after-ms", "1000"
+
+
+@openapi.models_documented
+class ModelViewSet(TenantViewSet[Agent]):
+    """The tenant's agents that can be run here: those with a default model."""
+
+    ignores_unknown_parameters = True
+    queryset = Agent.objects.filter(model__isnull=False).select_related("tenant")
+    resource = "agent"
+    not_found = ModelNotFound
+
+    # Not `list`: the document would describe the pages of /api/v1.
+    @action(detail=False)
+    def models(self, request: Request) -> Response:
+        """List the models."""
+        agents = self.get_queryset().order_by("created_at", "id")[:MAX_LISTED]
+        return Response({"object": "list", "data": [model_object(agent) for agent in agents]})
+
+    def retrieve(self, request: Request, name: str) -> Response:
+        return Response(model_object(find_agent(self.get_queryset(), name)))
+
+
+class RunViewSet(TenantViewSet[Agent]):
+    """Requests for runs. `ratelimit.middleware` has taken a unit of the quota before."""
+
+    ignores_unknown_parameters = True
+    queryset = Agent.objects.all()
+    resource = "agent"
+    not_found = ModelNotFound
+
+    def body_of(self, execution: Execution) -> dict[str, Any]:
+        """Return the body of the response. Raises ApiError."""
+        raise NotImplementedError
+
+    def framing(self, serializer: Any) -> Framing:
+        """Return what makes the frames of a stream."""
+        raise NotImplementedError
+
+    def create(self, request: Request) -> HttpResponseBase:
+        serializer: NewRunSerializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        stored = repeated_request(request)
+        if serializer.validated_data.get("stream"):
+            response = self._stream(serializer, stored)
+        else:
+            response = self._whole(serializer, stored)
+        if stored:
+            response[REPLAYED] = "true"
+        return response
+
+    def _stream(
+        self, serializer: NewRunSerializer, stored: IdempotentRequest | None
+    ) -> HttpResponseBase:
+        framing = self.framing(serializer)
+        with open_stream() as closing:
+            if stored:
+                return stream_execution(stored.execution_id, -1, closing, framing)
+            return stream_run(self.request, self._run(serializer), closing, framing)
+
+    def _whole(
+        self, serializer: NewRunSerializer, stored: IdempotentRequest | None
+    ) -> HttpResponseBase:
+        if stored is None:
+            execution = Execution.objects.get(pk=self._run(serializer).id)
+        elif serializer.validated_data.get("background"):
+            execution = Execution.objects.get(pk=stored.execution_id)
+        else:
+            found = await_response(stored)
+            if isinstance(found, HttpResponse):
+                return found
+            execution = found
+        return Response(self.body_of(execution), headers=_poll_headers(execution))
+
+    def _run(self, serializer: NewRunSerializer) -> Any:
+        body = serializer.validated_data
+        agent = find_agent(self.get_queryset(), body["model"])
+        if agent.model is None:
+            raise AgentWithoutModel.of(agent.name)
+        try:
+            return run_agent(
+                caller=self.caller,
+                agent_id=agent.pk,
+                prompt=serializer.prompt,
+                model=None,
+                request_id=request_id.current(),
+                background=bool(body.get("background")),
+                stream=bool(body.get("stream")),
+                metadata=body.get("metadata"),
+                options=serializer.run_options(),
+                keyed_request=keyed_request(self.request),
+            )
+        except Agent.DoesNotExist:
+            raise ModelNotFound.of(body["model"]) from None
+
+
+@openapi.response_created
+class ResponseRunViewSet(RunViewSet):
+    """Requests for responses."""
+
+    serializer_class = NewResponseSerializer
+
+    def body_of(self, execution: Execution) -> dict[str, Any]:
+        return whole_response(execution)
+
+    def framing(self, serializer: Any) -> Framing:
+        return plain_frames
+
+
+@openapi.chat_completion_created
+class ChatCompletionViewSet(RunViewSet):
+    """Requests for chat completions."""
+
+    serializer_class = NewChatCompletionSerializer
+
+    def body_of(self, execution: Execution) -> dict[str, Any]:
+        return chat.completion(whole_response(execution))
+
+    def framing(self, serializer: NewChatCompletionSerializer) -> Framing:
+        return chat.chunk_frames(includes_usage=serializer.includes_usage)
+
+
+@openapi.responses_documented
+class ResponseViewSet(TenantViewSet[Execution]):
+    """The tenant's executions, as responses."""
+
+    ignores_unknown_parameters = True
+    queryset = Execution.objects.filter(is_hidden=False)
+    resource = "response"
+    not_found = ResponseNotFound
+
+    def get_pk(self) -> Any:
+        pk = execution_id(self.kwargs["pk"])
+        if pk is None:
+            raise ResponseNotFound(response_id=self.kwargs["pk"])
+        return pk
+
+    def retrieve(self, request: Request, pk: str) -> HttpResponseBase:
+        execution = self.get_object()
+        if request.query_params.get("stream") != "true":
+            return Response(whole_response(execution), headers=_poll_headers(execution))
+        after = event_number(request.query_params.get("starting_after"), "starting_after")
+        number = -1 if after is None else after
+        with open_stream() as closing:
+            return stream_execution(execution.pk, number, closing, plain_frames)
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        execution = self.get_object()
+        self.get_queryset().filter(pk=execution.pk).update(is_hidden=True)
+        return Response({"id": pk, "object": "response", "deleted": True})
+
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """Cancel a response that is not complete."""
+        cancel(self.get_object().pk, StopReason.CANCELLED_BY_CALLER)
+        return Response(whole_response(self.get_object()))
+
+    @action(detail=True)
+    def input_items(self, request: Request, pk: str) -> Response:
+        """List the messages of the request."""
+        return Response(page(input_items(self.get_object()), request.query_params))
+
+
+def whole_response(execution: Execution) -> dict[str, Any]:
+    """Return the Response object of an execution, with its present output."""
+    steps = recorded_steps(execution.pk, with_running=True)
+    return response_object(execution, output_items(execution, steps))
+
+
+def _poll_headers(execution: Execution) -> Mapping[str, str]:
+    return {POLL_HEADER: POLL_MS} if execution.status in Execution.UNFINISHED else {}
