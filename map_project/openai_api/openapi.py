@@ -255,7 +255,7 @@ responses_documented = extend_schema_view(
         operation_id="responses_input_items",
         id_of="response",
         parameters=_PAGE,
-        responses={200: reference("ItemList")},
+        responses={200: reference("V1ItemList")},
         errors=[*_OF_ONE, BadRequest],
         example={
             "object": "list",

@@ -7,6 +7,8 @@ only, because the views do not use serializers for them.
 from collections.abc import Mapping
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from map_project.openai_api.errors import openai_error
 
 _STRING: dict[str, Any] = {"type": "string"}
@@ -129,7 +131,7 @@ _COMPONENTS = {
     "V1ModelList": _list_of("V1Model", "Your agents, the oldest first."),
     "Response": _schema("A run, as Open Responses describes it.", _RESPONSE),
     "ResponseDeleted": _schema("A deleted response.", _DELETED),
-    "ItemList": _schema("A page of items.", _ITEM_LIST),
+    "V1ItemList": _schema("A page of items.", _ITEM_LIST),
     "ChatCompletion": _schema("A run, as a chat completion.", _CHAT_COMPLETION),
 }
 
@@ -138,7 +140,10 @@ def document_components(
     result: dict[str, Any], generator: Any, request: Any, public: bool
 ) -> dict[str, Any]:
     """Add the components, and the form of errors (a drf-spectacular postprocessing hook)."""
-    result["components"]["schemas"] |= _COMPONENTS
+    schemas = result["components"]["schemas"]
+    if taken := schemas.keys() & _COMPONENTS:
+        raise ImproperlyConfigured(f"two components have the name {min(taken)}")
+    schemas |= _COMPONENTS
     for path, operations in result["paths"].items():
         if path.startswith("/v1/"):
             for operation in operations.values():
