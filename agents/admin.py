@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.sites import AdminSite
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Field, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from unfold.widgets import (
@@ -25,6 +25,7 @@ from agents.serializers import SettingsField
 from map_project.api.errors import ApiError
 from map_project.tenants.admin import BaseAdmin, TenantOwnedAdmin, TenantOwnedForm, validate_as_api
 from map_project.tenants.number_fields import PlainFloatField, PlainIntegerField
+from tools.forms import SchemaField
 from tools.models import Tool
 
 
@@ -141,11 +142,18 @@ class AgentAdmin(TenantOwnedAdmin):
         limits = ("max_steps", "max_tool_calls", "max_context_characters")
         texts = ("tenant", "name", "role", "description", "model", *limits)
         if obj is None:
-            return (*texts, *SETTING_FIELDS)
+            return (*texts, *SETTING_FIELDS, "output_schema")
         metadata = ("id", "created_at", "updated_at")
         if self.has_change_permission(request, obj):
-            return (*texts, *SETTING_FIELDS, "selected_tools", *metadata)
-        return (*texts, "settings", "tool_names", *metadata)
+            return (*texts, *SETTING_FIELDS, "output_schema", "selected_tools", *metadata)
+        return (*texts, "settings", "output_schema", "tool_names", *metadata)
+
+    def formfield_for_dbfield(
+        self, db_field: Field[Any, Any], request: HttpRequest, **options: Any
+    ) -> Any:
+        if db_field.name == "output_schema":
+            return SchemaField(required=False, help_text=db_field.help_text)
+        return super().formfield_for_dbfield(db_field, request, **options)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
         agents: QuerySet[Agent] = super().get_queryset(request)

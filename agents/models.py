@@ -11,7 +11,7 @@ from agents.base_urls import address
 from map_project.api.json_text import JSONText
 from map_project.api.secrets import TokenField
 from map_project.tenants.models import TenantOwned
-from tools.models import Tool
+from tools.models import OrderedJSONField, Tool
 
 MAX_STEPS = 50
 MAX_TOOL_CALLS = 1_000
@@ -55,8 +55,11 @@ class Agent(TenantOwned):
     )
     # `temperature`, `max_output_tokens`. Omitted settings use the model's defaults.
     settings = models.JSONField(default=dict, db_default={}, blank=True)
-    # The JSON Schema that the answers of the agent must meet.
-    output_schema = models.JSONField(null=True, blank=True)
+    output_schema = OrderedJSONField(
+        null=True,
+        blank=True,
+        help_text="JSON Schema of the response. Leave blank for plain text.",
+    )
     max_context_characters = models.PositiveIntegerField(
         default=DEFAULT_CONTEXT_CHARACTERS,
         db_default=DEFAULT_CONTEXT_CHARACTERS,

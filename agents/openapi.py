@@ -30,6 +30,7 @@ EXAMPLE = {
     "max_tool_calls": 100,
     "max_context_characters": 200_000,
     "settings": {"temperature": 0.2},
+    "output_schema": None,
     "created_at": "2026-11-22T10:00:00.123456Z",
     "updated_at": "2026-11-22T10:00:00.123456Z",
 }

@@ -3,6 +3,7 @@
 from itertools import islice
 from typing import Any
 
+from django.db.models.functions import Cast
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -25,9 +26,13 @@ from map_project.api.fields import (
     UUIDListField,
     WholeNumberField,
 )
+from map_project.api.json_text import JSONText
+from tools.serializers import SchemaField
 
 # The setting `max_output_tokens` in other APIs, and here.
 MAX_TOKENS_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+# The field `output_schema` in other APIs.
+SCHEMA_NAMES = ("response_format", "response_schema", "output_format", "output_type", "json_schema")
 
 MAX_TEMPERATURE, MAX_OUTPUT_TOKENS = 2, 1_000_000
 _SETTINGS: dict[str, Any] = {
@@ -80,7 +85,10 @@ class AgentToolSerializer(serializers.Serializer[Any]):
 class AgentSerializer(StrictSerializer):
     """An agent: a role with tools."""
 
-    row_expressions = {"tools": tools_json()}
+    row_expressions = {
+        "tools": tools_json(),
+        "output_schema": Cast("output_schema", JSONText()),
+    }
 
     hints = {
         **dict.fromkeys(("tools", "tool_names"), "Did you mean tool_ids?"),
@@ -89,6 +97,7 @@ class AgentSerializer(StrictSerializer):
             "The system prompt is built from the agent's name, role, description and tools.",
         ),
         **dict.fromkeys(("temperature", *MAX_TOKENS_NAMES), "Send it as a field of settings."),
+        **dict.fromkeys(SCHEMA_NAMES, "Did you mean output_schema?"),
     }
 
     id = serializers.UUIDField(read_only=True, help_text="ID of the agent.")
@@ -134,6 +143,12 @@ class AgentSerializer(StrictSerializer):
     settings = SettingsField(
         required=False,
         help_text="Model settings. Replaces all settings; omitted settings use the model's defaults.",
+    )
+    output_schema = SchemaField(
+        required=False,
+        allow_null=True,
+        help_text="JSON Schema of the response, with the limits of a tool's `parameters`. If null, the "
+        "response is any text.",
     )
     created_at = serializers.DateTimeField(read_only=True, help_text="When the agent was created.")
     updated_at = serializers.DateTimeField(

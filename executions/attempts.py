@@ -11,7 +11,8 @@ from django.conf import settings
 from executions.context.exchanges import with_prompt
 from executions.inserts import RunRequest
 from executions.jobs import leases
-from executions.loop import Loop, LoopTool, ModelStream, Outcome, Step
+from executions.loop import Loop, LoopTool, ModelStream, Step
+from executions.outcomes import Outcome
 from executions.providers import Message, ModelRequest, Provider
 from executions.records import RunRecord
 from map_project.postgresql.connections import released_connection
@@ -35,6 +36,7 @@ def model_request_of(request: RunRequest) -> ModelRequest:
         temperature=agent.temperature if options.temperature is None else options.temperature,
         max_output_tokens=min((limit for limit in limits if limit is not None), default=None),
         deadline=time.monotonic() + settings.RUN_TIMEOUT_SECONDS,
+        output_schema=request.output_schema,
     )
 
 
@@ -52,8 +54,9 @@ def run_loop(
     events = record.events
     check = partial(leases.check, record.execution_id)
 
-    def respond(messages: tuple[Message, ...]) -> ModelStream:
-        next_request = replace(model_request, messages=messages)
+    def respond(messages: tuple[Message, ...], with_tools: bool) -> ModelStream:
+        tools = model_request.tools if with_tools else ()
+        next_request = replace(model_request, messages=messages, tools=tools)
         with released_connection(), interruptible(check):
             if events is None:
                 return provider.complete(next_request)
@@ -77,6 +80,7 @@ def run_loop(
         max_tool_calls=request.agent.max_tool_calls,
         max_bytes=settings.MAX_RUN_BYTES,
         deadline=model_request.deadline,
+        output_schema=request.output_schema,
     )
     if events is not None:
         events.close_interrupted()

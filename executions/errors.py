@@ -147,6 +147,18 @@ class ModelFailed(ApiError):
     }
 
 
+class OutputInvalid(ApiError):
+    """502. `errors` are sentences about the last response of the model, at most five."""
+
+    status_code = 502
+    error_code = "OUTPUT_INVALID"
+    message = "The response of the model is not valid by the output schema."
+    example_details = {
+        "execution_id": "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004",
+        "errors": ['"city" is a required property.'],
+    }
+
+
 class ModelTimedOut(ApiError):
     """504."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 from django.db import connection
 from psycopg.types.json import Jsonb
 
@@ -123,7 +124,7 @@ def insert_execution(
         "earlier_exchanges": request.context.earlier_exchanges,
         "dropped_exchanges": request.context.dropped_exchanges,
         "options": _jsonb(request.options.as_json()),
-        "output_schema": _jsonb(request.output_schema),
+        "output_schema": _json(request.output_schema),
         # The events of a run that is over follow from its response.
         "is_streamed": request.stream and (is_queued or is_running),
         "idempotency_key": request.keyed_request.key if request.keyed_request else "",
@@ -136,3 +137,7 @@ def insert_execution(
 
 def _jsonb(value: object) -> Jsonb | None:
     return None if value is None else Jsonb(value)
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()

@@ -8,6 +8,9 @@ number of model calls, the number of tool calls, the size of all texts, or the d
 gets exactly one result. A call that is not made because of a limit gets a result that says so. After the
 limit of tool calls or of the size, the run ends at once and further calls get none.
 
+With an output schema, the last response has to be a valid output. After an invalid one, the model receives
+the errors and responds once more, without tools and beyond the limit of model calls.
+
 A run that was interrupted continues from its recorded steps: they are not repeated.
 """
 
@@ -19,6 +22,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from executions.conversation import MAX_RESPONSE_BYTES, Conversation
+from executions.outcomes import Outcome, end_of, outcome_of
+from executions.output import repair_request
 from executions.providers import (
     FinishReason,
     Message,
@@ -34,7 +39,6 @@ from executions.tool_names import resolve
 # Most models request less than a tenth of it.
 MAX_CALLS_PER_RESPONSE = 64
 
-Status = Literal["succeeded", "incomplete", "failed"]
 # Pieces of the model's text, and its response.
 ModelStream = Generator[str, None, ModelResponse]
 
@@ -86,39 +90,24 @@ class Step:
     idempotent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of a run.
-
-    `response` is the last text of the model. Token counts are sums over all responses, or None if one is
-    unknown. `error` is set if the run failed.
-    """
-
-    status: Status
-    stop_reason: StopReason
-    response: str
-    input_tokens: int | None
-    output_tokens: int | None
-    error: ModelError | None = None
-
-
 @dataclass(slots=True)
 class Loop:
     """One run.
 
-    `respond` sends the messages to the model, yields pieces of its text if it streams, and returns its
-    response. `tools` are keyed by the function names that the model uses. `deadline` is a value of `clock`,
-    in seconds. `max_bytes` limits the inputs and outputs of all steps together, in UTF-8; the last step may
-    exceed it.
+    `respond` sends the messages to the model, with or without the tools, yields pieces of its text if it
+    streams, and returns its response. `tools` are keyed by the function names that the model uses.
+    `deadline` is a value of `clock`, in seconds. `max_bytes` limits the inputs and outputs of all steps
+    together, in UTF-8; the last step may exceed it.
     """
 
-    respond: Callable[[tuple[Message, ...]], ModelStream]
+    respond: Callable[[tuple[Message, ...], bool], ModelStream]
     model_name: str
     tools: Mapping[str, LoopTool]
     max_steps: int
     max_tool_calls: int
     max_bytes: int
     deadline: float
+    output_schema: Mapping[str, Any] | None = None
     clock: Callable[[], float] = time.monotonic
 
     def run(
@@ -134,31 +123,60 @@ class Loop:
         # After a failed request to the model, the same request is made again.
         past = deque(step for step in recorded if step.kind == "tool" or not step.error)
         for number in range(1, self.max_steps + 1):
-            new_messages, started = conversation.new_messages(), self.clock()
-            if past:
-                response = conversation.add_response(_recorded_response(past.popleft()))
-            else:
-                if number > 1 and (limit := self._limit_before_request(conversation, new_messages)):
-                    return _outcome(conversation, "incomplete", limit)
-                try:
-                    response = yield from _storable(self.respond(tuple(conversation.messages)))
-                except ModelError as error:
-                    yield self._failed_model_step(new_messages, error, started)
-                    return self._failure(conversation, error)
-                response = conversation.add_response(self._with_known_names(response))
-                yield self._model_step(new_messages, response, started)
-            conversation.size += len(new_messages.encode())
+            response = yield from self._response(conversation, past)
+            if isinstance(response, Outcome):
+                return response
             if not response.tool_calls or response.finish_reason in {"content_filter", "truncated"}:
-                return _outcome(conversation, *_OUTCOMES[response.finish_reason])
+                return (yield from self._end(conversation, past, response))
             for call in response.tool_calls:
                 if past:
                     conversation.add_result(call, past.popleft().output)
                     continue
                 if limit := self._limit_before_call(conversation, call):
-                    return _outcome(conversation, "incomplete", limit)
+                    return end_of(conversation, "incomplete", limit)
                 step = yield from self._tool_step(call, self._skip_reason(conversation, number))
                 conversation.add_result(call, step.output)
-        return _outcome(conversation, "incomplete", StopReason.MAX_STEPS)
+        return end_of(conversation, "incomplete", StopReason.MAX_STEPS)
+
+    def _response(
+        self, conversation: Conversation, past: deque[Step], *, with_tools: bool = True
+    ) -> Generator[Step | str, None, ModelResponse | Outcome]:
+        """Return the next response of the model, or the outcome of a run that ends before or in this call."""
+        new_messages, started = conversation.new_messages(), self.clock()
+        if past:
+            response = conversation.add_response(_recorded_response(past.popleft()))
+        else:
+            limit = self._limit_before_request(conversation, new_messages)
+            if limit and conversation.responses:
+                return end_of(conversation, "incomplete", limit)
+            try:
+                messages = tuple(conversation.messages)
+                response = yield from _storable(self.respond(messages, with_tools))
+            except ModelError as error:
+                yield self._failed_model_step(new_messages, error, started)
+                return self._failure(conversation, error)
+            response = self._with_known_names(response)
+            if not with_tools:
+                # Some models request calls all the same.
+                response = replace(response, tool_calls=())
+            response = conversation.add_response(response)
+            yield self._model_step(new_messages, response, started)
+        conversation.size += len(new_messages.encode())
+        return response
+
+    def _end(
+        self, conversation: Conversation, past: deque[Step], response: ModelResponse
+    ) -> Generator[Step | str, None, Outcome]:
+        """Return the outcome after the last response, and after another one if its output is not valid."""
+        outcome = outcome_of(conversation, response, self.output_schema)
+        if not outcome.output_errors or self.output_schema is None:
+            return outcome
+        request = repair_request(self.output_schema, outcome.output_errors)
+        conversation.messages.append(Message("user", request))
+        repaired = yield from self._response(conversation, past, with_tools=False)
+        if isinstance(repaired, Outcome):
+            return repaired
+        return outcome_of(conversation, repaired, self.output_schema)
 
     def _with_known_names(self, response: ModelResponse) -> ModelResponse:
         """Return the response with the function names that its calls mean."""
@@ -190,8 +208,8 @@ class Loop:
         """Return the outcome after an error: "incomplete" if the deadline interrupted a later call."""
         is_timeout = isinstance(error, ModelTimeout) and self._deadline_passed()
         if is_timeout and conversation.responses:
-            return _outcome(conversation, "incomplete", StopReason.RUN_TIMEOUT)
-        return _outcome(conversation, "failed", StopReason(error.error_code.lower()), error)
+            return end_of(conversation, "incomplete", StopReason.RUN_TIMEOUT)
+        return end_of(conversation, "failed", StopReason(error.error_code.lower()), error)
 
     def _model_step(self, new_messages: str, response: ModelResponse, started: float) -> Step:
         return Step(
@@ -266,14 +284,6 @@ def _storable(stream: ModelStream) -> ModelStream:
                 yield piece
 
 
-_OUTCOMES: Mapping[str, tuple[Status, StopReason]] = {
-    "stop": ("succeeded", StopReason.COMPLETED),
-    "length": ("incomplete", StopReason.MAX_OUTPUT_TOKENS),
-    "content_filter": ("incomplete", StopReason.CONTENT_FILTER),
-    "truncated": ("incomplete", StopReason.MAX_RESPONSE_BYTES),
-}
-
-
 def _recorded_response(step: Step) -> ModelResponse:
     return ModelResponse(
         text=step.output,
@@ -282,20 +292,4 @@ def _recorded_response(step: Step) -> ModelResponse:
         input_tokens=step.input_tokens,
         output_tokens=step.output_tokens,
         extra=step.extra,
-    )
-
-
-def _outcome(
-    conversation: Conversation,
-    status: Status,
-    stop_reason: StopReason,
-    error: ModelError | None = None,
-) -> Outcome:
-    return Outcome(
-        status,
-        stop_reason,
-        response=conversation.last_text,
-        input_tokens=conversation.input_tokens,
-        output_tokens=conversation.output_tokens,
-        error=error,
     )

@@ -6,6 +6,7 @@ from django.db.models.functions import Now
 from executions.stop_reasons import StopReason
 from map_project.api.ids import uuid7
 from map_project.tenants.models import Tenant
+from tools.models import OrderedJSONField
 
 
 class Execution(models.Model):
@@ -88,9 +89,9 @@ class Execution(models.Model):
     dropped_exchanges = models.IntegerField(default=0, db_default=0)
     # What the request sets for this run alone (`executions.options`).
     options = models.JSONField(null=True, blank=True)
-    # The JSON Schema of the answer, if there is one, and the answer that meets it.
-    output_schema = models.JSONField(null=True, blank=True)
-    output = models.JSONField(null=True, blank=True)
+    # The JSON Schema of the response, if there is one, and the value of a response that meets it.
+    output_schema = OrderedJSONField(null=True, blank=True)
+    output = OrderedJSONField(null=True, blank=True)
     # Whether its events are stored (`EventBatch`). Otherwise they follow from the steps.
     is_streamed = models.BooleanField(default=False, db_default=False)
     # Whether the tenant has deleted it at `/v1`. The history still has it.

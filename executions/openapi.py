@@ -10,6 +10,7 @@ from executions.errors import (
     ExecutionNotFound,
     ModelFailed,
     ModelTimedOut,
+    OutputInvalid,
     PreviousExecutionNotFinished,
     PromptTooLong,
     QueueFull,
@@ -28,6 +29,12 @@ from ratelimit.errors import (
 )
 
 _BODY = {"prompt": "What changed in the third quarter?", "model": "gpt-4o"}
+_SCHEMA = {
+    "type": "object",
+    "properties": {"summary": {"type": "string"}, "growth_percent": {"type": "number"}},
+    "required": ["summary", "growth_percent"],
+    "additionalProperties": False,
+}
 _RECORD = {
     "agent_id": "0197a3c1-0c55-7d0e-8a41-6a1f7c8e2b90",
     "agent_name": "Researcher",
@@ -65,7 +72,7 @@ _STEP = {
 }
 _EXECUTION_DETAIL = {
     **_EXECUTION,
-    "response": "Sales grew by 4 %.",
+    "response": '{"summary": "Sales grew.", "growth_percent": 4}',
     "stop_reason": "completed",
     "error_code": None,
     "error_reason": None,
@@ -82,6 +89,8 @@ _EXECUTION_DETAIL = {
     "metadata": {"ticket": "4711"},
     "idempotency_key": None,
     **_CONTEXT,
+    "output_schema": _SCHEMA,
+    "output": {"summary": "Sales grew.", "growth_percent": 4},
     "system_prompt": "You are Researcher, research analyst.\n\nFinds and summarizes sources.",
     "steps": [
         _STEP,
@@ -101,7 +110,7 @@ _EXECUTION_DETAIL = {
             "kind": "model",
             "name": "gpt-4o",
             "input": '[{"role":"tool","content":"Sales: +4 %","tool_call_id":"call_1"}]',
-            "output": "Sales grew by 4 %.",
+            "output": '{"summary": "Sales grew.", "growth_percent": 4}',
             "tool_calls": [],
             "input_tokens": 232,
             "output_tokens": 37,
@@ -114,6 +123,7 @@ _EXECUTION_DETAIL = {
 _RESULT = {
     "execution_id": _ID,
     **_RECORD,
+    "output": None,
     "tools_available": ["web_search"],
     "executed_at": _TIME,
     "status": "succeeded",
@@ -163,7 +173,8 @@ run_documented = extend_schema_view(
         description="Runs an agent on a prompt. Counts as one run against the rate limit, even if it fails. "
         "Rejected runs (429) do not count. Returns after the execution has been recorded. With `background`, "
         "the response is a 202, and a worker runs the agent: read the execution to follow it. With `stream`, "
-        "the response is the stream of its events (see `GET /history/{id}/events`). If the client "
+        "the response is the stream of its events (see `GET /history/{id}/events`). With an output "
+        "schema, the response of the model is validated, and requested again once. If the client "
         "disconnects, the run continues.",
         id_of="agent",
         operation_id="agents_run",
@@ -187,6 +198,7 @@ run_documented = extend_schema_view(
             ContextTooLong,
             ModelFailed,
             ModelTimedOut,
+            OutputInvalid,
             QueueFull,
             RunInterrupted,
             TooManyStreams,
@@ -200,6 +212,7 @@ run_documented = extend_schema_view(
             "Stream": {**_BODY, "stream": True},
             "Continue an execution": {**_BODY, "previous_execution_id": _ID},
             "Continue a conversation": {**_BODY, "conversation_id": _CONVERSATION},
+            "Structured output": {**_BODY, "output_schema": _SCHEMA},
         },
         example=_RESULT,
         example_of={202: _QUEUED, _STREAM: _FRAME_EXAMPLE},
@@ -237,6 +250,7 @@ history_documented = extend_schema_view(
             "status": "cancelled",
             "stop_reason": "cancelled_by_caller",
             "response": "",
+            "output": None,
         },
     ),
     events=operation(

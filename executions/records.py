@@ -17,11 +17,13 @@ from django.db.models.functions import Cast, Coalesce, Extract, Now
 from agents.language_models import KnownModel
 from executions import loop
 from executions.context.exchanges import INTERRUPTED
+from executions.errors import OutputInvalid
 from executions.events import notices
 from executions.events.recording import RunEvents
 from executions.jobs import leases
 from executions.models import EventBatch, Execution, Step
-from executions.providers import ModelError, ToolCall
+from executions.outcomes import Outcome
+from executions.providers import ToolCall
 from executions.stop_reasons import StopReason
 from executions.texts import storable
 from map_project.postgresql.connections import with_retries
@@ -60,17 +62,18 @@ class RunRecord:
         if not step.is_running:
             self.position += 1
 
-    def finish(self, outcome: loop.Outcome, *, latency_ms: int | None = None) -> None:
+    def finish(self, outcome: Outcome, *, latency_ms: int | None = None) -> None:
         """Store the outcome, and by default the time since the first start. Raises DatabaseError."""
         self._end(
             status=outcome.status,
             stop_reason=outcome.stop_reason,
             response=outcome.response,
+            output=outcome.output,
             input_tokens=outcome.input_tokens,
             output_tokens=outcome.output_tokens,
             cost_usd=cost_usd(self.model, outcome.input_tokens, outcome.output_tokens),
             latency_ms=latency_since_start() if latency_ms is None else latency_ms,
-            **(_error_columns(outcome.error) if outcome.error else {}),
+            **_error_columns(outcome),
         )
 
     def fail(self, *, latency_ms: int | None = None) -> None:
@@ -170,7 +173,10 @@ def _recorded_step(row: Step) -> loop.Step:
     return loop.Step(**columns)
 
 
-def _error_columns(error: ModelError) -> dict[str, object]:
+def _error_columns(outcome: Outcome) -> dict[str, object]:
+    error = outcome.error
+    if error is None:
+        return {"error_code": OutputInvalid.error_code} if outcome.output_errors else {}
     return {
         "error_code": error.error_code,
         "error_reason": error.reason,

@@ -31,6 +31,7 @@ class Run:
     created_at: datetime
     response: str
     latency_ms: int
+    output: Any = None
     status: str = Execution.Status.SUCCEEDED.value
     stop_reason: str = StopReason.COMPLETED
     input_tokens: int | None = None

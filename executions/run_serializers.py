@@ -4,16 +4,18 @@ from typing import Any
 
 from rest_framework import serializers
 
-from agents.serializers import MAX_TOKENS_NAMES, PriceField
+from agents.serializers import MAX_TOKENS_NAMES, SCHEMA_NAMES, PriceField
 from executions.models import Execution
 from executions.serializers import (
     ConversationField,
     DroppedExchangesField,
     MetadataField,
+    OutputField,
     PreviousExecutionField,
     StopReasonField,
 )
 from map_project.api.fields import IdField, StrictSerializer, TextField, TrueFalseField
+from tools.serializers import SchemaField
 
 
 class RunSerializer(StrictSerializer):
@@ -32,6 +34,7 @@ class RunSerializer(StrictSerializer):
         **dict.fromkeys(
             ("conversation", "thread_id", "session_id", "chat_id"), "Did you mean conversation_id?"
         ),
+        **dict.fromkeys(SCHEMA_NAMES, "Did you mean output_schema?"),
     }
 
     prompt = TextField(
@@ -62,6 +65,12 @@ class RunSerializer(StrictSerializer):
         allow_null=True,
         help_text="Continue this conversation (`POST /conversations`), which has one run at a time. Excludes "
         "`previous_execution_id`.",
+    )
+    output_schema = SchemaField(
+        required=False,
+        allow_null=True,
+        help_text="JSON Schema of the response, with the limits of a tool's `parameters`. Defaults to the "
+        "agent's `output_schema`.",
     )
     metadata = MetadataField(
         required=False,
@@ -113,6 +122,7 @@ class RunResultSerializer(serializers.Serializer[Any]):
     model = serializers.CharField(help_text="Name of the model.")
     prompt = serializers.CharField(help_text="The prompt of the run.")
     response = serializers.CharField(help_text="The last text of the model.")
+    output = OutputField()
     tools_available = serializers.ListField(
         child=serializers.CharField(), help_text="Names of the agent's tools, sorted."
     )

@@ -134,6 +134,17 @@ class DroppedExchangesField(serializers.IntegerField):
         )
 
 
+class OutputField(ObjectField):
+    """The value of the response of a run with an output schema."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            allow_null=True,
+            help_text="The response as JSON, which is valid by the output schema. Null without a schema, and "
+            "unless the run succeeded.",
+        )
+
+
 class RequestedCallSerializer(serializers.Serializer[Any]):
     """A tool call that the model requested."""
 
@@ -235,8 +246,13 @@ class ExecutionDetailSerializer(BaseExecutionSerializer):
     previous_execution_id = PreviousExecutionField()
     conversation_id = ConversationField()
     dropped_exchanges = DroppedExchangesField()
+    output_schema = ObjectField(
+        allow_null=True, help_text="The JSON Schema of the response. Null if it is any text."
+    )
+    output = OutputField()
     system_prompt = serializers.CharField(help_text="The system prompt that the model received.")
     steps = StepSerializer(
         many=True,
-        help_text="The first 100 steps. Empty for mock runs without tool calls.",
+        help_text="The first 100 steps. Empty for mock runs without tool calls and without an output "
+        "schema.",
     )

@@ -20,6 +20,7 @@ from executions.errors import (
     ConversationBusy,
     ModelFailed,
     ModelTimedOut,
+    OutputInvalid,
     PromptTooLong,
     QueueFull,
 )
@@ -65,6 +66,7 @@ def run_agent(
     previous_execution_id: uuid.UUID | None = None,
     conversation_id: uuid.UUID | None = None,
     options: RunOptions = NO_OPTIONS,
+    output_schema: Mapping[str, Any] | None = None,
     keyed_request: KeyedRequest | None = None,
 ) -> Run:
     """Run an agent on the named model (None: the agent's default), and commit the execution.
@@ -72,6 +74,7 @@ def run_agent(
     In the background, a worker runs it, and the returned run is queued. With `stream`, its events are stored,
     and the caller has to run the `stream` of the returned run. `keyed_request` is stored with the execution.
     The run continues the previous execution or the conversation, of which at most one is given.
+    `output_schema` (None: the agent's) has to be valid.
 
     Raises Agent.DoesNotExist if the tenant has no such agent, ApiError for an invalid request (nothing is
     stored) or a failure of the model (the failed run is stored), and DatabaseError if the execution cannot
@@ -104,6 +107,7 @@ def run_agent(
                 keyed_request=keyed_request,
                 context=context,
                 options=options,
+                output_schema=agent.output_schema if output_schema is None else output_schema,
                 stream=stream,
             )
             run = _queue(request, caller) if background else _run(request)
@@ -238,11 +242,14 @@ def _run_in_steps(
         raise
     if outcome.error is not None:
         raise _model_failure(execution_id, outcome.error)
+    if outcome.output_errors:
+        raise OutputInvalid(execution_id=str(execution_id), errors=[*outcome.output_errors])
     return Run.of_request(
         execution_id,
         request,
         created_at,
         response=outcome.response,
+        output=outcome.output,
         latency_ms=latency_ms,
         status=outcome.status,
         stop_reason=outcome.stop_reason,

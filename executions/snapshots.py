@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 
 from agents.models import Agent
 from executions.aliases import aliases
@@ -38,6 +39,7 @@ class AgentSnapshot:
     max_context_characters: int
     temperature: float | None
     max_output_tokens: int | None
+    output_schema: Mapping[str, Any] | None = field(repr=False)
     tool_names: tuple[str, ...]
     callable_tools: Mapping[str, CallableTool] = field(repr=False)
     definitions: tuple[ToolDefinition, ...]
@@ -62,6 +64,7 @@ class AgentSnapshot:
             max_context_characters=agent.max_context_characters,
             temperature=agent.settings.get("temperature"),
             max_output_tokens=agent.settings.get("max_output_tokens"),
+            output_schema=agent.output_schema,
             tool_names=tool_names,
             callable_tools={functions[tool.name]: tool for tool in callable_tools},
             definitions=tuple(

@@ -20,6 +20,7 @@ class StopReason(StrEnum):
 
     MODEL_ERROR = "model_error"
     MODEL_TIMEOUT = "model_timeout"
+    OUTPUT_INVALID = "output_invalid"
     INTERNAL_ERROR = "internal_error"
     NOT_RUNNABLE = "not_runnable"  # when it started, its agent or model did not exist any more
     WORKER_LOST = "worker_lost"

@@ -102,6 +102,7 @@ class RunViewSet(TenantViewSet[Agent]):
             metadata=body.get("metadata"),
             previous_execution_id=body.get("previous_execution_id"),
             conversation_id=body.get("conversation_id"),
+            output_schema=body.get("output_schema"),
             keyed_request=keyed_request(self.request),
         )
 
@@ -160,6 +161,7 @@ def _result(run: Run) -> dict[str, Any]:
         "model": run.model,
         "prompt": run.prompt,
         "response": run.response,
+        "output": run.output,
         "tools_available": run.tool_names,
         "executed_at": run.created_at,
         "status": run.status,

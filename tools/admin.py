@@ -3,43 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-from django import forms
 from django.contrib import admin
 from django.db.models import Field
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
-from unfold.widgets import UnfoldAdminTextareaWidget
 
-from map_project.api.numbers import loads
-from map_project.tenants.admin import TenantOwnedAdmin, validate_as_api
+from map_project.tenants.admin import TenantOwnedAdmin
 from tools import services
+from tools.forms import SchemaField, indented
 from tools.models import Tool
-from tools.serializers import ParametersField
-
-
-class SchemaField(forms.Field):
-    """A JSON Schema. The order of its properties is preserved."""
-
-    widget = UnfoldAdminTextareaWidget(attrs={"rows": 16, "spellcheck": "false"})
-
-    def prepare_value(self, value: Any) -> str:
-        return value if isinstance(value, str) else _indented(value)
-
-    def to_python(self, value: Any) -> Any:
-        try:
-            schema = loads(value or "")
-        except orjson.JSONDecodeError as error:
-            raise forms.ValidationError(f"Enter valid JSON: {error}.") from None
-        return validate_as_api(ParametersField(), schema)
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        try:
-            return orjson.dumps(initial) != orjson.dumps(orjson.loads(data))
-        except orjson.JSONDecodeError:
-            return True
 
 
 @admin.register(Tool)
@@ -87,9 +61,5 @@ class ToolAdmin(TenantOwnedAdmin):
         return _preformatted(tool.config)
 
 
-def _indented(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-
-
 def _preformatted(value: Any) -> SafeString:
-    return format_html('<pre class="desk-json">{}</pre>', _indented(value))
+    return format_html('<pre class="desk-json">{}</pre>', indented(value))

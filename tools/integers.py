@@ -1,4 +1,4 @@
-"""Integers in arguments: a model that writes 5.0 where the schema says integer means 5.
+"""Integers in arguments and outputs: a model that writes 5.0 where the schema says integer means 5.
 
 For JSON Schema both are integers, but not for most servers.
 """
@@ -88,7 +88,7 @@ class _Places:
                 continue
             found[id(schema)] = schema
             if "$ref" in schema:
-                pending.append(_target(self._root, schema["$ref"]))
+                pending.append(reference_target(self._root, schema["$ref"]))
             pending += [part for name in _SCHEMA_LISTS for part in schema.get(name, ())]
             pending += [schema.get(name) for name in _SCHEMAS]
             pending += [part for name in _SCHEMA_MAPS for part in schema.get(name, {}).values()]
@@ -107,7 +107,7 @@ def _place(schemas: _Schemas) -> _Place:
     return place
 
 
-def _target(root: Any, reference: str) -> Any:
+def reference_target(root: Any, reference: str) -> Any:
     """Return the subschema that a reference within the schema names."""
     node = root
     for part in unquote(reference.removeprefix("#")).split("/")[1:]:

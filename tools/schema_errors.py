@@ -14,18 +14,21 @@ _MAX_COMPARED = 100
 _MAX_HINTS = 5
 
 
-def sentence(error: Any, schema: object = None) -> str:
-    """Return an error as a sentence. With the schema, that of an unknown argument names a similar one."""
+def sentence(error: Any, schema: object = None, *, part: str = "argument") -> str:
+    """Return an error as a sentence. With the schema, that of an unknown argument names a similar one.
+
+    `part` is the word for an argument or a property.
+    """
     path = [*getattr(error, "instance_path", ())]
     schema_path = [*getattr(error, "schema_path", ())]
     kind = getattr(error, "kind", None)
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
         known = _at(schema, [*schema_path[:-1], "properties"])
-        return _place(path) + _unknown_arguments(kind.unexpected, known, error.instance)
+        return _place(path) + _unknown_parts(part, kind.unexpected, known, error.instance)
     if schema_path[-2:] == ["additionalProperties", "not"] and _at(schema, schema_path) == {}:
         # As some generators write `false`.
         known = _at(schema, [*schema_path[:-2], "properties"])
-        return _place(path[:-1]) + _unknown_arguments([path[-1]], known, ())
+        return _place(path[:-1]) + _unknown_parts(part, [path[-1]], known, ())
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.FalseSchema):
         return f"{_place(path)}The schema does not allow a value here."
     return f"{_place(path)}{_shortened(str(getattr(error, 'message', error)))}."
@@ -42,9 +45,10 @@ def _shortened(text: str) -> str:
     return f"{text[:_MAX_MESSAGE_CHARACTERS]}…" if is_long else text
 
 
-def _unknown_arguments(names: Sequence[str], known: object, given: Collection[str]) -> str:
+def _unknown_parts(part: str, names: Sequence[str], known: object, given: Collection[str]) -> str:
     quoted = _shortened(", ".join(f"'{name}'" for name in names))
-    text = f"Unknown argument{'' if len(names) == 1 else 's'} {quoted}."
+    parts = part if len(names) == 1 else "properties" if part == "property" else f"{part}s"
+    text = f"Unknown {parts} {quoted}."
     hints = [f"'{hint}'" for hint in dict.fromkeys(_similar(names, known, given))]
     return f"{text} Did you mean {', '.join(hints)}?" if hints else text
 

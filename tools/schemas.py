@@ -1,6 +1,6 @@
-"""JSON Schemas of tools' arguments: which ones are accepted, and which arguments they accept.
+"""JSON Schemas of tools' arguments and of outputs: which ones are accepted, and which values they accept.
 
-Tenants write the schemas and models write the arguments, so both are untrusted. jsonschema-rs validates them
+Tenants write the schemas and models write the values, so both are untrusted. jsonschema-rs validates them
 and cannot be interrupted. So the work is bounded before it begins: a schema whose references multiply is
 rejected when it is saved, and arguments are rejected if their size times the work per value is too large.
 References are resolved within the schema only.
@@ -23,6 +23,7 @@ from tools.schema_errors import sentence
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_BYTES = 32 * 1024
 MAX_DEPTH = 32
+MAX_VALUE_DEPTH = 64
 # Values of the arguments, times the keywords that are evaluated for one of them.
 MAX_EVALUATIONS = 1_000_000
 # Those evaluations, times the bytes of the arguments.
@@ -59,21 +60,32 @@ def schema_errors(schema: object) -> list[str]:
 
 def argument_errors(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
     """Return why a schema does not accept arguments, in at most five sentences."""
+    return _value_errors(schema, arguments, "The arguments are", part="argument")
+
+
+def output_errors(schema: Mapping[str, Any], output: Mapping[str, Any]) -> list[str]:
+    """Return why a schema does not accept an output, in at most five sentences."""
+    return _value_errors(schema, output, "The output is", part="property")
+
+
+def _value_errors(
+    schema: Mapping[str, Any], value: Mapping[str, Any], subject: str, *, part: str
+) -> list[str]:
     try:
         compiled = _compiled(_text(schema))
     except SchemaRejected as error:
-        return [f"The tool's schema cannot be used: {error}"]
-    size = _size(arguments)
+        return [f"The schema cannot be used: {error}"]
+    size = _size(value)
     if size is None or size * compiled.evaluations_per_value > MAX_EVALUATIONS:
-        return ["The arguments are too large or too deeply nested for the tool's schema."]
-    if compiled.validator.is_valid(arguments):
+        return [f"{subject} too large or too deeply nested for the schema."]
+    if compiled.validator.is_valid(value):
         return []
     # The library builds all errors at once, each with a copy of its value.
-    if compiled.evaluations_per_value * len(orjson.dumps(arguments)) > MAX_ERROR_BYTES:
-        return ["The arguments do not match the tool's schema."]
+    if compiled.evaluations_per_value * len(orjson.dumps(value)) > MAX_ERROR_BYTES:
+        return [f"{subject} not valid by the schema."]
     return [
-        sentence(error, schema)
-        for error in islice(compiled.validator.iter_errors(arguments), _MAX_ERRORS)
+        sentence(error, schema, part=part)
+        for error in islice(compiled.validator.iter_errors(value), _MAX_ERRORS)
     ]
 
 
@@ -167,7 +179,12 @@ def _remove_nested_dialects(schema: dict[str, Any], validator_class: Any) -> Non
         _remove_nested_dialects(child, validator_class)
 
 
-def _size(value: object, max_depth: int = 64) -> int | None:
+def nesting_is_at_most(depth: int, value: object) -> bool:
+    """Return whether a JSON value has at most this many levels."""
+    return _size(value, depth) is not None
+
+
+def _size(value: object, max_depth: int = MAX_VALUE_DEPTH) -> int | None:
     """Return the number of values in a JSON value, or None if it is nested too deeply."""
     count, level = 0, [value]
     for _ in range(max_depth):

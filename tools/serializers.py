@@ -63,8 +63,8 @@ class KindField(TextField):
         return super().to_internal_value(data)
 
 
-class ParametersField(ObjectField):
-    """A JSON Schema of a tool's arguments."""
+class SchemaField(ObjectField):
+    """A JSON Schema, within the limits of `tools.schemas`."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if errors := schemas.schema_errors(data):
@@ -122,7 +122,7 @@ class ToolSerializer(StrictSerializer):
         help_text="`declared` (default): described to the model but never called. `http`: called with an "
         "HTTP request.",
     )
-    parameters = ParametersField(
+    parameters = SchemaField(
         required=False,
         help_text="JSON Schema of the arguments, draft 2020-12 by default. If omitted, any arguments are "
         "accepted.",

@@ -25,9 +25,10 @@ from executions.events.recording import RunEvents
 from executions.inserts import RunRequest
 from executions.jobs import leases
 from executions.jobs.slots import slot
-from executions.loop import Outcome, Step
+from executions.loop import Step
 from executions.models import Execution
 from executions.options import RunOptions
+from executions.outcomes import Outcome
 from executions.providers import get_provider
 from executions.records import RunRecord, recorded_steps
 from executions.snapshots import AgentSnapshot

@@ -6,14 +6,18 @@ process. No clock, random source or `hash()` is used.
 It also calls tools, to make the agent loop usable without a real model: each line `@tool_name {json}` of the
 prompt that names a callable tool of the agent becomes a call, in this order. The response then quotes the
 results. The prompt is the last message of the user.
+
+With an output schema, the response is a minimal value of it.
 """
 
 import hashlib
+import json
 import re
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 
 from executions.providers import Message, ModelRequest, ModelResponse, ToolCall, is_json_object
+from executions.providers.instances import minimal_instance
 
 QUOTED_CHARACTERS = 100
 QUOTED_RESULT_CHARACTERS = 1000
@@ -24,6 +28,9 @@ class Mock:
     """The provider `mock`."""
 
     def is_local(self, request: ModelRequest) -> bool:
+        if request.output_schema is not None:
+            # The loop validates the response.
+            return False
         # The common cases, without a search through the prompt.
         if not request.tools or "@" not in _turn(request)[0].text:
             return True
@@ -33,6 +40,9 @@ class Mock:
         prompt, *others = _turn(request)
         if not others and (calls := tuple(_tool_calls(request))):
             return ModelResponse("", calls)
+        if request.output_schema is not None:
+            value = minimal_instance(request.output_schema)
+            return ModelResponse(json.dumps(value, ensure_ascii=False))
         agent = request.agent
         results = [message.text for message in others if message.role == "tool"]
         text = respond(

@@ -26,6 +26,7 @@ FIELDS = [
     "max_tool_calls",
     "max_context_characters",
     "settings",
+    "output_schema",
     "created_at",
     "updated_at",
 ]
@@ -65,6 +66,7 @@ def test_an_agent_is_created_and_read(api: Api, tenant: Tenant) -> None:
         "max_tool_calls": 100,
         "max_context_characters": 200_000,
         "settings": {},
+        "output_schema": None,
         "created_at": created.json["created_at"],
         "updated_at": created.json["created_at"],
     }

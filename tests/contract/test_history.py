@@ -44,6 +44,8 @@ DETAIL_FIELDS = [
     "previous_execution_id",
     "conversation_id",
     "dropped_exchanges",
+    "output_schema",
+    "output",
     "system_prompt",
     "steps",
 ]
@@ -88,6 +90,8 @@ def test_a_run_is_stored_with_all_fields(api: Api, agent: Agent) -> None:
         "previous_execution_id": None,
         "conversation_id": None,
         "dropped_exchanges": 0,
+        "output_schema": None,
+        "output": None,
         "system_prompt": f"You are {agent.name}, analyst.\n\nLooks into things.",
         "steps": [],
     }

@@ -30,6 +30,7 @@ CONTRACT = [
     "model",
     "prompt",
     "response",
+    "output",
     "tools_available",
     "executed_at",
     "status",

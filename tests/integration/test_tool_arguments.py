@@ -13,7 +13,7 @@ from tests.api import Api
 from tests.contract.writes import TOOL
 from tests.tool_calls import call_tool, callable_tool, echoed_request
 from tests.tool_server import tool_server
-from tools.admin import SchemaField
+from tools.forms import SchemaField
 from tools.models import Tool
 
 HUGE = "100000000000000000000"

@@ -16,9 +16,9 @@ from executions.loop import (
     Loop,
     LoopTool,
     ModelStream,
-    Outcome,
     Step,
 )
+from executions.outcomes import Outcome
 from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
 from executions.providers.mock import words
 
@@ -34,6 +34,14 @@ RESPONSES = st.builds(
     st.sampled_from(["stop", "length", "content_filter"]),
     TOKENS,
     TOKENS,
+)
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+VALID = ['{"a": 1}', ' {"a": 2, "b": null}\n']
+OUTPUTS = st.builds(
+    ModelResponse,
+    st.sampled_from([*VALID, "{}", '{"a": "1"}', "[]", "", "no"]),
+    st.lists(CALLS, max_size=1).map(tuple),
+    st.sampled_from(["stop", "stop", "length"]),
 )
 ERRORS = st.sampled_from(
     [
@@ -67,10 +75,12 @@ class Scripted:
     script: list[tuple[ModelResponse | ModelError, float]]
     clock: Clock
     requests: list[tuple[Message, ...]] = field(default_factory=list)
+    had_tools: list[bool] = field(default_factory=list)
 
-    def __call__(self, messages: tuple[Message, ...]) -> ModelStream:
+    def __call__(self, messages: tuple[Message, ...], with_tools: bool) -> ModelStream:
         response, seconds = self.script[len(self.requests) % len(self.script)]
         self.requests.append(messages)
+        self.had_tools.append(with_tools)
         self.clock.now += seconds
         if isinstance(response, ModelError):
             raise response
@@ -242,19 +252,75 @@ def test_calls_over_the_limit_per_response_are_not_made() -> None:
 
 
 @given(
-    responses=st.lists(RESPONSES, min_size=1, max_size=6),
+    script=st.lists(
+        st.tuples(OUTPUTS | ERRORS, st.floats(0, 40)),
+        min_size=1,
+        max_size=6,
+    ),
+    max_steps=st.integers(1, 4),
+    max_bytes=st.integers(0, 2_000),
+)
+def test_an_invalid_output_is_requested_again_once(
+    script: list[tuple[ModelResponse | ModelError, float]], max_steps: int, max_bytes: int
+) -> None:
+    clock = Clock()
+    model, tools = Scripted(script, clock), Tools(clock, 0)
+    loop = Loop(
+        model,
+        "m",
+        tools.named("known"),
+        max_steps,
+        100,
+        max_bytes,
+        deadline=100,
+        output_schema=SCHEMA,
+        clock=clock,
+    )
+    events, outcome = run_to_end(loop)
+    steps = finished(events)
+    models = [step for step in steps if step.kind == "model"]
+    # The repair is the last request, and it does not count against the limit.
+    assert all(model.had_tools[:-1])
+    is_repaired = not model.had_tools[-1]
+    assert len(models) <= max_steps + is_repaired
+    if is_repaired:
+        first, last = models[-2:]
+        assert "valid" in json.loads(last.input)[-1]["content"]
+        assert not first.tool_calls
+        assert not last.tool_calls
+        assert first.output not in VALID
+    assert (outcome.output is not None) == (outcome.status == "succeeded")
+    if outcome.status == "succeeded":
+        assert outcome.output == json.loads(outcome.response)
+        assert outcome.response in VALID
+    assert bool(outcome.output_errors) == (outcome.stop_reason == "output_invalid")
+    if outcome.output_errors:
+        assert is_repaired
+        assert outcome.status == "failed"
+        assert models[-1].output not in VALID
+
+
+@given(
+    responses=st.lists(RESPONSES | OUTPUTS, min_size=1, max_size=6),
+    output_schema=st.sampled_from([None, SCHEMA]),
     cut=st.integers(0, 40),
     max_steps=st.integers(1, 6),
     max_tool_calls=st.integers(1, 10),
     max_bytes=st.integers(0, 2_000),
 )
 def test_an_interrupted_run_continues_as_if_it_had_not_been(
-    responses: list[ModelResponse], cut: int, max_steps: int, max_tool_calls: int, max_bytes: int
+    *,
+    responses: list[ModelResponse],
+    output_schema: Any,
+    cut: int,
+    max_steps: int,
+    max_tool_calls: int,
+    max_bytes: int,
 ) -> None:
     requests: list[tuple[Message, ...]] = []
     calls: list[str] = []
 
-    def respond(messages: tuple[Message, ...]) -> ModelStream:
+    def respond(messages: tuple[Message, ...], with_tools: bool) -> ModelStream:
         requests.append(messages)
         number = [message.role for message in messages].count("assistant")
         response = responses[number % len(responses)]
@@ -273,6 +339,7 @@ def test_an_interrupted_run_continues_as_if_it_had_not_been(
         max_tool_calls,
         max_bytes,
         deadline=float("inf"),
+        output_schema=output_schema,
         clock=Clock(),
     )
     events, outcome = run_to_end(loop)
