@@ -133,6 +133,10 @@ def tools_json() -> models.Func:
     return models.Func(ArraySubquery(tools), function="to_jsonb", output_field=JSONText())
 
 
+# The hosts of models without a base URL, by provider.
+PROVIDER_HOSTS = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
+
+
 def provider_names() -> list[tuple[str, str]]:
     """The choices for `LanguageModel.provider`: the providers in the settings."""
     return [(name, name) for name in settings.MODEL_PROVIDERS]
@@ -219,15 +223,16 @@ class LanguageModel(models.Model):
 
     def clean(self) -> None:
         """Raises ValidationError for invisible characters in a name, and for a model that would be called
-        at OpenAI without a credential.
+        at OpenAI or Anthropic without a credential.
         """
         for field in ("name", "upstream_name"):
             value = getattr(self, field)
             if not value.isprintable() or value != value.strip():
                 text = "Enter printable characters, without leading or trailing spaces."
                 raise ValidationError({field: text})
-        if self.provider == "openai" and not self.base_url and not self.credential_token:
+        host = PROVIDER_HOSTS.get(self.provider)
+        if host and not self.base_url and not self.credential_token:
             raise ValidationError(
                 "Enter a base URL or a credential. Without a base URL, requests are sent to "
-                "api.openai.com, which requires a credential."
+                f"{host}, which requires a credential."
             )

@@ -106,6 +106,7 @@ MAX_RUN_BYTES = env_int("MAX_RUN_BYTES", 8 * 1024**2, minimum=1024**2, maximum=1
 MODEL_PROVIDERS = {
     "mock": "executions.providers.mock.Mock",
     "openai": "executions.providers.openai.OpenAI",
+    "anthropic": "executions.providers.anthropic.Anthropic",
 }
 
 INSTALLED_APPS = [

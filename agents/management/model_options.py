@@ -44,7 +44,7 @@ def add_model_options(parser: CommandParser) -> None:
         type=text,
         metavar="ID",
     )
-    add("--base-url", 'base URL of the API; "" for api.openai.com', type=text, metavar="URL")
+    add("--base-url", 'base URL of the API; "" for that of the provider', type=text, metavar="URL")
     add(
         "--input-price",
         'USD per 1 million input tokens, or "none" if unknown',

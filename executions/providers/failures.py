@@ -17,12 +17,14 @@ _KEY_CODES = {"invalid_api_key", "api_key_invalid", "authentication_error", "una
 _CODE_STATUSES = {
     **dict.fromkeys(("invalid_request_error", "invalid_argument", "failed_precondition"), 400),
     **dict.fromkeys(_KEY_CODES, 401),
+    "billing_error": 402,
     **dict.fromkeys(("permission_error", "permission_denied"), 403),
     **dict.fromkeys(("not_found_error", "not_found", "model_not_found"), 404),
     **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "resource_exhausted"), 429),
     **dict.fromkeys(("internal", "internal_error", "server_error", "api_error"), 500),
     **dict.fromkeys(("unavailable", "overloaded_error", "service_unavailable"), 503),
-    "deadline_exceeded": 504,
+    "request_too_large": 413,
+    **dict.fromkeys(("deadline_exceeded", "timeout_error"), 504),
 }
 # Of the provider's message: searched, and shown to operators.
 MAX_MESSAGE_CHARACTERS = 10_000
@@ -31,10 +33,12 @@ MAX_SHOWN_CHARACTERS = 1_000
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
 _TOOL_POSITION = re.compile(r"tools[.\[]([0-9]{1,3})\b")
 _CONTEXT_LENGTH = re.compile(
-    "context.?(length|window|size)|maximum (context|prompt|input)|(prompt|input) is too long"
+    "context.?(length|window|size|limit)|maximum (context|prompt|input)|(prompt|input) is too long"
     "|too many (input )?tokens|exceeds the maximum number of (input )?tokens|token count .{0,40}exceeds"
     r"|inputs.? tokens \+"
 )
+# Anthropic: the account has no credit, or the limit that it has set is reached.
+_QUOTA = re.compile("credit balance is too low|specified api usage limits|spend limit")
 # Keys of the well-known providers, also if they are masked in part, and tokens in a header.
 _KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai|hf|nvapi|r8|key|AIza|gh[opsu]|github_pat)[-_]?[\w*.\-]{8,}"
@@ -137,7 +141,7 @@ def reported_failure(
         reason, retryable = "context_length", False
     elif TOOL_USE_FAILED in reported.codes:
         reason, retryable = "bad_answer", True
-    elif reported.codes & _QUOTA_CODES:
+    elif reported.codes & _QUOTA_CODES or _QUOTA.search(reported.searched_text):
         reason, retryable = "quota", False
     elif status == 400 and reported.codes & _KEY_CODES:
         reason = "auth"
@@ -200,10 +204,10 @@ def _contained_status(fields: Mapping[str, Any]) -> int | None:
 
 
 def refused_tool(error: ModelError, tools: Sequence[ToolDefinition]) -> ToolDefinition | None:
-    """Return the tool that a refusal names by its position or, alone, in its message; else None."""
+    """Return the tool that a refusal names by its position or, alone, by its name; else None."""
     if error.reason != "bad_request":
         return None
-    position = _TOOL_POSITION.search(error.identifiers.get("param", ""))
+    position = _TOOL_POSITION.search(error.identifiers.get("param", error.provider_message))
     if position and int(position[1]) < len(tools):
         return tools[int(position[1])]
     words = set(re.findall(r"[\w-]+", error.provider_message, re.ASCII))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 # Of one event. A server may send a whole tool call in one.
 MAX_EVENT_BYTES = 8 * 1024 * 1024
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def events(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -48,7 +48,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         size = len(parts[0])
         for line in lines:
             content = line.rstrip(b"\r\n")
-            yield content.removeprefix(BYTE_ORDER_MARK) if is_first else content
+            yield content.removeprefix(_BYTE_ORDER_MARK) if is_first else content
             is_first = False
     if parts[-1].endswith(b"\r"):
         yield b"".join(parts).rstrip(b"\r")

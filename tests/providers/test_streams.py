@@ -1,7 +1,6 @@
 """The streams of the provider `openai`, in the dialects of model servers and with their faults."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from executions.providers.openai.stream import read_stream
 from map_project.api import secrets
 from tests.integration.test_providers import request_to
 from tests.providers.dialects import DIALECTS, ROUND_TRIPS, Dialect, refused
+from tests.providers.reading import Cancelled, cancel, read_all, wait_until_closed
 from tests.providers.streams import (
     BROKEN_STREAMS,
     CALL,
@@ -56,7 +56,7 @@ def stub(model_server: StubModel) -> StubModel:
 def read(request: ModelRequest) -> tuple[list[str], ModelResponse]:
     """Return the pieces of the text and the response. Raises ModelError."""
     pieces: list[str] = []
-    response = yield_to(pieces, get_provider("openai").stream(request))
+    response = read_all(get_provider("openai").stream(request), pieces)
     assert "".join(pieces) == response.text
     assert "" not in pieces
     return pieces, response
@@ -66,20 +66,9 @@ def failure(request: ModelRequest, pieces: list[str] | None = None) -> ModelErro
     """Return the error of a stream, whose pieces are added to `pieces`."""
     pieces = [] if pieces is None else pieces
     with pytest.raises(ModelError) as caught:
-        yield_to(pieces, get_provider("openai").stream(request))
+        read_all(get_provider("openai").stream(request), pieces)
     assert caught.value.output.startswith("".join(pieces))
     return caught.value
-
-
-def yield_to(pieces: list[str], stream: Any) -> ModelResponse:
-    """Add the pieces of a stream to the list while they arrive, and return the response."""
-
-    def response() -> Iterator[str]:
-        found.append((yield from stream))
-
-    found: list[ModelResponse] = []
-    pieces.extend(response())
-    return found[0]
 
 
 @pytest.mark.parametrize("dialect", STREAMS, ids=lambda dialect: dialect.name)
@@ -165,7 +154,7 @@ class TestEnd:
         assert body.endswith(DONE)
         for cut_at in range(len(body)):
             with pytest.raises(ModelError):
-                yield_to([], read_stream(iter([body[:cut_at]]), has_known_end=False))
+                read_all(read_stream(iter([body[:cut_at]]), has_known_end=False), [])
 
 
 class TestAttempts:
@@ -273,7 +262,7 @@ class TestLimits:
         pieces = get_provider("openai").stream(request_to(stub, seconds=60))
         next(pieces)
         pieces.close()
-        _wait_until_closed(stub)
+        wait_until_closed(stub)
 
     @pytest.mark.parametrize("parts", [[], [text("first")]], ids=["silent", "silent after text"])
     def test_a_silent_stream_is_a_timeout(self, stub: StubModel, parts: list[Any]) -> None:
@@ -318,19 +307,4 @@ class TestLimits:
         with pytest.raises(Cancelled), interruptible(cancel):
             read(request_to(stub, seconds=120))
         assert time.monotonic() - started < 5
-        _wait_until_closed(stub)
-
-
-class Cancelled(Exception):
-    pass
-
-
-def cancel() -> None:
-    raise Cancelled
-
-
-def _wait_until_closed(stub: StubModel) -> None:
-    deadline = time.monotonic() + 10
-    while stub.closed_count == 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        wait_until_closed(stub)

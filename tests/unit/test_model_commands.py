@@ -15,6 +15,7 @@ from django.urls import reverse
 from agents.credentials import encrypted_credential
 from agents.models import LanguageModel
 from map_project.api import secrets
+from tests.providers.messages import message as anthropic_message
 from tests.stub_model import StubModel, StubResponse, completion
 from tests.unit.desk.conftest import signed_in
 
@@ -202,6 +203,17 @@ def test_a_stored_base_url_that_cannot_work_is_reported(name: str, url: str) -> 
     LanguageModel.objects.create(name=name, provider="openai", base_url=url)
     with pytest.raises(CommandError, match=r"Request: failed\. Reason: (unreachable|bad_request)"):
         command("test_model", name)
+
+
+def test_a_model_of_anthropic_requires_a_credential_or_a_base_url(
+    name: str, model_server: StubModel
+) -> None:
+    with pytest.raises(CommandError, match=r"requests are sent to api\.anthropic\.com"):
+        command("create_model", name, "--provider", "anthropic")
+    command("create_model", name, "--provider", "anthropic", "--base-url", model_server.url)
+    model_server.says(anthropic_message("OK."))
+    assert command("test_model", name).count("OK.") == 2
+    assert {request.path for request in model_server.requests} == {"/v1/messages"}
 
 
 def test_a_model_is_created_changed_and_listed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,10 @@ from executions.providers.failures import ReportedError, StatusError
 from executions.providers.http import client as http_client
 from executions.providers.http import credential, timeout
 from executions.providers.openai.completions import NAME, read_completion
-from executions.providers.openai.refusals import (
-    LIMIT_NAMES,
-    is_lasting,
-    known_refusals,
-    refused_part,
-    remember,
-)
+from executions.providers.openai.refusals import LIMIT_NAMES, refused_part
 from executions.providers.openai.requests import BASE_URL, request_body
 from executions.providers.openai.stream import read_stream
+from executions.providers.refusals import is_lasting, known_refusals, remember
 from executions.providers.retries import Stream, response_of, retried
 from tools.outbound import read_end
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from executions.providers import is_json_object
-from executions.providers.openai.completions import MAX_TOOL_CALLS, too_many_calls
+from executions.providers.limits import MAX_TOOL_CALLS, too_many_calls
+from executions.providers.openai.completions import NAME
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +66,7 @@ class CallStream:
                 call = _Call(part.get("index"))
                 self._calls.append(call)
                 if len(self._calls) > MAX_TOOL_CALLS:
-                    raise too_many_calls(len(self._calls))
+                    raise too_many_calls(NAME, len(self._calls))
             added.append(call)
             call.extend(part, function)
 

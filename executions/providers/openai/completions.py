@@ -3,22 +3,16 @@
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from openai.types.chat import ChatCompletion
 
 from executions.providers import FinishReason, ModelError, ModelResponse, ToolCall
 from executions.providers.failures import ReportedError, reported_failure, unreadable_response
+from executions.providers.limits import MAX_TOOL_CALLS, bounded, token_count, too_many_calls
 from executions.providers.openai.reasoning import without_reasoning
-from executions.texts import storable
 
 NAME = "openai"
-
-# In one response. Each call becomes a step, also if it is not made.
-MAX_TOOL_CALLS = 500
-MAX_TOKENS = 2**31 - 1  # PostgreSQL's integer
-# Of the fields of a server's own in one message or one tool call, as JSON.
-MAX_EXTRA_BYTES = 1024 * 1024
 
 # The reasoning of a message with tool calls. Some servers refuse the next request without it.
 REASONING_FIELDS = {
@@ -88,8 +82,8 @@ def read_completion(completion: object, streamed_text: str | None = None) -> Mod
             text=text,
             tool_calls=_tool_calls(calls),
             finish_reason=_finish_reason(reasons),
-            input_tokens=_tokens(getattr(completion.usage, "prompt_tokens", None)),
-            output_tokens=_tokens(getattr(completion.usage, "completion_tokens", None)),
+            input_tokens=token_count(getattr(completion.usage, "prompt_tokens", None)),
+            output_tokens=token_count(getattr(completion.usage, "completion_tokens", None)),
             extra=_first_extra(messages) if calls else {},
         )
     except (TypeError, AttributeError, LookupError, RecursionError):
@@ -144,14 +138,8 @@ def _part_text(part: object) -> str | None:
 
 def _tool_calls(calls: list[Any]) -> tuple[ToolCall, ...]:
     if len(calls) > MAX_TOOL_CALLS:
-        raise too_many_calls(len(calls))
+        raise too_many_calls(NAME, len(calls))
     return tuple(_tool_call(call) for call in calls)
-
-
-def too_many_calls(count: int) -> ModelError:
-    """Return the error for a response with more than `MAX_TOOL_CALLS` calls."""
-    text = f"the response has {count} tool calls"
-    return ModelError(text, provider=NAME, status=200, retryable=False, reason="bad_answer")
 
 
 def _tool_call(call: Any) -> ToolCall:
@@ -176,7 +164,7 @@ def _first_extra(messages: Iterable[Any]) -> Mapping[str, Any]:
     for message in messages:
         fields = dict(_extra_fields(message, REASONING_FIELDS))
         if isinstance(message.content, list):
-            fields |= _bounded({"content": message.content})
+            fields |= bounded(NAME, {"content": message.content})
         if fields:
             return fields
     return {}
@@ -185,25 +173,14 @@ def _first_extra(messages: Iterable[Any]) -> Mapping[str, Any]:
 def _extra_fields(part: Any, names: Collection[str] = ()) -> Mapping[str, Any]:
     """Return the fields that OpenAI does not define, or those of `names`."""
     fields = (part.model_extra or {}).items()
-    return _bounded(
+    return bounded(
+        NAME,
         {
             name: value
             for name, value in fields
             if value is not None and (not names or name in names)
-        }
+        },
     )
-
-
-def _bounded(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields without characters that cannot be sent. Raises ModelError if they are too large.
-
-    They are not left out: the server would refuse the next request, for a reason that nobody could see.
-    """
-    text = storable(json.dumps(fields, ensure_ascii=False))
-    if len(text.encode()) > MAX_EXTRA_BYTES:
-        text = f"the server's own fields in a message have more than {MAX_EXTRA_BYTES} bytes"
-        raise ModelError(text, provider=NAME, status=200, retryable=False, reason="bad_answer")
-    return cast(dict[str, Any], json.loads(text))
 
 
 def _words(reason: object) -> set[str]:
@@ -218,9 +195,3 @@ def _words(reason: object) -> set[str]:
 def _finish_reason(reasons: set[str]) -> FinishReason:
     known = {_FINISH_REASONS.get(reason, "stop") for reason in reasons}
     return next((reason for reason in ("content_filter", "length") if reason in known), "stop")
-
-
-def _tokens(count: object) -> int | None:
-    """Return a valid count, or None."""
-    is_count = isinstance(count, int) and not isinstance(count, bool)
-    return cast(int, count) if is_count and 0 <= cast(int, count) <= MAX_TOKENS else None

@@ -9,6 +9,7 @@ import httpx2
 from executions.providers import Message, ModelRequest, ToolCall, ToolDefinition, is_json_object
 from executions.providers.openai.output_schemas import response_format
 from executions.providers.openai.refusals import LIMIT_NAMES
+from executions.providers.output_schemas import instructed_prompt
 
 BASE_URL = "https://api.openai.com/v1"
 
@@ -20,10 +21,12 @@ def request_body(
 ) -> dict[str, Any]:
     """Return the body of a request, without the parts that the server has refused."""
     model = request.model
+    is_format_refused = request.output_schema is not None and "response_format" in refused
+    system_prompt = instructed_prompt(request) if is_format_refused else request.system_prompt
     body: dict[str, Any] = {
         "model": model.upstream_name or model.name,
         "messages": [
-            {"role": "system", "content": request.system_prompt},
+            {"role": "system", "content": system_prompt},
             *map(_message, request.messages),
         ],
     }
@@ -33,7 +36,7 @@ def request_body(
         body["temperature"] = request.temperature
     if request.max_output_tokens is not None:
         body[_limit_name(model.base_url, refused)] = request.max_output_tokens
-    if request.output_schema is not None and "response_format" not in refused:
+    if request.output_schema is not None and not is_format_refused:
         body["response_format"] = response_format(request.output_schema)
     if is_stream and "stream" not in refused:
         body["stream"] = True

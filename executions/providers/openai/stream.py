@@ -5,20 +5,15 @@
 
 import json
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 import orjson
 from openai.types.chat import ChatCompletion
 
-from executions.providers import ModelError, ModelResponse
-from executions.providers.failures import (
-    ReportedError,
-    model_error,
-    reported_failure,
-    unreadable_response,
-)
+from executions.providers import ModelResponse
+from executions.providers.failures import ReportedError, reported_failure, unreadable_response
 from executions.providers.openai.calls import CallStream
 from executions.providers.openai.completions import (
     NAME,
@@ -28,53 +23,36 @@ from executions.providers.openai.completions import (
 )
 from executions.providers.openai.folding import folded
 from executions.providers.openai.reasoning import TextStream
-from executions.providers.sse import BYTE_ORDER_MARK, events
-from tools.outbound import Interrupted
+from executions.providers.reading import first_bytes, with_model_errors
+from executions.providers.retries import Stream
+from executions.providers.sse import events
 
 _HALF = re.compile("[\ud800-\udfff]")
 
 
-def read_stream(
-    chunks: Iterator[bytes], *, has_known_end: bool
-) -> Generator[str, None, ModelResponse]:
+def read_stream(chunks: Iterator[bytes], *, has_known_end: bool) -> Stream:
     """Yield the text of a completion that arrives in chunks of bytes, and return the response.
 
     The stream is complete with `[DONE]`. Some servers send none: then each choice needs a finish reason, and
     the body a length or chunked framing (`has_known_end`), so that its end is no lost connection. A server
     that ignores `stream` sends one completion. Raises ModelError.
     """
+    return with_model_errors(NAME, _read_stream(chunks, has_known_end=has_known_end))
+
+
+def _read_stream(chunks: Iterator[bytes], *, has_known_end: bool) -> Stream:
+    head = first_bytes(chunks)
+    if head.lstrip()[:1] in {b"{", b"["}:
+        response = _whole_response(b"".join(chain([head], chunks)))
+        if response.text:
+            yield response.text
+        return response
+    stream = _CompletionStream(has_known_end=has_known_end)
     pieces: list[str] = []
-    try:
-        head = _head(chunks)
-        if head.lstrip()[:1] in {b"{", b"["}:
-            response = _whole_response(b"".join(chain([head], chunks)))
-            if response.text:
-                yield response.text
-            return response
-        stream = _CompletionStream(has_known_end=has_known_end)
-        for piece in stream.pieces(chain([head], chunks)):
-            pieces.append(piece)
-            yield piece
-        return read_completion(stream.completion(), "".join(pieces))
-    except Interrupted:
-        raise
-    except ModelError as error:
-        error.output = error.output or "".join(pieces)
-        raise
-    except (TypeError, AttributeError, LookupError):
-        raise unreadable_response(NAME, "".join(pieces)) from None
-    except Exception as error:
-        raise model_error(NAME, error, "".join(pieces)) from None
-
-
-def _head(chunks: Iterator[bytes]) -> bytes:
-    """Return the first bytes, which tell events from a JSON document."""
-    head = b""
-    for chunk in chunks:
-        head = (head + chunk).removeprefix(BYTE_ORDER_MARK)
-        if head.strip():
-            break
-    return head
+    for piece in stream.pieces(chain([head], chunks)):
+        pieces.append(piece)
+        yield piece
+    return read_completion(stream.completion(), "".join(pieces))
 
 
 def _whole_response(body: bytes) -> ModelResponse:
