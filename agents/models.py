@@ -162,8 +162,8 @@ class LanguageModel(models.Model):
         blank=True,
         validators=[address],
         verbose_name="base URL",
-        help_text="Base URL of an OpenAI-compatible API, usually ending in /v1. "
-        "Leave blank for api.openai.com.",
+        help_text="Base URL of an API that is compatible with the provider's, usually ending in /v1. "
+        "Leave blank for api.openai.com or api.anthropic.com.",
     )
     # The encrypted credential.
     credential_token = TokenField(blank=True, editable=False)
