@@ -40,15 +40,15 @@ def response_id(execution_id: uuid.UUID) -> str:
     return f"resp_{execution_id.hex}"
 
 
-def execution_id(text: str) -> uuid.UUID | None:
-    """Return the ID of the execution that has this ID as a response, or None."""
-    match = re.fullmatch("resp_([0-9a-f]{32})", text)
-    return uuid.UUID(match[1]) if match else None
-
-
 def conversation_id(pk: uuid.UUID) -> str:
     """Return the ID of a conversation at `/v1`."""
     return f"conv_{pk.hex}"
+
+
+def id_of(prefix: str, text: str) -> uuid.UUID | None:
+    """Return the ID of the row that has this ID in the specification, or None if it is malformed."""
+    match = re.fullmatch(f"{prefix}_([0-9a-f]{{32}})", text)
+    return uuid.UUID(match[1]) if match else None
 
 
 def response_object(

@@ -68,6 +68,15 @@ class ItemList:
         """Return the number of items."""
         return sum(self._counts.values())
 
+    def span(self, execution_id: uuid.UUID) -> tuple[int, int]:
+        """Return the index of the first item of an execution, and the one after its last."""
+        first = 0
+        for pk, count in self._counts.items():
+            if pk == execution_id:
+                return first, first + count
+            first += count
+        return 0, 0
+
     def __getitem__(self, part: slice) -> list[Item]:
         start, stop = part.start or 0, self.count() if part.stop is None else part.stop
         ends = accumulate(self._counts.values())

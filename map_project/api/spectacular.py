@@ -57,6 +57,6 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "map_project.api.schema.rename_components",
         "map_project.api.schema.describe_success",
         "ratelimit.openapi.document_rate_limit",
-        "map_project.openai_api.schemas.document_components",
+        "map_project.openai_api.openapi.schemas.document_components",
     ],
 }

@@ -3,16 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents.serializers import MAX_OUTPUT_TOKENS, MAX_TEMPERATURE
 from executions.options import RunOptions
 from executions.serializers import MetadataField
 from map_project.api.errors import ValidationFailed
-from map_project.api.fields import TextField, TrueFalseField, WholeNumberField
-from map_project.openai_api import inputs
+from map_project.api.fields import TextField
 from map_project.openai_api.errors import CLIENT_TOOLS, UnsupportedParameter
+from map_project.openai_api.fields import (
+    ConversationField,
+    InputField,
+    MessagesField,
+    OptionalFlag,
+    PrefixedIdField,
+    TemperatureField,
+    TokensField,
+)
 
 # The values of a field that ask for nothing, in addition to null, and the error for any other one.
 Refusal = tuple[Sequence[Any], str]
@@ -30,39 +36,22 @@ _REFUSED: Mapping[str, Refusal] = {
 }
 
 
-@extend_schema_field({"type": "number", "minimum": 0, "maximum": MAX_TEMPERATURE})
-class TemperatureField(serializers.FloatField):
-    """A JSON number. Rejects strings and booleans."""
+class IgnoringSerializer(serializers.Serializer[Any]):
+    """Ignores unknown fields. `refused` has the fields that cannot be honoured."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_value=0, max_value=MAX_TEMPERATURE, **kwargs)
+    refused: Mapping[str, Refusal]
 
-    def to_internal_value(self, data: Any) -> float:
-        if type(data) not in {int, float}:
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class TokensField(WholeNumberField):
-    """A maximum of output tokens, or null."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            min_value=1, max_value=MAX_OUTPUT_TOKENS, required=False, allow_null=True, **kwargs
-        )
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if not isinstance(data, dict):
+            raise ValidationFailed(fields={})
+        for name, (allowed, message) in self.refused.items():
+            if data.get(name) is not None and data[name] not in allowed:
+                raise UnsupportedParameter(message, param=name)
+        return super().run_validation(data)
 
 
-class OptionalFlag(TrueFalseField):
-    """A boolean, or null for false."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(required=False, allow_null=True, **kwargs)
-
-
-class NewRunSerializer(serializers.Serializer[Any]):
-    """What both kinds of requests have. `refused` has the fields that cannot be honoured."""
-
-    refused: Mapping[str, Refusal] = _REFUSED
+class NewRunSerializer(IgnoringSerializer):
+    """What both kinds of requests for runs have."""
 
     model = TextField(
         help_text="Name of the agent, or `agent:` and its ID. The agent must have a default model."
@@ -79,14 +68,6 @@ class NewRunSerializer(serializers.Serializer[Any]):
         help_text="Up to 16 pairs of a key (1 to 64 characters) and a text (at most 512).",
     )
 
-    def run_validation(self, data: Any = serializers.empty) -> Any:
-        if not isinstance(data, dict):
-            raise ValidationFailed(fields={})
-        for name, (allowed, message) in self.refused.items():
-            if data.get(name) is not None and data[name] not in allowed:
-                raise UnsupportedParameter(message, param=name)
-        return super().run_validation(data)
-
     def run_options(self) -> RunOptions:
         """Return the options of the run."""
         raise NotImplementedError
@@ -97,17 +78,6 @@ class NewRunSerializer(serializers.Serializer[Any]):
         raise NotImplementedError
 
 
-_TEXT_PARTS = {"type": "array", "minItems": 1, "items": {"type": "object"}}
-
-
-@extend_schema_field({"oneOf": [{"type": "string", "minLength": 1}, _TEXT_PARTS]})
-class InputField(serializers.Field[Any, Any, Any, Any]):
-    """The input of a response."""
-
-    def to_internal_value(self, data: Any) -> inputs.Input:
-        return inputs.of_items(data)
-
-
 class NewResponseSerializer(NewRunSerializer):
     """The request for a response."""
 
@@ -115,8 +85,6 @@ class NewResponseSerializer(NewRunSerializer):
         **_REFUSED,
         "prompt": ([], "Stored prompts are not supported."),
         "max_tool_calls": ([], "Set `max_tool_calls` of the agent."),
-        "previous_response_id": ([], "Not supported yet."),
-        "conversation": ([], "Not supported yet."),
         "text": ([{}, {"format": {"type": "text"}}], "Not supported yet."),
     }
 
@@ -130,6 +98,11 @@ class NewResponseSerializer(NewRunSerializer):
         allow_blank=True,
         help_text="Added to the agent's instructions.",
     )
+    previous_response_id = PrefixedIdField(
+        "resp",
+        help_text="Continue this response: its messages, and those before it, precede the input.",
+    )
+    conversation = ConversationField()
     background = OptionalFlag(help_text="Whether a worker runs the agent.")
     max_output_tokens = TokensField(help_text="Maximum tokens of each response of the model.")
     truncation = serializers.ChoiceField(
@@ -143,6 +116,11 @@ class NewResponseSerializer(NewRunSerializer):
         if isinstance(data, dict) and "message.output_text.logprobs" in _list(data.get("include")):
             raise UnsupportedParameter(_LOGPROBS, param="include")
         return super().run_validation(data)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("previous_response_id") and attrs.get("conversation"):
+            raise serializers.ValidationError({"conversation": ["Excludes previous_response_id."]})
+        return attrs
 
     def run_options(self) -> RunOptions:
         body, found = self.validated_data, self.validated_data["input"]
@@ -161,12 +139,16 @@ class NewResponseSerializer(NewRunSerializer):
         return prompt
 
 
-@extend_schema_field({"type": "array", "minItems": 1, "items": {"type": "object"}})
-class MessagesField(serializers.Field[Any, Any, Any, Any]):
-    """The messages of a chat."""
+class NewConversationSerializer(IgnoringSerializer):
+    """The request for a conversation."""
 
-    def to_internal_value(self, data: Any) -> inputs.Input:
-        return inputs.of_messages(data)
+    refused = {"items": ([[]], "Items are those of runs.")}
+
+    metadata = MetadataField(
+        required=False,
+        allow_null=True,
+        help_text="Up to 16 pairs of a key (1 to 64 characters) and a text (at most 512).",
+    )
 
 
 class StreamOptionsSerializer(serializers.Serializer[Any]):

@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from map_project.openai_api.conversations import ConversationViewSet
 from map_project.openai_api.views import (
     ChatCompletionViewSet,
     ModelViewSet,
@@ -28,6 +29,21 @@ urlpatterns = [
         "responses/<str:pk>/input_items",
         ResponseViewSet.as_view({"get": "input_items"}),
         name="v1-response-input-items",
+    ),
+    path(
+        "conversations",
+        ConversationViewSet.as_view({"post": "create"}),
+        name="v1-conversations",
+    ),
+    path(
+        "conversations/<str:pk>",
+        ConversationViewSet.as_view({"get": "retrieve", "delete": "destroy"}),
+        name="v1-conversation",
+    ),
+    path(
+        "conversations/<str:pk>/items",
+        ConversationViewSet.as_view({"get": "items"}),
+        name="v1-conversation-items",
     ),
     path(
         "chat/completions",

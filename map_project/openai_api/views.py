@@ -1,5 +1,6 @@
 """The API at `/v1`."""
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,14 +23,14 @@ from executions.events.stream import (
 from executions.models import Execution
 from executions.records import recorded_steps
 from executions.replays import await_response
-from executions.responses import execution_id, output_items, response_object
+from executions.responses import id_of, output_items, response_id, response_object
 from executions.services import run_agent
 from executions.stop_reasons import StopReason
 from map_project.api import request_id
 from map_project.openai_api import chat, openapi
 from map_project.openai_api.agents import MAX_LISTED, find_agent, model_object
 from map_project.openai_api.errors import AgentWithoutModel, ModelNotFound, ResponseNotFound
-from map_project.openai_api.items import input_items, page
+from map_project.openai_api.items import input_page
 from map_project.openai_api.serializers import (
     NewChatCompletionSerializer,
     NewResponseSerializer,
@@ -130,11 +131,23 @@ class RunViewSet(TenantViewSet[Agent]):
                 background=bool(body.get("background")),
                 stream=bool(body.get("stream")),
                 metadata=body.get("metadata"),
+                previous_execution_id=self._previous(body.get("previous_response_id")),
+                conversation_id=body.get("conversation"),
                 options=serializer.run_options(),
                 keyed_request=keyed_request(self.request),
             )
         except Agent.DoesNotExist:
             raise ModelNotFound.of(body["model"]) from None
+
+    def _previous(self, execution_id: uuid.UUID | None) -> uuid.UUID | None:
+        """Return the execution to continue. Raises ResponseNotFound if it does not exist here."""
+        if execution_id is not None:
+            own = Execution.objects.filter(tenant_id=self.caller.tenant_id, is_hidden=False)
+            if not own.filter(pk=execution_id).exists():
+                raise ResponseNotFound(
+                    response_id=response_id(execution_id), param="previous_response_id"
+                )
+        return execution_id
 
 
 @openapi.response_created
@@ -172,8 +185,8 @@ class ResponseViewSet(TenantViewSet[Execution]):
     resource = "response"
     not_found = ResponseNotFound
 
-    def get_pk(self) -> Any:
-        pk = execution_id(self.kwargs["pk"])
+    def get_pk(self) -> uuid.UUID:
+        pk = id_of("resp", self.kwargs["pk"])
         if pk is None:
             raise ResponseNotFound(response_id=self.kwargs["pk"])
         return pk
@@ -201,7 +214,7 @@ class ResponseViewSet(TenantViewSet[Execution]):
     @action(detail=True)
     def input_items(self, request: Request, pk: str) -> Response:
         """List the messages of the request."""
-        return Response(page(input_items(self.get_object()), request.query_params))
+        return Response(input_page(self.get_object(), request.query_params))
 
 
 def whole_response(execution: Execution) -> dict[str, Any]:

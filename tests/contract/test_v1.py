@@ -1,5 +1,6 @@
 """`/v1`: models, responses and chat completions, without streams."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -247,6 +248,117 @@ class TestResponses:
         answer = api.post("/v1/responses", {"model": model, "input": "Hello", **body})
         assert code_of(answer) == (400, "invalid_request", "validation_error")
         assert error_of(answer)["param"] == param
+
+
+class TestPreviousResponses:
+    def test_its_messages_precede_the_input(self, api: Api, model: str) -> None:
+        first = respond(api, model, "My name is A.").json
+        items = [user("I am 30."), {"role": "assistant", "content": "Noted."}, user("Who am I?")]
+        second = respond(api, model, items, previous_response_id=first["id"])
+        assert second.json["previous_response_id"] == first["id"]
+        execution = execution_of(second)
+        assert execution.earlier_exchanges == 2
+        assert f"resp_{execution.previous_execution_id.hex}" == first["id"]  # type: ignore[union-attr]
+        branch = respond(api, model, "And I?", previous_response_id=first["id"])
+        assert execution_of(branch).earlier_exchanges == 1
+
+    def test_errors(self, api: Api, other_api: Api, other_tenant: Tenant, model: str) -> None:
+        response = respond(api, model).json["id"]
+        queued = respond(api, model, background=True).json["id"]
+        api.delete(f"/v1/responses/{response}")
+        foreign_model = AgentFactory.create(tenant=other_tenant, model="gpt-4o").name
+        foreign = respond(other_api, foreign_model).json["id"]
+        for previous, expected in (
+            (response, (404, "not_found", "response_not_found")),
+            (f"resp_{0:032x}", (404, "not_found", "response_not_found")),
+            (queued, (400, "invalid_request", "previous_execution_not_finished")),
+            (foreign, (404, "not_found", "response_not_found")),
+            (response.replace("_", "-"), (400, "invalid_request", "validation_error")),
+            (1, (400, "invalid_request", "validation_error")),
+        ):
+            assert code_of(respond(api, model, previous_response_id=previous)) == expected
+        answer = respond(api, model, previous_response_id=queued, conversation="conv_" + "0" * 32)
+        assert error_of(answer)["param"] == "conversation"
+
+
+class TestConversations:
+    def test_it_is_one_of_both_doors(self, api: Api) -> None:
+        created = api.post("/v1/conversations", {"metadata": {"a": "b"}, "items": []}).json
+        assert (created["object"], created["metadata"]) == ("conversation", {"a": "b"})
+        path = f"/v1/conversations/{created['id']}"
+        assert api.get(path).json == created
+        pk = uuid.UUID(created["id"].removeprefix("conv_"))
+        assert api.get(f"conversations/{pk}").json["metadata"] == {"a": "b"}
+        deleted = {"id": created["id"], "object": "conversation.deleted", "deleted": True}
+        assert api.delete(path).json == deleted
+        for found in (api.get(path), api.delete(path), api.get(f"{path}/items")):
+            assert code_of(found) == (404, "not_found", "conversation_not_found")
+        assert code_of(api.get("/v1/conversations/x"))[0] == 404
+
+    def test_responses_continue_it(self, api: Api, model: str) -> None:
+        conversation = api.post("/v1/conversations", {}).json["id"]
+        responses = [
+            respond(api, model, f"Hello {number}", conversation=value).json
+            for number, value in enumerate((conversation, {"id": conversation}, conversation))
+        ]
+        assert [each["conversation"] for each in responses] == [{"id": conversation}] * 3
+        assert [each["previous_response_id"] for each in responses] == [None] * 3
+        path = f"/v1/conversations/{conversation}/items"
+        items = api.get(f"{path}?order=asc").json["data"]
+        outputs = [each["output"][0] for each in responses]
+        assert items[1::2] == outputs
+        assert [item["content"][0]["text"] for item in items[::2]] == [
+            "Hello 0",
+            "Hello 1",
+            "Hello 2",
+        ]
+        inputs = api.get(f"/v1/responses/{responses[1]['id']}/input_items").json["data"]
+        assert inputs == [items[2]]
+
+    @pytest.mark.parametrize("order", ["asc", "desc"])
+    def test_pages_of_items(self, api: Api, model: str, order: str) -> None:
+        conversation = api.post("/v1/conversations", {}).json["id"]
+        for number in range(3):
+            earlier = [user("a"), {"role": "assistant", "content": "b"}]
+            respond(api, model, [*earlier, user(str(number))], conversation=conversation)
+        path = f"/v1/conversations/{conversation}/items?order={order}"
+        whole = api.get(path).json
+        assert (len(whole["data"]), whole["has_more"]) == (12, False)
+        for limit in (1, 5):
+            seen: list[Any] = []
+            after = ""
+            while True:
+                found = api.get(f"{path}&limit={limit}{after}").json
+                seen += found["data"]
+                if not found["has_more"]:
+                    break
+                after = f"&after={found['last_id']}"
+            assert seen == whole["data"]
+        for after in ("x", whole["last_id"] + "0", f"msg_{'0' * 32}000"):
+            assert error_of(api.get(f"{path}&after={after}"))["param"] == "after"
+
+    def test_it_has_one_run_at_a_time(self, api: Api, model: str) -> None:
+        conversation = api.post("/v1/conversations", {}).json["id"]
+        queued = respond(api, model, conversation=conversation, background=True).json
+        busy = respond(api, model, conversation=conversation)
+        assert code_of(busy) == (409, "invalid_request", "conversation_busy")
+        assert busy.headers["retry-after"] == "1"
+        api.post(f"/v1/responses/{queued['id']}/cancel")
+        assert respond(api, model, conversation=conversation).status == 200
+
+    def test_errors(self, api: Api, other_api: Api, model: str) -> None:
+        foreign = other_api.post("/v1/conversations", {}).json["id"]
+        for value, expected in (
+            (foreign, (404, "not_found", "conversation_not_found")),
+            (f"conv_{0:032x}", (404, "not_found", "conversation_not_found")),
+            ("conv_1", (400, "invalid_request", "validation_error")),
+            ({"id": 1}, (400, "invalid_request", "validation_error")),
+        ):
+            assert code_of(respond(api, model, conversation=value)) == expected
+        seeded = api.post("/v1/conversations", {"items": [user("x")]})
+        assert code_of(seeded) == (400, "invalid_request", "unsupported_parameter")
+        wrong = api.post("/v1/conversations", {"metadata": 1})
+        assert error_of(wrong)["param"] == "metadata"
 
 
 class TestChatCompletions:

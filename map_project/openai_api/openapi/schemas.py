@@ -114,6 +114,17 @@ _DELETED: Fields = {
     "object": (_constant("response"), "Always `response`."),
     "deleted": (_BOOLEAN, "Always true."),
 }
+_CONVERSATION: Fields = {
+    "id": (_STRING, "ID of the conversation, without hyphens and with the prefix `conv_`."),
+    "object": (_constant("conversation"), "Always `conversation`."),
+    "created_at": (_INTEGER, "When the conversation was created, in Unix seconds."),
+    "metadata": (_OBJECT, "The metadata of the request."),
+}
+_CONVERSATION_DELETED: Fields = {
+    "id": (_STRING, "ID of the conversation."),
+    "object": (_constant("conversation.deleted"), "Always `conversation.deleted`."),
+    "deleted": (_BOOLEAN, "Always true."),
+}
 _CHAT_COMPLETION: Fields = {
     "id": (_STRING, "ID of the execution, without hyphens and with the prefix `chatcmpl-`."),
     "object": (_constant("chat.completion"), "Always `chat.completion`."),
@@ -132,6 +143,8 @@ _COMPONENTS = {
     "Response": _schema("A run, as Open Responses describes it.", _RESPONSE),
     "ResponseDeleted": _schema("A deleted response.", _DELETED),
     "V1ItemList": _schema("A page of items.", _ITEM_LIST),
+    "V1Conversation": _schema("Runs that continue one another.", _CONVERSATION),
+    "V1ConversationDeleted": _schema("A deleted conversation.", _CONVERSATION_DELETED),
     "ChatCompletion": _schema("A run, as a chat completion.", _CHAT_COMPLETION),
 }
 

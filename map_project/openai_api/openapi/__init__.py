@@ -6,8 +6,12 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
 from agents.errors import InvalidModel
 from executions.errors import (
+    ContextTooLong,
+    ConversationBusy,
+    ConversationNotFound,
     ModelFailed,
     ModelTimedOut,
+    PreviousExecutionNotFinished,
     PromptTooLong,
     QueueFull,
     RunInterrupted,
@@ -21,8 +25,13 @@ from map_project.openai_api.errors import (
     RunCancelled,
     UnsupportedParameter,
 )
-from map_project.openai_api.schemas import reference
-from map_project.openai_api.serializers import NewChatCompletionSerializer, NewResponseSerializer
+from map_project.openai_api.openapi import examples
+from map_project.openai_api.openapi.schemas import reference
+from map_project.openai_api.serializers import (
+    NewChatCompletionSerializer,
+    NewConversationSerializer,
+    NewResponseSerializer,
+)
 from map_project.tenants.errors import TenantIsolationViolation
 from map_project.tenants.openapi import tenant_operation
 from ratelimit.errors import (
@@ -31,92 +40,6 @@ from ratelimit.errors import (
     IdempotencyKeyReused,
 )
 
-_HEX = "0197a3c277aa7f3bb6a051c3a9d1e004"
-_TIME = 1_795_341_600
-_MODEL = {"id": "Researcher", "object": "model", "created": _TIME, "owned_by": "Tenant A"}
-_MESSAGE = {
-    "id": f"msg_{_HEX}000",
-    "type": "message",
-    "status": "completed",
-    "role": "assistant",
-    "content": [
-        {"type": "output_text", "text": "Sales grew by 4 %.", "annotations": [], "logprobs": []}
-    ],
-}
-_PROMPT = "What changed in the third quarter?"
-_INPUT_MESSAGE = {
-    "id": f"msg_{_HEX}i000",
-    "type": "message",
-    "status": "completed",
-    "role": "user",
-    "content": [{"type": "input_text", "text": _PROMPT}],
-}
-_RESPONSE = {
-    "id": f"resp_{_HEX}",
-    "object": "response",
-    "created_at": _TIME,
-    "completed_at": _TIME + 2,
-    "status": "completed",
-    "incomplete_details": None,
-    "model": "Researcher",
-    "previous_response_id": None,
-    "conversation": None,
-    "instructions": None,
-    "output": [_MESSAGE],
-    "error": None,
-    "tools": [],
-    "tool_choice": "auto",
-    "truncation": "auto",
-    "parallel_tool_calls": False,
-    "text": {"format": {"type": "text"}},
-    "top_p": 1,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "top_logprobs": 0,
-    "temperature": 1,
-    "reasoning": None,
-    "user": None,
-    "usage": {
-        "input_tokens": 412,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": 58,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 470,
-    },
-    "max_output_tokens": None,
-    "max_tool_calls": None,
-    "store": True,
-    "background": False,
-    "service_tier": "default",
-    "metadata": {},
-    "safety_identifier": None,
-    "prompt_cache_key": None,
-}
-_CHOICE = {
-    "index": 0,
-    "message": {
-        "role": "assistant",
-        "content": "Sales grew by 4 %.",
-        "refusal": None,
-        "annotations": [],
-    },
-    "logprobs": None,
-    "finish_reason": "stop",
-}
-_CHAT_COMPLETION = {
-    "id": f"chatcmpl-{_HEX}",
-    "object": "chat.completion",
-    "created": _TIME,
-    "model": "Researcher",
-    "choices": [_CHOICE],
-    "usage": {
-        "prompt_tokens": 412,
-        "completion_tokens": 58,
-        "total_tokens": 470,
-        "prompt_tokens_details": {"cached_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0},
-    },
-}
 _IDEMPOTENCY_KEY = {
     "Idempotency-Key": "1 to 255 visible ASCII characters. If a request with the same key and body was "
     "received in the last 24 hours, the agent does not run again: the response is that of the first request, "
@@ -137,6 +60,7 @@ _OF_RUNS = (
     IdempotencyInProgress,
     IdempotencyKeyReused,
 )
+_OF_ONE_CONVERSATION = (ConversationNotFound, TenantIsolationViolation)
 _OF_ONE = (ResponseNotFound, TenantIsolationViolation)
 
 
@@ -164,7 +88,7 @@ models_documented = extend_schema_view(
         description="Returns your agents that have a default model, the oldest first. At most 2,000.",
         operation_id="v1_models_list",
         responses={200: reference("V1ModelList")},
-        example={"object": "list", "data": [_MODEL]},
+        example={"object": "list", "data": [examples.MODEL]},
     ),
     retrieve=_operation(
         "Read an agent as a model",
@@ -180,7 +104,7 @@ models_documented = extend_schema_view(
         ],
         responses={200: reference("V1Model")},
         errors=[ModelNotFound, TenantIsolationViolation],
-        example=_MODEL,
+        example=examples.MODEL,
     ),
 )
 
@@ -197,16 +121,24 @@ response_created = extend_schema_view(
         headers=_IDEMPOTENCY_KEY,
         request=NewResponseSerializer,
         responses={200: reference("Response")},
-        errors=[*_OF_RUNS, QueueFull],
+        errors=[
+            *_OF_RUNS,
+            PreviousExecutionNotFinished,
+            ContextTooLong,
+            ResponseNotFound,
+            ConversationNotFound,
+            ConversationBusy,
+            QueueFull,
+        ],
         body={
-            "Text": {"model": "Researcher", "input": _PROMPT},
+            "Text": {"model": "Researcher", "input": examples.PROMPT},
             "Messages": {
                 "model": "Researcher",
-                "input": [{"role": "user", "content": _PROMPT}],
+                "input": [{"role": "user", "content": examples.PROMPT}],
                 "stream": True,
             },
         },
-        example=_RESPONSE,
+        example=examples.RESPONSE,
     )
 )
 
@@ -227,7 +159,7 @@ responses_documented = extend_schema_view(
         ],
         responses={200: reference("Response")},
         errors=[*_OF_ONE, BadRequest, TooManyStreams],
-        example=_RESPONSE,
+        example=examples.RESPONSE,
     ),
     destroy=_operation(
         "Delete a response",
@@ -236,7 +168,7 @@ responses_documented = extend_schema_view(
         id_of="response",
         responses={200: reference("ResponseDeleted")},
         errors=_OF_ONE,
-        example={"id": f"resp_{_HEX}", "object": "response", "deleted": True},
+        example={"id": f"resp_{examples.HEX}", "object": "response", "deleted": True},
     ),
     cancel=_operation(
         "Cancel a response",
@@ -247,7 +179,7 @@ responses_documented = extend_schema_view(
         request=None,
         responses={200: reference("Response")},
         errors=_OF_ONE,
-        example={**_RESPONSE, "status": "cancelled", "completed_at": None, "output": []},
+        example={**examples.RESPONSE, "status": "cancelled", "completed_at": None, "output": []},
     ),
     input_items=_operation(
         "List the input items of a response",
@@ -259,9 +191,61 @@ responses_documented = extend_schema_view(
         errors=[*_OF_ONE, BadRequest],
         example={
             "object": "list",
-            "data": [_INPUT_MESSAGE],
-            "first_id": _INPUT_MESSAGE["id"],
-            "last_id": _INPUT_MESSAGE["id"],
+            "data": [examples.INPUT_MESSAGE],
+            "first_id": examples.INPUT_MESSAGE["id"],
+            "last_id": examples.INPUT_MESSAGE["id"],
+            "has_more": False,
+        },
+    ),
+)
+
+conversations_documented = extend_schema_view(
+    create=_operation(
+        "Create a conversation at /v1",
+        description="Creates a conversation without items. Send its ID as the `conversation` of responses. "
+        "It is also a conversation of `/api/v1`.",
+        operation_id="v1_conversations_create",
+        request=NewConversationSerializer,
+        responses={200: reference("V1Conversation")},
+        errors=[UnsupportedParameter],
+        body={"Conversation": {"metadata": {"ticket": "4711"}}},
+        example=examples.CONVERSATION,
+    ),
+    retrieve=_operation(
+        "Read a conversation at /v1",
+        description="Returns a conversation.",
+        operation_id="v1_conversations_retrieve",
+        id_of="conversation",
+        responses={200: reference("V1Conversation")},
+        errors=_OF_ONE_CONVERSATION,
+        example=examples.CONVERSATION,
+    ),
+    destroy=_operation(
+        "Delete a conversation at /v1",
+        description="Deletes a conversation. Its responses remain, and a run in progress continues.",
+        operation_id="v1_conversations_destroy",
+        id_of="conversation",
+        responses={200: reference("V1ConversationDeleted")},
+        errors=_OF_ONE_CONVERSATION,
+        example={
+            "id": examples.CONVERSATION["id"],
+            "object": "conversation.deleted",
+            "deleted": True,
+        },
+    ),
+    items=_operation(
+        "List the items of a conversation at /v1",
+        description="Returns the messages and tool calls of a conversation. Texts are truncated at 16 KiB.",
+        operation_id="v1_conversations_items",
+        id_of="conversation",
+        parameters=_PAGE,
+        responses={200: reference("V1ItemList")},
+        errors=[*_OF_ONE_CONVERSATION, BadRequest],
+        example={
+            "object": "list",
+            "data": [examples.MESSAGE],
+            "first_id": examples.MESSAGE["id"],
+            "last_id": examples.MESSAGE["id"],
             "has_more": False,
         },
     ),
@@ -278,16 +262,19 @@ chat_completion_created = extend_schema_view(
         headers=_IDEMPOTENCY_KEY,
         request=NewChatCompletionSerializer,
         responses={200: reference("ChatCompletion")},
-        errors=[*_OF_RUNS, RunCancelled],
+        errors=[*_OF_RUNS, ContextTooLong, RunCancelled],
         body={
-            "Chat": {"model": "Researcher", "messages": [{"role": "user", "content": _PROMPT}]},
+            "Chat": {
+                "model": "Researcher",
+                "messages": [{"role": "user", "content": examples.PROMPT}],
+            },
             "Stream": {
                 "model": "Researcher",
-                "messages": [{"role": "user", "content": _PROMPT}],
+                "messages": [{"role": "user", "content": examples.PROMPT}],
                 "stream": True,
                 "stream_options": {"include_usage": True},
             },
         },
-        example=_CHAT_COMPLETION,
+        example=examples.CHAT_COMPLETION,
     )
 )
