@@ -30,7 +30,7 @@ def read_output(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
     The text is JSON, or one Markdown code block with JSON.
     """
-    value = _parsed(_without_code_block(text))
+    value = _parsed(without_code_block(text))
     if errors := output_errors(schema, value):
         raise OutputError(*errors)
     return with_integers(schema, value)
@@ -49,7 +49,8 @@ def repair_request(schema: Mapping[str, Any], errors: tuple[str, ...]) -> str:
     )
 
 
-def _without_code_block(text: str) -> str:
+def without_code_block(text: str) -> str:
+    """Return the content of a Markdown code block, or the text if it is none."""
     text = text.strip()
     block = _CODE_BLOCK.fullmatch(text)
     return block[1] if block else text

@@ -8,6 +8,7 @@ import orjson
 
 from executions.events.items import Event
 from executions.events.stream import DONE, KEEP_ALIVE, Framing
+from executions.output import without_code_block
 from map_project.openai_api.errors import RunCancelled, error_object
 
 # Between the texts of two responses of the model, of which the first one also requests tool calls.
@@ -117,10 +118,12 @@ def _has_schema(response: Mapping[str, Any]) -> bool:
 
 
 def _text(response: Mapping[str, Any]) -> str:
-    """Return the texts of the run. With an output schema, only the last one meets it."""
+    """Return the texts of the run. With an output schema, only the last one meets it: its JSON alone."""
     messages = [item for item in response["output"] if item["type"] == "message"]
     texts = [part["text"] for item in messages for part in item["content"] if part["text"]]
-    return _SEPARATOR.join(texts[-1:] if _has_schema(response) else texts)
+    if _has_schema(response):
+        return without_code_block(texts[-1]) if texts else ""
+    return _SEPARATOR.join(texts)
 
 
 def _finish_reason(response: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from agents.serializers import MAX_OUTPUT_TOKENS, MAX_TEMPERATURE
 from executions.responses import id_of
 from map_project.api.fields import TrueFalseField, WholeNumberField
-from map_project.openai_api import inputs
+from map_project.openai_api import formats, inputs
 
 
 @extend_schema_field({"type": "number", "minimum": 0, "maximum": MAX_TEMPERATURE})
@@ -90,3 +90,19 @@ class MessagesField(serializers.Field[Any, Any, Any, Any]):
 
     def to_internal_value(self, data: Any) -> inputs.Input:
         return inputs.of_messages(data)
+
+
+@extend_schema_field({"type": ["object", "null"]})
+class TextFormatField(serializers.Field[Any, Any, Any, Any]):
+    """The field `text` of a request for a response."""
+
+    def to_internal_value(self, data: Any) -> formats.Format:
+        return formats.of_response(data)
+
+
+@extend_schema_field({"type": ["object", "null"]})
+class ResponseFormatField(serializers.Field[Any, Any, Any, Any]):
+    """The `response_format` of a chat completion."""
+
+    def to_internal_value(self, data: Any) -> formats.Format:
+        return formats.of_chat(data)

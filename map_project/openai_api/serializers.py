@@ -16,9 +16,12 @@ from map_project.openai_api.fields import (
     MessagesField,
     OptionalFlag,
     PrefixedIdField,
+    ResponseFormatField,
     TemperatureField,
+    TextFormatField,
     TokensField,
 )
+from map_project.openai_api.formats import Format
 
 # The values of a field that ask for nothing, in addition to null, and the error for any other one.
 Refusal = tuple[Sequence[Any], str]
@@ -77,6 +80,11 @@ class NewRunSerializer(IgnoringSerializer):
         """The last message of the user."""
         raise NotImplementedError
 
+    @property
+    def format(self) -> Format:
+        """The form of the text."""
+        raise NotImplementedError
+
 
 class NewResponseSerializer(NewRunSerializer):
     """The request for a response."""
@@ -85,7 +93,6 @@ class NewResponseSerializer(NewRunSerializer):
         **_REFUSED,
         "prompt": ([], "Stored prompts are not supported."),
         "max_tool_calls": ([], "Set `max_tool_calls` of the agent."),
-        "text": ([{}, {"format": {"type": "text"}}], "Not supported yet."),
     }
 
     input = InputField(
@@ -103,6 +110,12 @@ class NewResponseSerializer(NewRunSerializer):
         help_text="Continue this response: its messages, and those before it, precede the input.",
     )
     conversation = ConversationField()
+    text = TextFormatField(
+        required=False,
+        allow_null=True,
+        help_text="`format`: the form of the text, of the type `text`, `json_object` or `json_schema` (with "
+        "`name` and `schema`). Defaults to the output schema of the agent.",
+    )
     background = OptionalFlag(help_text="Whether a worker runs the agent.")
     max_output_tokens = TokensField(help_text="Maximum tokens of each response of the model.")
     truncation = serializers.ChoiceField(
@@ -130,6 +143,7 @@ class NewResponseSerializer(NewRunSerializer):
             max_output_tokens=body.get("max_output_tokens"),
             messages=found.messages,
             model=body["model"],
+            schema_name=self.format.name,
             truncation=body.get("truncation") or "",
         )
 
@@ -137,6 +151,10 @@ class NewResponseSerializer(NewRunSerializer):
     def prompt(self) -> str:
         prompt: str = self.validated_data["input"].prompt
         return prompt
+
+    @property
+    def format(self) -> Format:
+        return self.validated_data.get("text") or Format()
 
 
 class NewConversationSerializer(IgnoringSerializer):
@@ -173,12 +191,17 @@ class NewChatCompletionSerializer(NewRunSerializer):
         "modalities": ([["text"]], "Only text is supported."),
         "audio": ([], "Only text is supported."),
         "web_search_options": ([], CLIENT_TOOLS),
-        "response_format": ([{"type": "text"}], "Not supported yet."),
     }
 
     messages = MessagesField(
         help_text="The messages of the chat. The last message must be of the user. Messages of the system "
         "and of developers are added to the agent's instructions."
+    )
+    response_format = ResponseFormatField(
+        required=False,
+        allow_null=True,
+        help_text="The form of the text, of the type `text`, `json_object` or `json_schema` (with `name` and "
+        "`schema` in `json_schema`). Defaults to the output schema of the agent.",
     )
     max_completion_tokens = TokensField(help_text="Maximum tokens of each response of the model.")
     max_tokens = TokensField(help_text="As `max_completion_tokens`.")
@@ -194,12 +217,17 @@ class NewChatCompletionSerializer(NewRunSerializer):
             max_output_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
             messages=found.messages,
             model=body["model"],
+            schema_name=self.format.name,
         )
 
     @property
     def prompt(self) -> str:
         prompt: str = self.validated_data["messages"].prompt
         return prompt
+
+    @property
+    def format(self) -> Format:
+        return self.validated_data.get("response_format") or Format()
 
     @property
     def includes_usage(self) -> bool:

@@ -134,6 +134,7 @@ class RunViewSet(TenantViewSet[Agent]):
                 previous_execution_id=self._previous(body.get("previous_response_id")),
                 conversation_id=body.get("conversation"),
                 options=serializer.run_options(),
+                output_schema=serializer.format.schema,
                 keyed_request=keyed_request(self.request),
             )
         except Agent.DoesNotExist:

@@ -1,6 +1,5 @@
 """Open Responses: every response and event is valid, the compliance cases, and streams that were cut."""
 
-import json
 import time
 from typing import Any
 
@@ -190,8 +189,7 @@ class TestCompliance:
         }
         answer = door.api.post("/v1/responses", {"model": door.model, **bodies[case]})
         assert (answer.status, answer.json["error"]["code"]) == (400, "unsupported_parameter")
-        error = openresponses_types.ErrorPayload.model_validate(answer.json["error"])
-        assert json.dumps(error.type)
+        openresponses_types.ErrorPayload.model_validate(answer.json["error"])
 
 
 def test_time_of_a_response(door: Door) -> None:

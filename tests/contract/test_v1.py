@@ -1,5 +1,6 @@
 """`/v1`: models, responses and chat completions, without streams."""
 
+import json
 import uuid
 from typing import Any
 
@@ -438,6 +439,67 @@ class TestChatCompletions:
         answer = chat(api, model, messages)
         assert code_of(answer) == (400, "invalid_request", "validation_error")
         assert error_of(answer)["param"] == param
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+
+
+class TestStructuredOutput:
+    def test_of_a_response(self, api: Api, model: str) -> None:
+        form = {"type": "json_schema", "name": "trip", "schema": SCHEMA, "strict": True}
+        response = respond(api, model, text={"format": form, "verbosity": "low"}).json
+        assert response["text"]["format"] == {**form, "description": None}
+        value = json.loads(response["output"][-1]["content"][0]["text"])
+        assert value == {"city": "", "days": 0}
+
+    def test_of_a_chat_completion(self, api: Api, model: str) -> None:
+        form = {"type": "json_schema", "json_schema": {"name": "trip", "schema": SCHEMA}}
+        answer = chat(api, model, response_format=form)
+        assert json.loads(answer.json["choices"][0]["message"]["content"]) == {
+            "city": "",
+            "days": 0,
+        }
+        assert execution_of(answer).output == {"city": "", "days": 0}
+
+    def test_any_object(self, api: Api, model: str) -> None:
+        answer = respond(api, model, text={"format": {"type": "json_object"}})
+        assert execution_of(answer).output == {}
+        answer = chat(api, model, response_format={"type": "json_object"})
+        assert execution_of(answer).output == {}
+
+    def test_that_of_the_agent(self, api: Api, tenant: Tenant) -> None:
+        agent = AgentFactory.create(tenant=tenant, model="gpt-4o", output_schema=SCHEMA)
+        for form in (None, {}, {"format": {"type": "text"}}):
+            answer = respond(api, agent.name, text=form)
+            assert execution_of(answer).output == {"city": "", "days": 0}
+            assert answer.json["text"]["format"]["name"] == "output"
+
+    @pytest.mark.parametrize(
+        ("form", "param"),
+        [
+            ({"type": "json_schema", "name": "x", "schema": {"type": "array"}}, ".schema"),
+            ({"type": "json_schema", "name": "x", "schema": {"type": "objekt"}}, ".schema"),
+            ({"type": "json_schema", "name": "x"}, ".schema"),
+            ({"type": "json_schema", "name": "x y", "schema": SCHEMA}, ".name"),
+            ({"type": "json_schema", "schema": SCHEMA}, ".name"),
+            ("json", ""),
+            ({"type": "grammar"}, ".type"),
+        ],
+    )
+    def test_errors(self, api: Api, model: str, form: Any, param: str) -> None:
+        answer = respond(api, model, text={"format": form})
+        assert (answer.status, error_of(answer)["param"]) == (400, f"text.format{param}")
+        nested = param in {".schema", ".name"}
+        if nested:
+            form = {"type": "json_schema", "json_schema": form}
+        answer = chat(api, model, response_format=form)
+        expected = f"response_format{'.json_schema' * nested}{param}"
+        assert (answer.status, error_of(answer)["param"]) == (400, expected)
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
