@@ -30,6 +30,7 @@ from map_project.postgresql.connections import with_retries
 from map_project.webhooks.services import record_event
 
 MAX_ERROR_LENGTH = 100
+_COLUMNS = [each.name for each in fields(loop.Step)]
 _TOKENS_PER_PRICE = 1_000_000
 
 
@@ -128,7 +129,7 @@ class RunRecord:
 
 
 def _step_columns(step: loop.Step) -> dict[str, Any]:
-    columns = {each.name: getattr(step, each.name) for each in fields(step)}
+    columns = {name: getattr(step, name) for name in _COLUMNS}
     columns["error"] = step.error[:MAX_ERROR_LENGTH]
     columns["tool_calls"] = [
         {"id": call.id, "name": call.name, "arguments": call.arguments} for call in step.tool_calls
@@ -146,8 +147,8 @@ def close_running_steps(execution_id: uuid.UUID, stop_reason: StopReason) -> Non
 
 def recorded_steps(execution_id: uuid.UUID, *, with_running: bool = False) -> list[loop.Step]:
     """Return the steps of a run that are over, in order. Raises DatabaseError."""
-    rows = Step.objects.filter(execution_id=execution_id).order_by("position")
-    return [_recorded_step(row) for row in rows if with_running or not row.is_running]
+    rows = Step.objects.filter(execution_id=execution_id).order_by("position").values(*_COLUMNS)
+    return [_recorded_step(row) for row in rows if with_running or not row["is_running"]]
 
 
 def responses_and_results(execution_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[loop.Step]]:
@@ -156,21 +157,20 @@ def responses_and_results(execution_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID,
     One query. Failed requests to models are left out. Raises DatabaseError.
     """
     rows = Step.objects.filter(Q(kind=Step.Kind.TOOL) | Q(error=""), execution_id__in=execution_ids)
+    columns = [name for name in _COLUMNS if name != "input"]
     steps: dict[uuid.UUID, list[loop.Step]] = defaultdict(list)
-    for row in rows.order_by("execution_id", "position").defer("input"):
-        row.input = ""
-        steps[row.execution_id].append(_recorded_step(row))
+    for row in rows.order_by("execution_id", "position").values("execution_id", *columns):
+        steps[row.pop("execution_id")].append(_recorded_step({**row, "input": ""}))
     return steps
 
 
-def _recorded_step(row: Step) -> loop.Step:
-    columns: dict[str, Any] = {each.name: getattr(row, each.name) for each in fields(loop.Step)}
-    no_extras: list[dict[str, Any]] = [{} for _ in range(1 + len(row.tool_calls))]
-    extra, *extras = json.loads(row.extra) if row.extra else no_extras
-    calls = zip(row.tool_calls, extras, strict=True)
-    columns["extra"] = extra
-    columns["tool_calls"] = tuple(ToolCall(**call, extra=fields) for call, fields in calls)
-    return loop.Step(**columns)
+def _recorded_step(columns: dict[str, Any]) -> loop.Step:
+    calls, extra = columns["tool_calls"], columns["extra"]
+    first, *others = json.loads(extra) if extra else [{} for _ in range(1 + len(calls))]
+    tool_calls = tuple(
+        ToolCall(**call, extra=fields) for call, fields in zip(calls, others, strict=True)
+    )
+    return loop.Step(**{**columns, "tool_calls": tool_calls, "extra": first})
 
 
 def _error_columns(outcome: Outcome) -> dict[str, object]:
