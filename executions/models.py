@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
+from executions.output import response_errors
 from executions.stop_reasons import StopReason
 from map_project.api.ids import uuid7
 from map_project.tenants.models import Tenant
@@ -137,6 +138,13 @@ class Execution(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def output_errors(self) -> list[str] | None:
+        """Why the response is no valid output, if the run failed because of that."""
+        if self.stop_reason != StopReason.OUTPUT_INVALID:
+            return None
+        return response_errors(self.response, self.output_schema)
 
 
 class Step(models.Model):

@@ -91,6 +91,7 @@ _EXECUTION_DETAIL = {
     **_CONTEXT,
     "output_schema": _SCHEMA,
     "output": {"summary": "Sales grew.", "growth_percent": 4},
+    "output_errors": None,
     "system_prompt": "You are Researcher, research analyst.\n\nFinds and summarizes sources.",
     "steps": [
         _STEP,

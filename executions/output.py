@@ -9,9 +9,10 @@ import orjson
 
 from map_project.api.numbers import inexact_number, loads
 from tools.integers import with_integers
-from tools.schemas import MAX_VALUE_DEPTH, nesting_is_at_most, output_errors
+from tools.schemas import MAX_VALUE_DEPTH, output_errors, value_count
 
 MAX_OUTPUT_BYTES = 256 * 1024
+MAX_OUTPUT_VALUES = 10_000
 # Models write it around JSON although they should not.
 _CODE_BLOCK = re.compile(r"```(?:json)?[ \t]*\r?\n(.*)\n[ \t]*```", re.DOTALL | re.IGNORECASE)
 _MAX_SHOWN_CHARACTERS = 100
@@ -34,6 +35,15 @@ def read_output(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     if errors := output_errors(schema, value):
         raise OutputError(*errors)
     return with_integers(schema, value)
+
+
+def response_errors(text: str, schema: Mapping[str, Any]) -> list[str]:
+    """Return why a response is no valid output, in at most five sentences."""
+    try:
+        read_output(text, schema)
+    except OutputError as error:
+        return [*error.errors]
+    return []
 
 
 def repair_request(schema: Mapping[str, Any], errors: tuple[str, ...]) -> str:
@@ -70,8 +80,13 @@ def _parsed(text: str) -> dict[str, Any]:
         raise OutputError(f"The response is not JSON: {error}.") from None
     if not isinstance(value, dict):
         raise OutputError("The response is not a JSON object.")
-    if not nesting_is_at_most(MAX_VALUE_DEPTH, value):
+    count = value_count(value)
+    if count is None:
         raise OutputError(f"The response is nested deeper than {MAX_VALUE_DEPTH} levels.")
+    if count > MAX_OUTPUT_VALUES:
+        raise OutputError(
+            f"The response has too many values: {count:,} (maximum {MAX_OUTPUT_VALUES:,})."
+        )
     if number := inexact_number(value):
         raise OutputError(str(number))
     # Parsers differ in which value they use.

@@ -179,7 +179,9 @@ def call_item(execution_id: uuid.UUID, index: int, step: Step) -> dict[str, Any]
 def error_object(execution: Execution) -> dict[str, Any]:
     """Return why a run failed."""
     code = execution.error_code
-    return {"code": code.lower(), "message": _ERROR_MESSAGES.get(code, "The run failed.")}
+    message = _ERROR_MESSAGES.get(code, "The run failed.")
+    sentences = [message, *(execution.output_errors or ())]
+    return {"code": code.lower(), "message": " ".join(sentences)}
 
 
 def _text_format(execution: Execution) -> dict[str, Any]:

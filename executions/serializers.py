@@ -250,6 +250,12 @@ class ExecutionDetailSerializer(BaseExecutionSerializer):
         allow_null=True, help_text="The JSON Schema of the response. Null if it is any text."
     )
     output = OutputField()
+    output_errors = serializers.ListField(
+        child=serializers.CharField(),
+        allow_null=True,
+        help_text="Why the response is not valid by the output schema, in at most five messages. Null unless "
+        "the run failed because of that.",
+    )
     system_prompt = serializers.CharField(help_text="The system prompt that the model received.")
     steps = StepSerializer(
         many=True,

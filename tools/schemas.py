@@ -26,11 +26,13 @@ MAX_DEPTH = 32
 MAX_VALUE_DEPTH = 64
 # Values of the arguments, times the keywords that are evaluated for one of them.
 MAX_EVALUATIONS = 1_000_000
-# Those evaluations, times the bytes of the arguments.
+# Those of which all errors are built, and those evaluations, times the bytes of the arguments.
+MAX_ERROR_VALUES = 1_000
 MAX_ERROR_BYTES = 4_000_000
 _MAX_ERRORS = 5
 # The escape of NUL in JSON text, unless its backslash is escaped.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_ALTERNATIVES = re.compile(rb'"(?:any|one)Of"')
 _MAX_BACKTRACKS = 1_000
 # Compiled size of all regular expressions of a schema, and of one of them.
 _UNICODE = re.compile(r"\\[wWdDsSpPux]|[^\x00-\x7f]")
@@ -75,18 +77,31 @@ def _value_errors(
         compiled = _compiled(_text(schema))
     except SchemaRejected as error:
         return [f"The schema cannot be used: {error}"]
-    size = _size(value)
-    if size is None or size * compiled.evaluations_per_value > MAX_EVALUATIONS:
+    count = value_count(value)
+    if count is None or count * compiled.evaluations_per_value > MAX_EVALUATIONS:
         return [f"{subject} too large or too deeply nested for the schema."]
     if compiled.validator.is_valid(value):
         return []
+    errors = _errors(compiled, _text(schema), value, count)
+    sentences = [sentence(error, schema, part=part) for error in errors]
+    return sentences or [f"{subject} not valid by the schema."]
+
+
+def _errors(
+    compiled: "_Compiled", schema_text: bytes, value: Mapping[str, Any], count: int
+) -> list[Any]:
+    """Return the first errors of an invalid value, or none if that takes too long. `count`: of its values."""
     # The library builds all errors at once, each with a copy of its value.
-    if compiled.evaluations_per_value * len(orjson.dumps(value)) > MAX_ERROR_BYTES:
-        return [f"{subject} not valid by the schema."]
-    return [
-        sentence(error, schema, part=part)
-        for error in islice(compiled.validator.iter_errors(value), _MAX_ERRORS)
-    ]
+    error_bytes = compiled.evaluations_per_value * len(orjson.dumps(value))
+    if count <= MAX_ERROR_VALUES and error_bytes <= MAX_ERROR_BYTES:
+        return [*islice(compiled.validator.iter_errors(value), _MAX_ERRORS)]
+    # The first error alone, unless it may be that of alternatives, which has all of theirs.
+    if not _ALTERNATIVES.search(schema_text):
+        try:
+            compiled.validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            return [error]
+    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +131,7 @@ def _text(schema: Mapping[str, Any]) -> bytes:
 def _compiled(text: bytes) -> _Compiled:
     """Compile a schema. Raises SchemaRejected."""
     schema: dict[str, Any] = orjson.loads(text)
-    if _size(schema, MAX_DEPTH) is None:
+    if value_count(schema, MAX_DEPTH) is None:
         raise SchemaRejected(f"The schema is nested deeper than {MAX_DEPTH} levels.")
     if schema.get("type") != "object":
         raise SchemaRejected('The schema must have "type": "object" at the top level.')
@@ -179,12 +194,7 @@ def _remove_nested_dialects(schema: dict[str, Any], validator_class: Any) -> Non
         _remove_nested_dialects(child, validator_class)
 
 
-def nesting_is_at_most(depth: int, value: object) -> bool:
-    """Return whether a JSON value has at most this many levels."""
-    return _size(value, depth) is not None
-
-
-def _size(value: object, max_depth: int = MAX_VALUE_DEPTH) -> int | None:
+def value_count(value: object, max_depth: int = MAX_VALUE_DEPTH) -> int | None:
     """Return the number of values in a JSON value, or None if it is nested too deeply."""
     count, level = 0, [value]
     for _ in range(max_depth):

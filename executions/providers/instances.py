@@ -9,7 +9,7 @@ from typing import Any
 
 from tools.integers import reference_target
 
-MAX_VALUES = 1_000
+MAX_WORK = 10_000
 MAX_CHARACTERS = 10_000
 _FORMATS = {
     "date-time": "1970-01-01T00:00:00Z",
@@ -55,19 +55,20 @@ class _TooLargeError(Exception):
 @dataclass(slots=True)
 class _Builder:
     root: Mapping[str, Any]
-    values_left: int = MAX_VALUES
+    # Values, and properties of their schemas.
+    work_left: int = MAX_WORK
     characters_left: float = MAX_CHARACTERS
     # The references that are being followed. A minimal value follows none within itself.
     _open: set[str] = field(default_factory=lambda: {"#"})
 
     def build(self, schema: Any) -> Any:
-        self.values_left -= 1
-        if self.values_left < 0:
-            raise _TooLargeError
         if schema is False:
             raise _NoValueError
         if not isinstance(schema, Mapping):
-            return None
+            schema = {}
+        self.work_left -= 1 + len(schema.get("properties", ()))
+        if self.work_left < 0:
+            raise _TooLargeError
         if "$ref" in schema:
             with self._following(schema["$ref"]) as target:
                 return self.build(_merged(_without(schema, "$ref"), target))
@@ -145,7 +146,7 @@ class _Builder:
 
     def _count(self, schema: Mapping[str, Any], keyword: str) -> int:
         count = schema.get(keyword, 0)
-        if count > self.values_left:
+        if count > self.work_left:
             raise _TooLargeError
         return int(count)
 

@@ -46,6 +46,7 @@ DETAIL_FIELDS = [
     "dropped_exchanges",
     "output_schema",
     "output",
+    "output_errors",
     "system_prompt",
     "steps",
 ]
@@ -92,6 +93,7 @@ def test_a_run_is_stored_with_all_fields(api: Api, agent: Agent) -> None:
         "dropped_exchanges": 0,
         "output_schema": None,
         "output": None,
+        "output_errors": None,
         "system_prompt": f"You are {agent.name}, analyst.\n\nLooks into things.",
         "steps": [],
     }

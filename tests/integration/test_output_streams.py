@@ -112,6 +112,7 @@ def test_the_stream_of_a_run_without_a_valid_response(
     assert (failure["type"], failure["code"]) == ("error", "output_invalid")
     assert last["type"] == "response.failed"
     assert last["response"]["error"]["code"] == "output_invalid"
+    assert "The response is not JSON" in failure["message"] == last["response"]["error"]["message"]
     check_resumption(other_port, api, stream)
     assert api.get(f"history/{execution_id_of(stream)}").json["output"] is None
 

@@ -153,6 +153,7 @@ def test_two_invalid_responses_are_a_failure(
         "OUTPUT_INVALID",
     ]
     assert (found["output"], found["response"]) == (None, '{"city": "Oslo"}')
+    assert found["output_errors"] == [MISSING]
     assert (found["input_tokens"], found["error_reason"], found["provider_error"]) == (
         24,
         None,
@@ -282,6 +283,7 @@ def test_a_background_run(api: Api, stub: StubModel, agent_id: str, responses: l
     assert found["status"] == ("succeeded" if is_valid else "failed")
     assert found["error_code"] == (None if is_valid else "OUTPUT_INVALID")
     assert found["output"] == (VALID if is_valid else None)
+    assert bool(found["output_errors"]) != is_valid
 
 
 def test_a_repeated_request_has_the_same_response(api: Api, stub: StubModel, agent_id: str) -> None:

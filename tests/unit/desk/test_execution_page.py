@@ -112,3 +112,15 @@ def test_the_history_has_key_tokens_and_cost(operator: Client, tenant: Tenant, a
 def test_unknown_tokens_are_not_zero(operator: Client, tenant: Tenant, status: str) -> None:
     execution = ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant), status=status)
     assert "<dt>Tokens</dt><dd>-</dd>" in page(operator, execution)
+
+
+def test_the_errors_of_an_output_are_shown(operator: Client, tenant: Tenant) -> None:
+    execution = ExecutionFactory.create(
+        agent=AgentFactory.create(tenant=tenant),
+        status="failed",
+        stop_reason="output_invalid",
+        error_code="OUTPUT_INVALID",
+        response="{}",
+        output_schema={"type": "object", "required": ["city"]},
+    )
+    assert "&quot;city&quot; is a required property." in page(operator, execution)

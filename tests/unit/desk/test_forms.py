@@ -421,3 +421,47 @@ def test_the_credential_of_a_model_is_never_shown(operator: Client, auditor: Cli
     model.refresh_from_db()
     assert model.credential_token == ""
     model.delete()
+
+
+OUTPUT = {"type": "object", "properties": {"zulu": {}, "alpha": {"type": "string"}}}
+
+
+def test_the_output_schema_of_an_agent(operator: Client, auditor: Client, tenant: Tenant) -> None:
+    agent = AgentFactory.create(tenant=tenant)
+    path = reverse("admin:agents_agent_change", args=[agent.pk])
+    assert change(operator, agent, output_schema=json.dumps(OUTPUT)).status_code == 302
+    agent.refresh_from_db()
+    assert json.dumps(agent.output_schema) == json.dumps(OUTPUT)
+    changed_at = agent.updated_at
+    shown = operator.get(path).context["adminform"].form["output_schema"].value()
+    for client in (operator, auditor):
+        assert "alpha" in client.get(path).content.decode()
+    # Nothing has changed.
+    assert change(operator, agent, output_schema=shown).status_code == 302
+    agent.refresh_from_db()
+    assert agent.updated_at == changed_at
+    assert change(operator, agent, output_schema=" ").status_code == 302
+    agent.refresh_from_db()
+    assert agent.output_schema is None
+    assert agent.updated_at > changed_at
+
+
+def test_an_agent_is_created_with_an_output_schema(operator: Client, tenant: Tenant) -> None:
+    path = reverse("admin:agents_agent_add")
+    form = {"tenant": tenant.pk, "name": "a", "role": "r", "description": "d", **LIMITS}
+    assert operator.post(path, {**form, "output_schema": json.dumps(OUTPUT)}).status_code == 302
+    assert Agent.objects.get(tenant=tenant).output_schema == OUTPUT
+
+
+@pytest.mark.parametrize(
+    ("invalid", "word"), [("{", "JSON"), ("[]", "object"), ("{}", "object"), ("null", "null")]
+)
+def test_an_invalid_output_schema_is_rejected(
+    operator: Client, tenant: Tenant, invalid: str, word: str
+) -> None:
+    agent = AgentFactory.create(tenant=tenant, output_schema=OUTPUT)
+    response = change(operator, agent, output_schema=invalid)
+    assert response.status_code == 200
+    assert word in str(response.context["adminform"].form.errors["output_schema"])
+    agent.refresh_from_db()
+    assert agent.output_schema == OUTPUT

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from executions.providers.instances import MAX_CHARACTERS, MAX_VALUES, minimal_instance
+from executions.providers.instances import MAX_CHARACTERS, MAX_WORK, minimal_instance
 from tools.schemas import output_errors, schema_errors
 
 NODE = {
@@ -94,24 +94,24 @@ def test_items_before_draft_2020_12() -> None:
 
 BRANCHES = {
     f"d{n}": {"anyOf": [of({"$ref": f"#/$defs/d{n + 1}"}), of({"$ref": f"#/$defs/d{n + 1}"})]}
-    for n in range(10)
+    for n in range(11)
 }
 
 
 @pytest.mark.parametrize(
     "schema",
     [
-        of({"type": "array", "minItems": MAX_VALUES + 1}),
+        of({"type": "array", "minItems": MAX_WORK + 1}),
         of({"type": "array", "minItems": 10**18}),
         of({"type": "array", "minItems": 1e300}),
-        of({"type": "array", "minItems": 40, "items": {"type": "array", "minItems": 40}}),
+        of({"type": "array", "minItems": 100, "items": {"type": "array", "minItems": 100}}),
         of({"type": "object", "minProperties": 10**18}),
         of({"type": "string", "minLength": MAX_CHARACTERS + 1}),
         of({"type": "string", "minLength": 1e300}),
         of({"type": "number", "minimum": 1e300, "multipleOf": 1e-300}),
         of(False),
         of({"$ref": "#"}),
-        of({"$ref": "#/$defs/d0"}, **{"$defs": {**BRANCHES, "d10": False}}),
+        of({"$ref": "#/$defs/d0"}, **{"$defs": {**BRANCHES, "d11": False}}),
     ],
 )
 def test_without_a_value_within_the_limits_it_is_empty(schema: Any) -> None:
