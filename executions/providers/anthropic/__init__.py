@@ -1,6 +1,6 @@
 """The provider `anthropic`: Anthropic's Messages API through its SDK.
 
-Importing this module imports the SDK, which takes 2 s and 40 MB, so `MODEL_PROVIDERS` names it by a path that
+Importing this module imports the SDK, which takes 2 s and 70 MB, so `MODEL_PROVIDERS` names it by a path that
 is imported when a row first uses it. The SDK also reads ANTHROPIC_CUSTOM_HEADERS from the environment.
 """
 
