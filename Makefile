@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run stop reset test test-all check format bench bench-inflight bench-limiter bench-jobs chaos schema screenshots \
+.PHONY: help run stop reset test test-all check format bench bench-inflight bench-limiter bench-jobs bench-streams chaos schema screenshots \
 	lock install-run install-dev
 
 VENV ?= .venv
@@ -64,6 +64,9 @@ bench-inflight: install-run ## measure 1,000 concurrent runs with a slow model, 
 
 bench-jobs: install-run ## measure background runs beside empty jobs of procrastinate, in two minutes
 	@$(BIN)/python -m benchmarks.jobs $(ARGS)
+
+bench-streams: install-run ## measure 2,000 open streams, and streams beside LiteLLM, in five minutes
+	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
 bench-limiter: install-dev ## compare the limiter with others on one Redis, in two minutes
 	@$(call install,bench)

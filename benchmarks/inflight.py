@@ -10,13 +10,11 @@ import os
 import resource
 import subprocess
 import sys
-import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
 
 import django
 import psycopg
@@ -27,7 +25,8 @@ from benchmarks import databases, servers
 from benchmarks.alone import alone
 from benchmarks.errors import BenchError
 from benchmarks.inflight_load import KEY, MODEL, Load, Measured
-from benchmarks.processes import Family, memory
+from benchmarks.peaks import sampling
+from benchmarks.processes import Family
 from benchmarks.report import table
 from map_project.embedded import Location, location
 from map_project.embedded.errors import EmbeddedServersError
@@ -36,7 +35,6 @@ from map_project.environment import ignore_libpq_variables
 
 _CHECKOUT = Path(__file__).parent.parent
 _DATABASE = "bench_inflight"
-_SAMPLE_SECONDS = 0.25
 
 P99_AT_MOST_SECONDS = 13.0
 MEGABYTES_AT_MOST = 600.0
@@ -80,12 +78,12 @@ def _bench(options: Namespace, where: Location) -> Measured:
     django.setup()
     measured = Measured()
     with provider(options.answer_after) as provider_url:
-        agent_id = _rows_of_the_platform(provider_url)
+        agent_id = rows_of_the_platform(provider_url)
         log = where.data_dir / "inflight.log"
         with servers.platform(database_url, where.redis_url, log) as server:
             family = Family((server.pid,))
             before = family.cpu_seconds()
-            with _sampling(measured, where, family, server.pid):
+            with sampling(measured, where, _DATABASE, server.pid):
                 port = int(server.url.rpartition(":")[2])
                 asyncio.run(Load(port, agent_id, options, measured).generate())
             measured.cpu_seconds = family.cpu_seconds() - before
@@ -105,7 +103,7 @@ def fresh_database(where: Location, database: str) -> str:
     return where.database_url.replace("/map?", f"/{database}?")
 
 
-def _rows_of_the_platform(provider_url: str) -> str:
+def rows_of_the_platform(provider_url: str) -> str:
     """Create a tenant without a low quota, its agent and the model. Return the agent's id."""
     from django.core.management import call_command
     from django.db import connections
@@ -124,7 +122,9 @@ def _rows_of_the_platform(provider_url: str) -> str:
         input_price_per_million=1,
         output_price_per_million=2,
     )
-    agent = Agent.objects.create(tenant=tenant, name="a", role="analyst", description="Waits.")
+    agent = Agent.objects.create(
+        tenant=tenant, name="a", role="analyst", description="Waits.", model=MODEL
+    )
     connections.close_all()
     for connection in connections.all():
         connection.close_pool()  # type: ignore[attr-defined]
@@ -144,51 +144,17 @@ def provider(seconds: float) -> Iterator[str]:
         process.wait()
 
 
-@contextmanager
-def _sampling(measured: Measured, where: Location, family: Family, master: int) -> Iterator[None]:
-    """Record the maximum of memory and connections inside the block."""
-    finished = threading.Event()
-
-    def sample() -> None:
-        with psycopg.connect(where.database_url, autocommit=True) as connection:
-            while not finished.wait(_SAMPLE_SECONDS):
-                _sample(measured, connection, [pid for pid in family.members() if pid != master])
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield
-    finally:
-        finished.set()
-        thread.join()
-
-
-def _sample(measured: Measured, connection: psycopg.Connection[Any], workers: list[int]) -> None:
-    row = connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [_DATABASE]
-    ).fetchone()
-    sizes = [memory(pid) for pid in workers]
-    threads = [len([*Path(f"/proc/{pid}/task").iterdir()]) for pid in workers]
-    for name, found in {
-        "most_connections": row[0] if row else 0,
-        "most_rss_mb": sum(size.rss_mb for size in sizes),
-        "most_pss_mb": sum(size.pss_mb for size in sizes),
-        "most_threads": max(threads, default=0),
-    }.items():
-        setattr(measured, name, max(getattr(measured, name), found))
-
-
 Row = tuple[str, str, str, bool]
 
 
 def _rows(options: Namespace, measured: Measured) -> list[Row]:
     failed = len(measured.wrong) + options.runs - len(measured.runs)
     p50, p99, worst = (
-        _percentile(measured.runs, 50),
-        _percentile(measured.runs, 99),
+        percentile(measured.runs, 50),
+        percentile(measured.runs, 99),
         max(measured.runs),
     )
-    crud_p50_ms, crud_p95_ms = (_percentile(measured.crud, part) * 1000 for part in (50, 95))
+    crud_p50_ms, crud_p95_ms = (percentile(measured.crud, part) * 1000 for part in (50, 95))
     return [
         ("runs rejected or failed", f"{failed} of {options.runs}", "0", not failed),
         (
@@ -224,7 +190,7 @@ def _rows(options: Namespace, measured: Measured) -> list[Row]:
     ]
 
 
-def _percentile(values: Sequence[float], percent: int) -> float:
+def percentile(values: Sequence[float], percent: int) -> float:
     return quantiles(values, n=100)[percent - 1]
 
 

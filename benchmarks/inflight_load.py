@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.inflight_provider import TEXT
+from benchmarks.peaks import Peaks
 
 KEY = "inflight-key"
 MODEL = "slow"
@@ -17,7 +18,7 @@ _TIMEOUT_SECONDS = 60.0
 
 
 @dataclass
-class Measured:
+class Measured(Peaks):
     """The measurements. Times are in seconds."""
 
     runs: list[float] = field(default_factory=list)
@@ -25,10 +26,6 @@ class Measured:
     crud: list[float] = field(default_factory=list)
     crud_wrong: list[str] = field(default_factory=list)
     most_in_flight: int = 0
-    most_connections: int = 0
-    most_rss_mb: float = 0.0
-    most_pss_mb: float = 0.0
-    most_threads: int = 0
     cpu_seconds: float = 0.0
     stored_executions: int = 0
 

@@ -25,7 +25,7 @@ _BODY = json.dumps(
         "usage": {"prompt_tokens": 25, "completion_tokens": 7, "total_tokens": 32},
     }
 ).encode()
-_RESPONSE = (
+RESPONSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n" % len(_BODY) + _BODY
 )
@@ -41,7 +41,7 @@ async def serve(seconds: float) -> None:
                 length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
                 await reader.readexactly(length)
                 await asyncio.sleep(seconds)
-                writer.write(_RESPONSE)
+                writer.write(RESPONSE)
                 await writer.drain()
         except (asyncio.IncompleteReadError, OSError):
             writer.close()

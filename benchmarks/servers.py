@@ -1,5 +1,6 @@
 """The servers of the platform and the peer, with the same number of processes, on loopback."""
 
+import json
 import os
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from benchmarks.errors import BenchError
 
 _CHECKOUT = Path(__file__).parent.parent
 _PEER = Path(__file__).parent / "peer"
+_LITELLM = Path(__file__).parent / "litellm"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 
@@ -48,7 +50,7 @@ def peer(database_url: str, redis_url: str, log: Path, venv_dir: Path) -> Iterat
     port = _free_port()
     options = {"host": "127.0.0.1", "port": str(port), "workers": str(server_processes())}
     options |= {"loop": "uvloop", "http": "httptools", "log-level": "warning"}
-    command = [str(_peer_python(venv_dir)), "-m", "uvicorn", "app.main:app", "--no-access-log"]
+    command = [str(_installed(_PEER, venv_dir)), "-m", "uvicorn", "app.main:app", "--no-access-log"]
     command += [f"--{name}={value}" for name, value in options.items()]
     env = os.environ | {
         "DATABASE_URL": database_url.replace("postgresql://", "postgresql+asyncpg://"),
@@ -59,22 +61,46 @@ def peer(database_url: str, redis_url: str, log: Path, venv_dir: Path) -> Iterat
         yield Server("peer", url, pid)
 
 
+@contextmanager
+def litellm(provider_url: str, model: str, key: str, log: Path, venv_dir: Path) -> Iterator[Server]:
+    """Run the proxy of LiteLLM with one model, which is that of the provider, and without a database."""
+    config = log.with_suffix(".json")
+    parameters = {"model": f"openai/{model}", "api_base": provider_url, "api_key": "none"}
+    settings = {
+        "model_list": [{"model_name": model, "litellm_params": parameters}],
+        "general_settings": {"master_key": key},
+    }
+    config.write_text(json.dumps(settings))
+    port = _free_port()
+    python = _installed(_LITELLM, venv_dir)
+    command = [str(python.parent / "litellm"), "--config", str(config), "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--num_workers", str(server_processes())]
+    # Otherwise it requests its table of prices from the internet.
+    env = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    env |= {"PYTHONWARNINGS": "ignore"}
+    env.pop("DATABASE_URL", None)
+    url = f"http://127.0.0.1:{port}"
+    health = f"{url}/health/liveliness"
+    with _running(command, folder=venv_dir, env=env, health=health, log=log) as pid:
+        yield Server("litellm", url, pid)
+
+
 def server_processes() -> int:
     """Return the number of processes per side: WEB_CONCURRENCY, or the platform's default."""
     return int(os.environ.get("WEB_CONCURRENCY") or 2)
 
 
-def _peer_python(venv_dir: Path) -> Path:
-    """Return the Python of the peer's environment, and install its lock file if it has changed."""
-    lock, installed = _PEER / "requirements.txt", venv_dir / "requirements.txt"
+def _installed(folder: Path, venv_dir: Path) -> Path:
+    """Return the Python of an environment, and install the lock file of the folder if it has changed."""
+    lock, installed = folder / "requirements.txt", venv_dir / "requirements.txt"
     python = venv_dir / "bin" / "python"
     if not installed.exists() or installed.read_bytes() != lock.read_bytes():
-        print(f"Installing the peer into {venv_dir} ...", file=sys.stderr, flush=True)
+        print(f"Installing {lock} into {venv_dir} ...", file=sys.stderr, flush=True)
         venv.create(venv_dir, clear=True, with_pip=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         locked = ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--requirement={lock}"]
         if subprocess.run([*pip, *locked]).returncode:
-            raise BenchError("The peer could not be installed: see above.")
+            raise BenchError(f"{lock} could not be installed: see above.")
         installed.write_bytes(lock.read_bytes())
     return python
 

@@ -22,7 +22,7 @@ from executions.endings import cancel
 from executions.errors import ExecutionNotFound
 from executions.events.stream import (
     event_number,
-    numbered_frames,
+    numbered_frame,
     open_stream,
     stream_execution,
     stream_run,
@@ -88,7 +88,7 @@ class RunViewSet(TenantViewSet[Agent]):
             return _accepted(run) if body["background"] else Response(_result(run))
         with open_stream() as closing:
             run = self._run(agent_id, body)
-            return stream_run(request, run, closing, numbered_frames)
+            return stream_run(request, run, closing, numbered_frame)
 
     def _run(self, agent_id: uuid.UUID, body: Mapping[str, Any]) -> Run:
         return run_agent(
@@ -112,7 +112,7 @@ class RunViewSet(TenantViewSet[Agent]):
         response: HttpResponseBase
         if _is_stream(self.request.data):
             with open_stream() as closing:
-                response = stream_execution(execution.pk, -1, closing, numbered_frames)
+                response = stream_execution(execution.pk, -1, closing, numbered_frame)
         elif execution.background:
             response = _accepted(Run.of_execution(execution))
         else:
@@ -230,7 +230,7 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
             after = event_number(request.headers.get("Last-Event-ID"), "Last-Event-ID")
         with open_stream() as closing:
             number = -1 if after is None else after
-            return stream_execution(execution.pk, number, closing, numbered_frames)
+            return stream_execution(execution.pk, number, closing, numbered_frame)
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         if self.action == "steps":

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -26,7 +27,7 @@ from map_project.postgresql.connections import with_retries
 KEPT = timedelta(hours=24)
 # Of one call of `delete_expired`.
 BATCH = 100
-# A reader that received nothing else receives None after this time.
+# A reader that received nothing else receives an empty list after this time.
 IDLE_SECONDS = 15.0
 
 SETTLING_STEP_SECONDS = 0.3
@@ -46,12 +47,12 @@ Queue = SimpleQueue[Event | None]
 
 def follow(
     execution_id: uuid.UUID, after: int = -1, queue: Queue | None = None
-) -> Iterator[Event | None]:
+) -> Iterator[list[Event]]:
     """Yield the events of an execution with a number above `after`, to its end, as they happen.
 
-    Yields None when there was no event for `IDLE_SECONDS`. Holds no database connection between the events.
-    `queue` has the events of a run that this process has just started. Raises Execution.DoesNotExist, and
-    DatabaseError after a long outage.
+    Each list has all that are there at the time. It is empty when there was no event for `IDLE_SECONDS`.
+    Holds no database connection between the events. `queue` has the events of a run that this process has
+    just started. Raises Execution.DoesNotExist, and DatabaseError after a long outage.
     """
     number, sent_at, is_local = after, time.monotonic(), queue is not None
     with notices.noticed(execution_id) as notice:
@@ -59,21 +60,22 @@ def follow(
             notice.clear()
             read = partial(_read, execution_id, number, settles=not is_local)
             events, is_over = with_retries(read, OUTAGE_DELAYS_SECONDS)
-            for event in events:
-                number, sent_at = event.number, time.monotonic()
-                yield event
+            if events:
+                number, sent_at = events[-1].number, time.monotonic()
+                yield events
             if is_over:
                 return
             if queue is not None:
-                for queued in _queued(queue, number):
-                    number, sent_at = (queued.number if queued else number), time.monotonic()
-                    yield queued
+                for events in _queued(queue, number):
+                    number = events[-1].number if events else number
+                    sent_at = time.monotonic()
+                    yield events
                 queue = None
                 continue
             notices.wait(notice)
             if time.monotonic() - sent_at >= IDLE_SECONDS:
                 sent_at = time.monotonic()
-                yield None
+                yield []
 
 
 def _read(execution_id: uuid.UUID, after: int, *, settles: bool) -> tuple[list[Event], bool]:
@@ -101,18 +103,21 @@ def _is_settling(execution: Execution) -> bool:
     return is_abrupt and ended_for is not None and ended_for < SETTLING
 
 
-def _queued(queue: Queue, after: int) -> Iterator[Event | None]:
-    """Yield the events of a queue with a number above `after`, and None when there was none for a while."""
-    while True:
-        try:
+def _queued(queue: Queue, after: int) -> Iterator[list[Event]]:
+    """Yield the events of a queue with a number above `after`, as `follow` does."""
+    is_over = False
+    while not is_over:
+        events: list[Event] = []
+        with suppress(Empty):
             event = queue.get(timeout=IDLE_SECONDS)
-        except Empty:
-            yield None
-            continue
-        if event is None:
-            return
-        if event.number > after:
-            yield event
+            # The clients of a busy process receive several events at once.
+            while event is not None:
+                events.append(event)
+                event = queue.get_nowait()
+            is_over = True
+        found = [event for event in events if event.number > after]
+        if found or not (events or is_over):
+            yield found
 
 
 def available(execution: Execution, after: int = -1) -> Iterator[Event]:

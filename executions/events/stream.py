@@ -28,8 +28,8 @@ HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
-# Returns the frames of events. None stands for a pause.
-Framing = Callable[[Iterator[Event | None]], Iterator[str]]
+# Returns the frames of an event, or "" if it has none.
+Framing = Callable[[Event], str]
 
 _open_count = 0
 
@@ -92,37 +92,35 @@ def stream_run(
         thread = run.stream.start(on_end=lambda: leases.release(lease) if lease else None)
         closing.callback(thread.join)
         queue = run.stream.queue
-    return _response(framing(follow(run.id, queue=queue)), closing)
+    return _response(_frames(follow(run.id, queue=queue), framing), closing)
 
 
 def stream_execution(
     execution_id: uuid.UUID, after: int, closing: ExitStack, framing: Framing
 ) -> StreamingHttpResponse:
     """Return the stream of the events of an execution after a number."""
-    return _response(framing(follow(execution_id, after)), closing)
+    return _response(_frames(follow(execution_id, after), framing), closing)
 
 
 def _response(frames: Iterator[str], closing: ExitStack) -> StreamingHttpResponse:
     return StreamingHttpResponse(EventStream(frames, closing), headers=HEADERS)
 
 
-def numbered_frames(events: Iterator[Event | None]) -> Iterator[str]:
-    """Yield events with the field `id`, which clients send back as `Last-Event-ID`."""
-    return _frames(events, lambda event: f"id: {event.number}\n")
-
-
-def plain_frames(events: Iterator[Event | None]) -> Iterator[str]:
-    """Yield events as the specification has them."""
-    return _frames(events, lambda event: "")
-
-
-def _frames(events: Iterator[Event | None], first_line: Callable[[Event], str]) -> Iterator[str]:
-    for event in events:
-        if event is None:
-            yield KEEP_ALIVE
-        else:
-            yield f"{first_line(event)}event: {event.type}\ndata: {event.data}\n\n"
+def _frames(batches: Iterator[list[Event]], framing: Framing) -> Iterator[str]:
+    for events in batches:
+        if text := "".join(map(framing, events)) if events else KEEP_ALIVE:
+            yield text
     yield DONE
+
+
+def numbered_frame(event: Event) -> str:
+    """Return an event with the field `id`, which clients send back as `Last-Event-ID`."""
+    return f"id: {event.number}\n{plain_frame(event)}"
+
+
+def plain_frame(event: Event) -> str:
+    """Return an event as the specification has it."""
+    return f"event: {event.type}\ndata: {event.data}\n\n"
 
 
 def event_number(text: str | None, name: str) -> int | None:

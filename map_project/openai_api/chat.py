@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from executions.events.items import Event
-from executions.events.stream import DONE, KEEP_ALIVE, Framing
+from executions.events.stream import Framing
 from executions.output import without_code_block
 from map_project.openai_api.errors import RunCancelled, error_object
 
@@ -39,17 +39,11 @@ def completion(response: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chunk_frames(*, includes_usage: bool) -> Framing:
-    """Return a function that yields the frames of a chat completion."""
+    """Return a function that returns the frames of an event in a chat completion."""
+    chunks = Chunks(includes_usage=includes_usage)
 
-    def frames(events: Iterator[Event | None]) -> Iterator[str]:
-        chunks = Chunks(includes_usage=includes_usage)
-        for event in events:
-            if event is None:
-                yield KEEP_ALIVE
-                continue
-            for chunk in chunks.of(event):
-                yield f"data: {orjson.dumps(chunk).decode()}\n\n"
-        yield DONE
+    def frames(event: Event) -> str:
+        return "".join(f"data: {orjson.dumps(chunk).decode()}\n\n" for chunk in chunks.of(event))
 
     return frames
 

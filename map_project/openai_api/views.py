@@ -16,7 +16,7 @@ from executions.events.stream import (
     Framing,
     event_number,
     open_stream,
-    plain_frames,
+    plain_frame,
     stream_execution,
     stream_run,
 )
@@ -161,7 +161,7 @@ class ResponseRunViewSet(RunViewSet):
         return whole_response(execution)
 
     def framing(self, serializer: Any) -> Framing:
-        return plain_frames
+        return plain_frame
 
 
 @openapi.chat_completion_created
@@ -199,7 +199,7 @@ class ResponseViewSet(TenantViewSet[Execution]):
         after = event_number(request.query_params.get("starting_after"), "starting_after")
         number = -1 if after is None else after
         with open_stream() as closing:
-            return stream_execution(execution.pk, number, closing, plain_frames)
+            return stream_execution(execution.pk, number, closing, plain_frame)
 
     def destroy(self, request: Request, pk: str) -> Response:
         execution = self.get_object()
