@@ -87,6 +87,7 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml $(COMPILE) --extra embedded --extra anthropic --extra openai -c requirements/dev.txt -o requirements/run.txt
 	uv pip compile pyproject.toml $(COMPILE) --extra anthropic --extra openai -c requirements/dev.txt -o requirements/base.txt
 	uv pip compile pyproject.toml $(COMPILE) --extra bench -c requirements/dev.txt -o requirements/bench.txt
+	uv pip compile requirements/clients.in $(COMPILE) -o requirements/clients.txt
 COMPILE := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
 install-run:
