@@ -1,5 +1,6 @@
 """The history in the admin. It is read-only."""
 
+import uuid
 from typing import Any
 
 from django.contrib import admin, messages
@@ -8,7 +9,9 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -28,9 +31,11 @@ from executions.admin.filters import (
 )
 from executions.display import cost, duration, latency, short_cost, step_texts, tokens, tone
 from executions.endings import cancel
+from executions.events.stream import event_number, numbered_frame, open_stream, stream_execution
 from executions.models import Execution
 from executions.stop_reasons import StopReason
 from map_project.api import audit
+from map_project.api.errors import ApiError
 from map_project.tenants.admin import ReadOnlyAdmin
 
 STEPS_PER_PAGE = 100
@@ -120,23 +125,38 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "cost": cost(execution.cost_usd),
             "page": page,
             "steps": [(step, duration(step.latency_ms), step_texts(step)) for step in page],
-            "can_cancel": _can_cancel(request) and execution.status in Execution.UNFINISHED,
+            "is_unfinished": execution.status in Execution.UNFINISHED,
+            "can_cancel": _can_cancel(request),
             "agent_exists": Agent.objects.filter(pk=execution.agent_id).exists(),
         }
         return TemplateResponse(request, "executions/execution.html", context)
 
     def get_urls(self) -> list[URLPattern]:
         cancel_view = self.admin_site.admin_view(self.cancel_view)
-        url = path("<path:object_id>/cancel/", cancel_view, name="cancel_execution")
-        return [url, *super().get_urls()]
+        events_view = self.admin_site.admin_view(self.events_view)
+        return [
+            path("<uuid:pk>/cancel/", cancel_view, name="cancel_execution"),
+            path("<uuid:pk>/events/", events_view, name="execution_events"),
+            *super().get_urls(),
+        ]
 
-    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def events_view(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
+        """Stream the events of a run to its page."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        get_object_or_404(Execution, pk=pk)
+        try:
+            after = event_number(request.headers.get("Last-Event-ID"), "Last-Event-ID")
+            with open_stream() as closing:
+                return stream_execution(pk, -1 if after is None else after, closing, numbered_frame)
+        except ApiError as error:
+            return HttpResponse(status=error.status_code)
+
+    def cancel_view(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         """Cancel a run that has not ended, on POST."""
         if request.method != "POST" or not _can_cancel(request):
             raise PermissionDenied
-        execution = self.get_object(request, unquote(object_id))
-        if execution is None:
-            raise Http404
+        execution = get_object_or_404(Execution, pk=pk)
         if cancel(execution.pk, StopReason.CANCELLED_BY_OPERATOR):
             audit.record(execution, f"status: {execution.status} → cancelled", user=request.user)
             messages.success(request, "The run was cancelled.")

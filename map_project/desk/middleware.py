@@ -105,7 +105,8 @@ class AdminGZipMiddleware(GZipMiddleware):
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
-        if not _is_admin(request):
+        # Compression would hold back the events of a stream.
+        if not _is_admin(request) or response.get("Content-Type") == "text/event-stream":
             return response
         return super().process_response(request, response)
 

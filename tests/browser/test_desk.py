@@ -1,18 +1,23 @@
 """The admin in a browser, against a live server."""
 
 import re
+import uuid
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import expect
 
+from agents.models import LanguageModel
 from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.api import LiveApi
 from tests.browser.chromium import PHONE, Visit
 from tests.browser.conftest import PASSWORD, account
 from tests.checkouts import eventually
+from tests.conftest import api_of
 from tests.factories import AgentFactory, ExecutionFactory
+from tests.streams import streaming
+from tests.stub_model import completion, streamed, stub_model
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +112,29 @@ def test_the_page_of_an_execution(visit: Visitor, execution: Execution) -> None:
     expect(desk.page.locator("#response")).to_have_text("Prices did.")
     desk.page.get_by_role("button", name="Copy").first.click()
     assert desk.page.evaluate("navigator.clipboard.readText()") == execution.prompt
+
+
+def test_a_run_in_progress_is_followed(visit: Visitor, tenant: Tenant, desk_port: int) -> None:
+    agent = AgentFactory.create(tenant=tenant)
+    with stub_model() as stub:
+        stub.says(streamed(completion("One two three four."), delay_seconds=1.0))
+        model = LanguageModel.objects.create(
+            name=f"slow {uuid.uuid4()}", provider="openai", base_url=stub.url
+        )
+        body = {"prompt": "Count", "model": model.name, "stream": True}
+        path = f"agents/{agent.pk}/run"
+        with streaming(desk_port, api_of(tenant).key, "POST", path, body) as response:
+            assert response.status == 200
+            execution = Execution.objects.get(tenant=tenant)
+            desk = visit("operator")
+            url = f"{desk.base}/admin/executions/execution/{execution.pk}/change/"
+            desk.page.goto(url, wait_until="domcontentloaded")
+            expect(desk.page.locator("#response")).to_have_text(re.compile("^One "))
+            expect(desk.page.get_by_role("button", name="Cancel run")).to_be_visible()
+            # The page is loaded again at the end.
+            expect(desk.page.locator(".desk-outcome")).to_contain_text("succeeded", timeout=30_000)
+            expect(desk.page.locator("#response")).to_have_text("One two three four.")
+            expect(desk.page.get_by_role("button", name="Cancel run")).to_have_count(0)
 
 
 def test_the_history_is_searched_within_a_tenant(visit: Visitor, execution: Execution) -> None:

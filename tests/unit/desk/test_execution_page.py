@@ -124,3 +124,28 @@ def test_the_errors_of_an_output_are_shown(operator: Client, tenant: Tenant) -> 
         output_schema={"type": "object", "required": ["city"]},
     )
     assert "&quot;city&quot; is a required property." in page(operator, execution)
+
+
+def test_the_events_of_a_run_are_streamed_without_compression(
+    operator: Client, auditor: Client, tenant: Tenant
+) -> None:
+    execution = ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant))
+    path = f"/admin/executions/execution/{execution.pk}/events/"
+    for client in (operator, auditor):
+        response = client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert response.headers["Content-Type"] == "text/event-stream"
+        assert "Content-Encoding" not in response.headers
+        text = b"".join(response).decode()
+        assert text.startswith("id: 0\nevent: response.created\n")
+        assert text.endswith("data: [DONE]\n\n")
+    rest = operator.get(path, headers={"Last-Event-ID": "1"})
+    assert b"".join(rest).startswith(b"id: 2\n")
+
+
+def test_who_may_not_see_executions_gets_no_events(operator: Client, tenant: Tenant) -> None:
+    execution = ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant))
+    path = f"/admin/executions/execution/{execution.pk}/events/"
+    assert Client().get(path).status_code == 302
+    assert operator.get(path, headers={"Last-Event-ID": "x"}).status_code == 400
+    unknown = f"/admin/executions/execution/{tenant.pk}/events/"
+    assert operator.get(unknown).status_code == 404

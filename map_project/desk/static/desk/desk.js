@@ -1,4 +1,4 @@
-// Draws the charts of the admin pages from the JSON in the page, and handles copy buttons.
+// Draws the charts of the admin pages from the JSON in the page, follows runs, and handles copy buttons.
 "use strict";
 
 (() => {
@@ -197,8 +197,33 @@
     setTimeout(() => (button.textContent = before), 1500);
   }
 
+  // Shows the text and the tool calls of a run while it is in progress. At its end the page is loaded again, with
+  // what has been recorded.
+  function follow(log) {
+    const source = new EventSource(log.dataset.events);
+    const on = (name, show) => source.addEventListener(`response.${name}`, (event) => show(JSON.parse(event.data)));
+    let isEmpty = true;
+    const append = (text) => {
+      if (isEmpty) log.textContent = "";
+      isEmpty = false;
+      log.append(text);
+    };
+    const paragraph = () => (isEmpty ? "" : "\n\n");
+    on("output_item.added", ({ item }) => append(item.type === "mcp_call" ? `${paragraph()}Tool call: ${item.name}` : paragraph()));
+    on("output_text.delta", ({ delta }) => append(delta));
+    on("mcp_call.completed", () => append(" (completed)"));
+    on("mcp_call.failed", () => append(" (failed)"));
+    for (const name of ["completed", "incomplete", "failed", "cancelled"]) {
+      on(name, () => {
+        source.close();
+        location.reload();
+      });
+    }
+  }
+
   window.addEventListener("load", () => {
     draw();
+    document.querySelectorAll("[data-events]").forEach(follow);
     let dark = document.documentElement.classList.contains("dark");
     new MutationObserver(() => {
       const now = document.documentElement.classList.contains("dark");
