@@ -201,7 +201,11 @@ class Conversation(models.Model):
 
     class Meta:
         ordering = ("created_at", "id")
-        indexes = [models.Index(fields=("tenant", "created_at", "id"), name="conversation_by_age")]
+        indexes = [
+            models.Index(fields=("tenant", "created_at", "id"), name="conversation_by_age"),
+            # For the list of the admin, of all tenants.
+            models.Index(fields=("created_at", "id"), name="conversation_by_time"),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

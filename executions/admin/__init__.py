@@ -21,6 +21,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 
 from agents.models import Agent
 from executions.admin.changelist import HistoryChangeList
+from executions.admin.conversations import ConversationAdmin
 from executions.admin.filters import (
     AgentFilter,
     DatesFilter,
@@ -32,11 +33,13 @@ from executions.admin.filters import (
 from executions.display import cost, duration, latency, short_cost, step_texts, tokens, tone
 from executions.endings import cancel
 from executions.events.stream import event_number, numbered_frame, open_stream, stream_execution
-from executions.models import Execution
+from executions.models import Conversation, Execution
 from executions.stop_reasons import StopReason
 from map_project.api import audit
 from map_project.api.errors import ApiError
 from map_project.tenants.admin import ReadOnlyAdmin
+
+__all__ = ["ConversationAdmin", "ExecutionAdmin"]
 
 STEPS_PER_PAGE = 100
 
@@ -128,6 +131,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "is_unfinished": execution.status in Execution.UNFINISHED,
             "can_cancel": _can_cancel(request),
             "agent_exists": Agent.objects.filter(pk=execution.agent_id).exists(),
+            "conversation_exists": execution.conversation_id is not None
+            and Conversation.objects.filter(pk=execution.conversation_id).exists(),
         }
         return TemplateResponse(request, "executions/execution.html", context)
 

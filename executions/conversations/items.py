@@ -57,12 +57,15 @@ class Item:
 
 
 class ItemList:
-    """The items of a conversation. A slice takes three queries, however long the conversation is."""
+    """The items of a conversation. A slice takes three queries, however long the conversation is.
+
+    `executions` are those of the conversation, the oldest first.
+    """
 
     def __init__(self, conversation: Conversation) -> None:
-        self._executions = Execution.objects.filter(
+        self.executions = Execution.objects.filter(
             tenant_id=conversation.tenant_id, conversation_id=conversation.pk
-        )
+        ).order_by("created_at", "id")
 
     def count(self) -> int:
         """Return the number of items."""
@@ -88,16 +91,16 @@ class ItemList:
         if not pks:
             return []
         skipped = start - next(first for pk, first, _ in spans if pk == pks[0])
-        return [*self._items(pks)][skipped : skipped + stop - start]
+        return [*self.of(pks)][skipped : skipped + stop - start]
 
     @cached_property
     def _counts(self) -> dict[uuid.UUID, int]:
         """The number of items of each execution, the oldest first."""
-        counts = self._executions.order_by("created_at", "id").values_list("pk", _item_count())
-        return dict(counts)
+        return dict(self.executions.values_list("pk", _item_count()))
 
-    def _items(self, pks: list[uuid.UUID]) -> Iterator[Item]:
-        rows = self._executions.filter(pk__in=pks).order_by("created_at", "id")
+    def of(self, pks: list[uuid.UUID]) -> Iterator[Item]:
+        """Yield the items of these executions, the oldest first."""
+        rows = self.executions.filter(pk__in=pks)
         steps = _steps(pks)
         for execution in rows.annotate(**_starts("prompt", "response")).values(
             *("pk", "status", "options", "created_at", "prompt_start", "response_start")

@@ -8,7 +8,13 @@ from django.urls import reverse
 
 # Each link has a label, an icon, and the app and the name of a model.
 _GROUPS = (
-    ("", (("History", "history", "executions", "execution"),)),
+    (
+        "",
+        (
+            ("History", "history", "executions", "execution"),
+            ("Conversations", "forum", "executions", "conversation"),
+        ),
+    ),
     (
         "Tenants",
         (

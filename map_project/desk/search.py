@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from agents.models import Agent
-from executions.models import Execution
+from executions.models import Conversation, Execution
 from map_project.api.fields import parse_uuid
 from map_project.tenants.models import ApiKey, Tenant
 from tools.models import Tool
@@ -48,6 +48,8 @@ def _lookups(text: str) -> Iterator[tuple[str, str, QuerySet[Any]]]:
         yield "Agent", "smart_toy", agents.filter(pk=pk)
         yield "Tool", "build", tools.filter(pk=pk)
         yield "Execution", "history", executions.filter(pk=pk)
+        conversations = Conversation.objects.select_related("tenant")
+        yield "Conversation", "forum", conversations.filter(pk=pk)
         return
     keys = ApiKey.objects.select_related("tenant")
     yield "Tenant", "apartment", Tenant.objects.filter(name__icontains=text)

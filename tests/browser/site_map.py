@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.models import Agent, LanguageModel
-from executions.models import Execution, Step
+from executions.models import Conversation, Execution, Step
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import ApiKey, Tenant
 from map_project.webhooks.models import WebhookDelivery
@@ -61,7 +61,7 @@ def create_rows(user: User) -> dict[type[Model], Model]:
         tenant=tenant, endpoint=webhook, event_type="execution.incomplete", error="e" * 50
     )
     rows = (
-        *(webhook, delivery),
+        *(webhook, delivery, create_conversation(agent, model.name)),
         *(tenant, tool, agent, key, model, attempt, create_executions(agent, model.name)),
         *(user, Group.objects.get(name="operator"), LogEntry.objects.latest("pk")),
     )
@@ -83,6 +83,27 @@ def create_executions(agent: Agent, model: str) -> Execution:
             input='{"city": "' + "c" * 300 + '"}', output="o" * 300, error="e" * 100,
         )  # fmt: skip
     return execution
+
+
+def create_conversation(agent: Agent, model: str) -> Conversation:
+    """A conversation with runs in every status that they can have, and a tool call."""
+    conversation = Conversation.objects.create(
+        tenant_id=agent.tenant_id, metadata={"k" * 64: "v" * 512}
+    )
+    ended = [each for each in Execution.Status if each not in Execution.UNFINISHED]
+    for status in (*ended, Execution.Status.RUNNING):
+        execution = ExecutionFactory.create(
+            agent=agent, model=model, status=status, prompt="p" * 3000, error_code="E" * 50,
+            conversation_id=conversation.pk,
+        )  # fmt: skip
+        Execution.objects.filter(pk=execution.pk).update(
+            previous_execution_id=execution.pk, dropped_exchanges=2
+        )
+    Step.objects.create(
+        execution=execution, position=0, kind="tool", name="n" * 200, latency_ms=12,
+        input='{"city": "' + "c" * 300 + '"}', output="o" * 300, error="e" * 100,
+    )  # fmt: skip
+    return conversation
 
 
 def model_pages(rows: dict[type[Model], Model]) -> dict[str, str]:

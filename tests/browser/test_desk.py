@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from agents.models import LanguageModel
-from executions.models import Execution
+from executions.models import Conversation, Execution, Step
 from map_project.tenants.models import Tenant
 from tests.api import LiveApi
 from tests.browser.chromium import PHONE, Visit
@@ -135,6 +135,30 @@ def test_a_run_in_progress_is_followed(visit: Visitor, tenant: Tenant, desk_port
             expect(desk.page.locator(".desk-outcome")).to_contain_text("succeeded", timeout=30_000)
             expect(desk.page.locator("#response")).to_have_text("One two three four.")
             expect(desk.page.get_by_role("button", name="Cancel run")).to_have_count(0)
+
+
+def test_the_page_of_a_conversation(visit: Visitor, execution: Execution) -> None:
+    conversation = Conversation.objects.create(
+        tenant_id=execution.tenant_id, metadata={"ticket": "4711"}
+    )
+    Execution.objects.filter(pk=execution.pk).update(conversation_id=conversation.pk)
+    step = {"kind": "tool", "name": "look", "input": '{"city": "Oslo"}', "output": "It rains."}
+    Step.objects.create(execution=execution, position=0, latency_ms=1, **step)
+    desk = visit("auditor")
+    desk.page.get_by_role("link", name="Conversations", exact=True).click()
+    row = desk.page.locator("#result_list tbody tr").first
+    expect(row).to_contain_text("ticket: 4711")
+    expect(row.locator(".field-runs")).to_have_text("1")
+    row.get_by_role("link").first.click()
+    expect(desk.page.locator(".desk-facts")).to_contain_text("4711")
+    expect(desk.page.get_by_text("What <b>changed</b> in the third quarter?")).to_be_visible()
+    expect(desk.page.get_by_text("It rains.")).to_be_hidden()
+    desk.page.get_by_text("look", exact=True).click()
+    expect(desk.page.get_by_text("It rains.")).to_be_visible()
+    desk.page.locator(".desk-exchanges h2 a").click()
+    expect(desk.page.locator("#prompt")).to_have_text(execution.prompt)
+    desk.page.get_by_role("link", name=str(conversation.pk)).click()
+    expect(desk.page.locator(".desk-exchanges")).to_contain_text("MODEL_TIMEOUT")
 
 
 def test_the_history_is_searched_within_a_tenant(visit: Visitor, execution: Execution) -> None:

@@ -11,6 +11,7 @@ from tests.factories import AgentFactory
 
 LISTS = {
     "/admin/executions/execution/": "History",
+    "/admin/executions/conversation/": "Conversations",
     "/admin/tenants/tenant/": "Tenants",
     "/admin/tenants/apikey/": "API keys",
     "/admin/agents/agent/": "Agents",

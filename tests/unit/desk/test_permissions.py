@@ -8,11 +8,15 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from executions.models import Conversation
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ExecutionFactory
 
-KINDS = ["tenants_tenant", "tenants_apikey", "tools_tool", "agents_agent", "executions_execution"]
+KINDS = [
+    *("tenants_tenant", "tenants_apikey", "tools_tool", "agents_agent", "executions_execution"),
+    "executions_conversation",
+]
 READ_BY_ALL = [*KINDS, "admin_logentry", "axes_accessattempt"]
 
 
@@ -25,6 +29,7 @@ def rows(tenant: Tenant) -> dict[str, Any]:
         "tools_tool": agent.tools.get(),
         "agents_agent": agent,
         "executions_execution": ExecutionFactory.create(agent=agent),
+        "executions_conversation": Conversation.objects.create(tenant=tenant),
     }
 
 
@@ -94,7 +99,7 @@ PERMISSIONS = {
         "agents": "view_agent add_agent change_agent delete_agent "
         "view_agenttool add_agenttool change_agenttool delete_agenttool "
         "view_languagemodel add_languagemodel change_languagemodel delete_languagemodel",
-        "executions": "view_execution",
+        "executions": "view_execution view_conversation",
         "webhooks": "view_webhookendpoint change_webhookendpoint view_webhookdelivery",
         "admin": "view_logentry",
         "axes": "view_accessattempt delete_accessattempt",
@@ -103,7 +108,7 @@ PERMISSIONS = {
         "tenants": "view_tenant view_apikey",
         "tools": "view_tool",
         "agents": "view_agent view_agenttool view_languagemodel",
-        "executions": "view_execution",
+        "executions": "view_execution view_conversation",
         "webhooks": "view_webhookendpoint view_webhookdelivery",
         "admin": "view_logentry",
         "axes": "view_accessattempt",

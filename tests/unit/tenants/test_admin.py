@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from executions.models import Execution
+from executions.models import Conversation, Execution
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ExecutionFactory, ToolFactory
@@ -40,11 +40,12 @@ def rows(tenant: Tenant) -> dict[str, Any]:
         "tools_tool": ToolFactory.create(tenant=tenant),
         "agents_agent": agent,
         "executions_execution": ExecutionFactory.create(agent=agent),
+        "executions_conversation": Conversation.objects.create(tenant=tenant),
     }
 
 
-KINDS = ["tenants_tenant", "tenants_apikey", "tools_tool", "agents_agent", "executions_execution"]
-PERMANENT = ["tenants_tenant", "tenants_apikey", "executions_execution"]
+PERMANENT = ["tenants_tenant", "tenants_apikey", "executions_execution", "executions_conversation"]
+KINDS = [*PERMANENT, "tools_tool", "agents_agent"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
