@@ -1,5 +1,7 @@
 """Minimal values of JSON Schemas."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +119,13 @@ BRANCHES = {
 def test_without_a_value_within_the_limits_it_is_empty(schema: Any) -> None:
     assert schema_errors(schema) == []
     assert minimal_instance(schema) == {}
+
+
+TOOLS = json.loads((Path(__file__).parents[2] / "data/tool_schemas.json").read_text())
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: f"{tool['source']}: {tool['name']}")
+def test_the_values_of_real_schemas_are_valid(tool: Any) -> None:
+    schema = tool["parameters"]
+    errors = output_errors(schema, minimal_instance(schema))
+    assert all("does not match" in error for error in errors), errors
