@@ -262,6 +262,7 @@ class TestErrors:
                 )
             ]
         assert broken.value.code == "model_error"
+        row.delete()
 
     def test_a_repeated_key_runs_once(self, door: Door, client: OpenAI) -> None:
         headers = {"Idempotency-Key": "k-1"}
@@ -305,3 +306,4 @@ def test_text_of_several_responses_of_the_model(door: Door, model_server: StubMo
             texts.append(found.choices[0].message.content)
             assert found.usage.total_tokens == 30
     assert texts == ["I look it up.\n\nIt is done."] * 2
+    row.delete()
