@@ -29,14 +29,17 @@ stop: install-run ## stop `make run` of this checkout, and its PostgreSQL and Re
 reset: install-run ## delete the data of this checkout's PostgreSQL and Redis (ARGS=--noinput: without a question)
 	@$(BIN)/python manage.py reset $(ARGS)
 
+# A process for each core, each with its own PostgreSQL and Redis. Much of the tests' time is spent waiting.
+PROCESSES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: install-dev ## run the tests except the slow ones, with branch coverage
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -m "not slow"
+	$(BIN)/coverage run -m pytest $(PROCESSES) -m "not slow"
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 test-all: install-dev ## run all tests, with branch coverage
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest $(PROCESSES)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 check: install-dev ## check format, lint, types, import layers, migrations and the OpenAPI document

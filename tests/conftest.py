@@ -3,6 +3,9 @@
 Each test creates its own tenants and leaves its rows in the database. Nothing is rolled back or
 truncated, so commits, deferred constraints and other processes behave as in production. A test must
 not depend on the rows of other tests or on their absence.
+
+`make test` distributes the files of tests to several processes, which must find the same tests: their
+names contain no time and no random value.
 """
 
 import signal
@@ -28,8 +31,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _database(django_test_environment: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Create the test database and allow all tests to use it.
+def _database(
+    django_test_environment: None,
+    django_db_modify_db_settings: None,
+    django_db_blocker: DjangoDbBlocker,
+) -> Iterator[None]:
+    """Create the test database (each worker of pytest-xdist its own) and allow all tests to use it.
 
     The fixtures of pytest-django would wrap each test in a transaction or truncate the tables.
     """

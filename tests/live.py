@@ -1,6 +1,7 @@
 """A live server for tests: gunicorn with its workers, on the test database."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +17,11 @@ from django.conf import settings
 from tests.api import LiveApi
 from tests.own_postgres import children
 
+# Below the ports that the kernel selects: a server that starts late or again finds its port free. Each
+# process of pytest-xdist has its own ports.
+_FIRST_PORT = 20_000
+_PORTS_PER_WORKER = 1_000
+
 
 def database_url() -> str:
     """Return the URL of the test database."""
@@ -25,9 +31,12 @@ def database_url() -> str:
 
 def free_port() -> int:
     """Return a port on which no process listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = _FIRST_PORT + _PORTS_PER_WORKER * worker
+    for port in random.sample(range(first, first + _PORTS_PER_WORKER), _PORTS_PER_WORKER):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError(f"The ports {first} to {first + _PORTS_PER_WORKER - 1} are in use.")
 
 
 def arbiter(port: int) -> int:
@@ -83,10 +92,12 @@ def working(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
+        # A test may have killed it.
+        expected = {0, -signal.SIGKILL}
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        # A test may have killed it.
-        assert process.wait(60) in {0, -signal.SIGKILL}
+            expected = {0}
+        assert process.wait(60) in expected
 
 
 def start_worker(**environment: str) -> subprocess.Popen[bytes]:

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,7 @@ from map_project.embedded import location
 from map_project.embedded.accounts import account_for
 from map_project.embedded.redis import Redis as EmbeddedRedis
 from ratelimit.limiter import Decision, Limiter, LimiterUnavailable, Quota
+from tests.live import free_port
 
 IN_TIME_SECONDS = 0.25 + 0.020
 WINDOW = 600
@@ -109,11 +109,6 @@ def limiter_at(url: str, *, timeout_ms: int | None = None) -> Limiter:
     # Not `factory.connect`, which would share a pool between tests if a port is used again.
     pool = factory.get_connection_pool(factory.make_connection_params(url))
     return Limiter(Redis(connection_pool=pool))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def take(limiter: Limiter, tenant: uuid.UUID, limit: int = 100) -> Decision:

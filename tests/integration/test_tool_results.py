@@ -163,6 +163,11 @@ class TestTypes:
         assert (result.error, result.text) == ("http_500", "HTTP 500: (no text)")
 
 
+def gzipped(body: bytes) -> bytes:
+    """Return the body in a gzip file without a time, since the bytes are part of the test's name."""
+    return gzip.compress(body, mtime=0)
+
+
 def deflated(content: bytes, window_bits: int) -> bytes:
     compressor = zlib.compressobj(wbits=window_bits)
     return compressor.compress(content) + compressor.flush()
@@ -203,17 +208,17 @@ class TestCompression:
     @pytest.mark.parametrize(
         ("coding", "body"),
         [
-            ("gzip", gzip.compress(b"\0" * 20_000_000)),
+            ("gzip", gzipped(b"\0" * 20_000_000)),
             ("deflate", deflated(b"a" * 20_000_000, 15)),
             ("deflate", deflated(b"a" * 20_000_000, -15)),
-            ("gzip", gzip.compress(gzip.compress(b"x"))[:-4]),
+            ("gzip", gzipped(gzipped(b"x"))[:-4]),
             ("gzip", b"not compressed at all"),
             ("deflate", b"not compressed at all"),
             ("gzip", b"\x1f"),
-            ("gzip", gzip.compress(b"first") + gzip.compress(b"second")),
+            ("gzip", gzipped(b"first") + gzipped(b"second")),
             ("br", b"\x0b\x02\x80hello\x03"),
             ("zstd", b"\x28\xb5\x2f\xfd"),
-            ("gzip, gzip", gzip.compress(gzip.compress(b"x"))),
+            ("gzip, gzip", gzipped(gzipped(b"x"))),
             ("aws-chunked", b"x"),
         ],
     )
