@@ -59,7 +59,7 @@ def pytest_unconfigure() -> None:
 
 def _runs_tests(early_config: pytest.Config) -> bool:
     """Return whether this process runs the tests itself, and not only distributes them to workers."""
-    workers = early_config.known_args_namespace.numprocesses
+    workers = getattr(early_config.known_args_namespace, "numprocesses", None)
     return not workers or "PYTEST_XDIST_WORKER" in os.environ
 
 

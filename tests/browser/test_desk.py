@@ -251,7 +251,7 @@ def test_an_auditor_can_read_but_not_change(visit: Visitor, execution: Execution
 
 
 def test_ten_wrong_passwords_lock_the_address(visit: Visitor) -> None:
-    locked, name = visit(), account("operator")
+    locked, name = visit(), account("operator", PASSWORD).username
     locked.open("/admin/")
     for _ in range(10):
         locked.try_password(name, "wrong")

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 from map_project.embedded.static_files import collect
 from tests.browser import chromium
 from tests.browser.chromium import Visit
-from tests.browser.conftest import PASSWORD, account
+from tests.browser.conftest import account, enter
 from tests.factories import AgentFactory, ExecutionFactory
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ def test_the_fonts_have_every_icon(browser: Browser, desk_port: int) -> None:
     execution = ExecutionFactory.create(agent=agent)
     tenant = f"/admin/tenants/tenant/{agent.tenant_id}"
     with chromium.visit(browser, desk_port) as opened:
-        opened.sign_in(account("operator"), PASSWORD)
+        enter(opened, account("operator"))
         for path in (
             "/admin/",
             *(f"/admin/{kind}/" for kind in ("tenants/tenant", "agents/agent", "tools/tool")),
@@ -84,7 +84,7 @@ _TOO_WIDE = """icons => icons.filter(icon => {
 def test_a_page_is_light(browser: Browser, desk_port: int, path: str, limit: int) -> None:
     ExecutionFactory.create_batch(60, agent=AgentFactory.create())
     with chromium.visit(browser, desk_port) as opened:
-        opened.sign_in(account("operator"), PASSWORD)
+        enter(opened, account("operator"))
         sizes = transferred(opened, path, cold=True)
         assert any("/static/" in url for url in sizes)
         assert sum(sizes.values()) <= limit

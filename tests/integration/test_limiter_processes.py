@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.managers import SyncManager
+from multiprocessing.pool import Pool
 from multiprocessing.synchronize import Barrier
 
 import pytest
@@ -17,10 +19,25 @@ WINDOW = 2_000
 LONG_TIMEOUT_MS = 10_000  # the machine is busy, and these tests are not about time
 
 
+class Processes:
+    """Child processes, and the manager of the barrier at which they start together."""
+
+    def __init__(self, manager: SyncManager, pool: Pool) -> None:
+        self.manager = manager
+        self.pool = pool
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[OwnRedis]:
     with own_redis() as redis:
         yield redis
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    spawn = get_context("spawn")
+    with spawn.Manager() as manager, spawn.Pool(PROCESSES) as pool:
+        yield Processes(manager, pool)
 
 
 def take_all(
@@ -57,13 +74,12 @@ def scripts_flushed(server: OwnRedis) -> Iterator[None]:
         thread.join()
 
 
-def compete(server: OwnRedis, limit: int) -> None:
-    """Start the processes and compare all their decisions."""
-    spawn, tenant = get_context("spawn"), uuid.uuid4()
-    with spawn.Manager() as manager, spawn.Pool(PROCESSES) as pool:
-        start = manager.Barrier(PROCESSES)
-        jobs = [(server.url, tenant, limit, start)] * PROCESSES
-        counts, admitted, denied = zip(*pool.starmap(take_all, jobs, chunksize=1), strict=True)
+def compete(server: OwnRedis, processes: Processes, limit: int) -> None:
+    """Let the processes take the quota at the same time, and compare all their decisions."""
+    start = processes.manager.Barrier(PROCESSES)
+    jobs = [(server.url, uuid.uuid4(), limit, start)] * PROCESSES
+    results = processes.pool.starmap(take_all, jobs, chunksize=1)
+    counts, admitted, denied = zip(*results, strict=True)
     assert sum(counts) == limit
     # Each unit was taken by exactly one process.
     assert sum(map(len, admitted)) == limit
@@ -73,12 +89,14 @@ def compete(server: OwnRedis, limit: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 100, 10_000])
-def test_exactly_the_quota_passes(server: OwnRedis, limit: int) -> None:
-    compete(server, limit)
+def test_exactly_the_quota_passes(server: OwnRedis, processes: Processes, limit: int) -> None:
+    compete(server, processes, limit)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 100, 10_000])
-def test_exactly_the_quota_passes_while_scripts_are_flushed(server: OwnRedis, limit: int) -> None:
+def test_exactly_the_quota_passes_while_scripts_are_flushed(
+    server: OwnRedis, processes: Processes, limit: int
+) -> None:
     with scripts_flushed(server):
-        compete(server, limit)
+        compete(server, processes, limit)

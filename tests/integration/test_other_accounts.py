@@ -109,18 +109,12 @@ def test_a_checkout_of_root_without_data(folder: Path, user: User) -> None:
     assert advice == ["chown", "-R", user.name, str(folder / ".map")]
 
 
-def test_in_a_checkout_of_the_user_root_leaves_nothing_that_he_cannot_use(
-    folder: Path, user: User
-) -> None:
+def test_a_checkout_of_the_user(folder: Path, user: User) -> None:
+    """Root leaves nothing that the user cannot use. A piece of another account is reported."""
     user.owns(folder)
     assert manage(folder, "migrate", "--verbosity=0").returncode == 0
     result = user.manage("migrate", "--verbosity=0")
     assert result.returncode == 0, result.stderr
-
-
-def test_a_piece_of_another_account(folder: Path, user: User) -> None:
-    user.owns(folder)
-    assert manage(folder, "migrate", "--verbosity=0").returncode == 0
     for piece in ("secret_key", "redis.log", "postgres/base", "redis/appendonlydir"):
         path = folder / ".map" / "dev" / piece
         os.chown(path, 0, 0)

@@ -44,6 +44,23 @@ def test_stop_ends_what_killed_processes_left(folder: Path) -> None:
     assert not any(map(is_running, pids.values()))
 
 
+def test_reset_refuses_while_the_data_are_in_use(folder: Path) -> None:
+    with process(*UP, cwd=folder, PORT=str(free_port())) as child:
+        wait_until_serving(child)
+        result = manage(folder, "reset", "--noinput")
+        assert "stop it first (`make stop`)." in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert (location(folder).data_dir / "postgres" / "PG_VERSION").exists()
+        child.terminate()
+        assert child.wait(timeout=30) == 0
+    shell = (sys.executable, "manage.py", "shell", "-c", "print('up', flush=True); input()")
+    with process("/bin/sh", "-c", 'sleep 60 | "$@"', "sh", *shell, cwd=folder) as child:
+        assert child.stdout
+        while "up" not in child.stdout.readline():
+            pass
+        assert "Another command uses the data" in manage(folder, "reset", "--noinput").stderr
+
+
 def test_reset(folder: Path) -> None:
     assert manage(folder, "migrate", "--verbosity=0").returncode == 0
     data_dir = location(folder).data_dir
@@ -61,20 +78,3 @@ def test_reset(folder: Path) -> None:
     result = manage(folder, "create_tenant", "x")
     assert result.stderr.endswith("Database tables are missing: run `manage.py migrate` first.\n")
     assert all(path.read_text() != text for path, text in former.items())
-
-
-def test_reset_refuses_while_the_data_are_in_use(folder: Path) -> None:
-    with process(*UP, cwd=folder, PORT=str(free_port())) as child:
-        wait_until_serving(child)
-        result = manage(folder, "reset", "--noinput")
-        assert "stop it first (`make stop`)." in result.stderr
-        assert result.stderr.count("\n") == 1
-        assert (location(folder).data_dir / "postgres" / "PG_VERSION").exists()
-        child.terminate()
-        assert child.wait(timeout=30) == 0
-    shell = (sys.executable, "manage.py", "shell", "-c", "print('up', flush=True); input()")
-    with process("/bin/sh", "-c", 'sleep 60 | "$@"', "sh", *shell, cwd=folder) as child:
-        assert child.stdout
-        while "up" not in child.stdout.readline():
-            pass
-        assert "Another command uses the data" in manage(folder, "reset", "--noinput").stderr

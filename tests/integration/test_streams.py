@@ -38,6 +38,12 @@ def other_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
+def _worker() -> Iterator[None]:
+    with working(**NETWORK):
+        yield
+
+
+@pytest.fixture(scope="module")
 def effects() -> Iterator[EffectsServer]:
     with effects_server() as server:
         yield server
@@ -141,11 +147,11 @@ def test_the_stream_cut_after_each_event_continues_in_another_process(
         assert len(effects.effects) == 2
 
 
+@pytest.mark.usefixtures("_worker")
 def test_a_background_run_is_streamed_by_its_worker(
     api: Api, port: int, other_port: int, agent_id: str
 ) -> None:
-    with working(**NETWORK):
-        streams = [run(api, port, agent_id, prompt=p, background=True) for p in ("Hi", TWO_TOOLS)]
+    streams = [run(api, port, agent_id, prompt=p, background=True) for p in ("Hi", TWO_TOOLS)]
     for stream in streams:
         check_whole(stream)
         names = ["response.created", "response.queued", "response.in_progress"]
@@ -302,6 +308,7 @@ def silent_model() -> Iterator[tuple[str, list[float]]]:
             server.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.usefixtures("_worker")
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("background", [True, False])
 def test_the_model_call_of_a_cancelled_run_is_cut(
@@ -316,7 +323,7 @@ def test_the_model_call_of_a_cancelled_run_is_cut(
             received.append(response.read().decode())
 
     received: list[str] = []
-    with silent_model() as (name, ended), working(**NETWORK):
+    with silent_model() as (name, ended):
         time.sleep(1)  # the models are cached for less
         body = {"prompt": "Hi", "model": name, "stream": stream, "background": background}
         client = threading.Thread(target=send)
@@ -329,8 +336,8 @@ def test_the_model_call_of_a_cancelled_run_is_cut(
         live = LiveApi(other_port, api.key)
         assert live.post(f"history/{execution_id}/cancel").json["status"] == "cancelled"
         assert eventually(lambda: bool(ended))
-        # The promise is two seconds. The machine may be slow.
-        assert ended[0] - cancelled_at < 6
+        # The promise is two seconds. The machine may be slow. Without a cut, the call lasts a minute.
+        assert ended[0] - cancelled_at < 15
         client.join()
     if stream:
         assert "event: response.cancelled" in received[0]

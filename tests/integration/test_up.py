@@ -13,12 +13,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from map_project.embedded import location
 from tests.checkouts import checkout, eventually, is_running, manage, process, server_pids
+from tests.live import free_port
 
 # An idle machine with two cores needs less than 1 s, and the goal is 5 s; a busy machine may need more.
 _SECOND_START_SECONDS = 15.0
@@ -38,8 +40,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
+    return str(free_port())
 
 
 Process = AbstractContextManager["subprocess.Popen[str]"]
@@ -70,6 +71,14 @@ def wait_until_serving(child: "subprocess.Popen[str]") -> None:
     """Wait until this process serves. A predecessor that is ending may still respond on its port."""
     assert child.stdout
     assert any("serves on" in line for line in child.stdout), "the process did not serve"
+
+
+@dataclass
+class Serving:
+    """A running `up`."""
+
+    child: "subprocess.Popen[str]"
+    port: str
 
 
 def output_of(child: "subprocess.Popen[str]") -> str:
@@ -113,30 +122,30 @@ def test_it_serves_keeps_its_data_and_stops(folder: Path, port: str) -> None:
     assert (folder / ".map" / "dev" / "secret_key").read_text() == secret
 
 
-@pytest.mark.slow
-def test_the_curl_line_it_prints_works(folder: Path, port: str) -> None:
+@pytest.fixture(scope="class")
+def serving(folder: Path) -> Iterator[Serving]:
+    port = str(free_port())
     with up(folder, port) as child:
-        wait_until_healthy(port)
-        child.send_signal(signal.SIGINT)
-        lines = [line.strip() for line in output_of(child).splitlines()]
-    (curl,) = [line for line in lines if line.startswith("curl ")]
-    if shutil.which("curl") is None:
-        pytest.skip("requires curl")
-    with up(folder, port) as child:
-        wait_until_healthy(port)
+        wait_until_serving(child)
+        yield Serving(child, port)
+        child.terminate()
+        assert child.wait(timeout=30) == 0
+
+
+class TestServing:
+    """One `up` for several tests."""
+
+    @pytest.mark.skipif(shutil.which("curl") is None, reason="requires curl")
+    def test_the_curl_line_it_prints_works(self, serving: Serving) -> None:
+        assert serving.child.stdout
+        curl = next(line for line in serving.child.stdout if line.strip().startswith("curl "))
         response = subprocess.run(
             ["/bin/sh", "-c", curl], capture_output=True, text=True, timeout=30
         )
-        child.terminate()
-        child.wait(timeout=30)
-    assert "items" in json.loads(response.stdout)
+        assert "items" in json.loads(response.stdout)
 
-
-@pytest.mark.slow
-def test_static_files_are_hashed_and_compressed(folder: Path, port: str) -> None:
-    with up(folder, port) as child:
-        wait_until_serving(child)
-        base = f"http://127.0.0.1:{port}"
+    def test_static_files_are_hashed_and_compressed(self, serving: Serving) -> None:
+        base = f"http://127.0.0.1:{serving.port}"
         with urllib.request.urlopen(f"{base}/admin/login/") as response:
             page = response.read().decode()
         path = re.search(r'"(/static/desk/desk\.[0-9a-f]{12}\.css)"', page)
@@ -146,18 +155,13 @@ def test_static_files_are_hashed_and_compressed(folder: Path, port: str) -> None
             assert response.headers["Content-Encoding"] == "gzip"
             assert response.headers["Cache-Control"] == "max-age=315360000, public, immutable"
 
-
-def test_a_second_up_is_an_error(folder: Path, port: str) -> None:
-    with up(folder, port) as first:
-        wait_until_healthy(port)
-        with up(folder, port) as second:
+    def test_a_second_up_is_an_error(self, folder: Path, serving: Serving) -> None:
+        with up(folder, serving.port) as second:
             output = output_of(second)
         assert second.returncode == 1
         assert output.count("\n") == 1
-        assert f"process {first.pid}, http://127.0.0.1:{port}" in output
-        assert is_healthy(port)
-        first.terminate()
-        assert first.wait(timeout=30) == 0
+        assert f"process {serving.child.pid}, http://127.0.0.1:{serving.port}" in output
+        assert is_healthy(serving.port)
 
 
 @pytest.mark.slow

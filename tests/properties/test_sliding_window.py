@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -36,7 +37,7 @@ class Model:
 
     def take(self, clock: int, limit: int) -> Reply:
         now = max([clock, *self.admitted[-1:]])
-        taken = [unit for unit in self.admitted[-MOST:] if now - unit < self.window]
+        taken = self.admitted[bisect_right(self.admitted, now - self.window) :]
         if len(taken) < limit:
             self.admitted.append(now)
             taken.append(now)
@@ -46,9 +47,6 @@ class Model:
         blocking = taken[len(taken) - limit] if limit else taken[-1]
         waits = (unit + self.window - clock for unit in (blocking, taken[0]))
         return [0, len(taken), *waits, clock]
-
-
-MOST = 2_000  # units in use at the same time, in any test
 
 
 @pytest.fixture(scope="module")
