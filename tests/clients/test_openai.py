@@ -14,9 +14,11 @@ from pydantic import BaseModel
 from agents.models import LanguageModel
 from executions.models import Execution
 from map_project.tenants.models import Tenant
+from tests.api import LiveApi
 from tests.clients.conftest import TWO_TOOLS, Door
 from tests.effects_server import EffectsServer
 from tests.factories import AgentFactory
+from tests.live import serving
 from tests.stub_model import StubModel, completion, error
 
 
@@ -240,6 +242,17 @@ class TestErrors:
             client.responses.create(model=door.model, input="Hello")
         assert caught.value.code == "rate_limit_exceeded"
         assert caught.value.response.headers["Retry-After"]
+
+    def test_without_redis(self, door: Door) -> None:
+        with serving(REDIS_URL="redis://127.0.0.1:1/0", WEB_CONCURRENCY="1") as port:
+            for path in ("/v1/responses", "/v1/chat/completions"):
+                answer = LiveApi(port, door.key).post(path, {"model": door.model})
+                error = answer.json["error"]
+                assert (answer.status, error["type"]) == (503, "server_error")
+                assert error["code"] == "service_unavailable"
+                assert answer.headers["retry-after"] == "1"
+                # Nothing has run, so clients may repeat the request.
+                assert "x-should-retry" not in answer.headers
 
     def test_a_failed_run_is_not_repeated(self, door: Door, model_server: StubModel) -> None:
         model_server.says(error(400, "no"))
