@@ -1,5 +1,6 @@
 """Chat completions: the other form of a Response object and of its events."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import orjson
 
 from executions.events.items import Event
-from executions.events.stream import Framing
+from executions.events.reading import IDLE_SECONDS
+from executions.events.stream import KEEP_ALIVE, Framing
 from executions.output import without_code_block
 from map_project.openai_api.errors import RunCancelled, error_object
 
@@ -39,11 +41,20 @@ def completion(response: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chunk_frames(*, includes_usage: bool) -> Framing:
-    """Return a function that returns the frames of an event in a chat completion."""
-    chunks = Chunks(includes_usage=includes_usage)
+    """Return a function that returns the frames of an event in a chat completion.
+
+    Many events have none, for instance those of tool calls. If that lasts long, a comment is sent.
+    """
+    chunks, sent_at = Chunks(includes_usage=includes_usage), time.monotonic()
 
     def frames(event: Event) -> str:
-        return "".join(f"data: {orjson.dumps(chunk).decode()}\n\n" for chunk in chunks.of(event))
+        nonlocal sent_at
+        text = "".join(f"data: {orjson.dumps(chunk).decode()}\n\n" for chunk in chunks.of(event))
+        if not text and time.monotonic() - sent_at >= IDLE_SECONDS:
+            text = KEEP_ALIVE
+        if text:
+            sent_at = time.monotonic()
+        return text
 
     return frames
 

@@ -3,6 +3,7 @@
 import re
 import tempfile
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from django.db import connection, connections
@@ -126,3 +127,32 @@ def test_one_execution_costs_at_most_3(tenant: Tenant) -> None:
     execution = ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant))
     api = api_of(tenant)
     assert 1 <= statements(lambda: api.get(f"history/{execution.pk}")) <= 3
+
+
+@pytest.mark.parametrize("tools", [0, 20])
+def test_a_run_at_v1_costs_4_with_cached_rows(tenant: Tenant, tools: int) -> None:
+    """As a run of `/api/v1`: the agent by its name, and the execution and its steps for the response."""
+    model = AgentFactory.create(tenant=tenant, model="gpt-4o", with_tools=tools).name
+    body = {"model": model, "input": "Hi", "messages": [{"role": "user", "content": "Hi"}]}
+    api = api_of(tenant)
+    for path in ("/v1/responses", "/v1/chat/completions"):
+        assert api.post(path, body).status == 200
+        # As above, caches may expire between two runs.
+        counts = [statements(partial(api.post, path, body)) for _ in range(5)]
+        assert min(counts) == 4
+        assert max(counts) <= 6
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_the_items_of_a_conversation_cost_at_most_7(tenant: Tenant, count: int) -> None:
+    api = api_of(tenant)
+    model = AgentFactory.create(tenant=tenant, model="gpt-4o").name
+    conversation = api.post("/v1/conversations", {}).json["id"]
+    for number in range(count):
+        body = {"model": model, "input": str(number), "conversation": conversation}
+        assert api.post("/v1/responses", body).status == 200
+    path = f"/v1/conversations/{conversation}/items"
+    last = api.get(path).json["data"][-1]["id"]
+    for url, limit in ((path, 4), (f"{path}?after={last}", 6), ("/v1/models", 1)):
+        # The key is looked up again from time to time.
+        assert 1 <= statements(partial(api.get, url)) <= limit + 1
