@@ -16,8 +16,37 @@ from map_project.api.fields import (
 from map_project.api.json_text import JSONText
 from tools import definitions, schemas, services
 from tools.invokers import ConfigError, invoker
-from tools.invokers.http_config import ARGUMENTS_IN
+from tools.invokers.http_arguments import STYLES
+from tools.invokers.http_config import ARGUMENTS_IN, LOCATIONS, MAX_WIRE_NAME_CHARACTERS
 from tools.models import Tool
+
+
+@extend_schema_serializer(component_name="ArgumentLocation")
+class LocationSerializer(serializers.Serializer[Any]):
+    """Where an `http` tool sends one argument."""
+
+    name = serializers.CharField(
+        max_length=MAX_WIRE_NAME_CHARACTERS,
+        required=False,
+        help_text="Name of the query parameter or header. Defaults to the name of the argument.",
+    )
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Return the fields, with two whose names are those of a keyword and of an attribute."""
+        place = serializers.ChoiceField(
+            choices=LOCATIONS,
+            help_text="`query`, `header`, `body` (the argument is the whole JSON body) or `form` (the "
+            "argument is an object, and the whole form).",
+        )
+        style = serializers.ChoiceField(
+            choices=STYLES,
+            required=False,
+            help_text="How a list or an object is written in a query or a form. `repeat` (default): a list "
+            "repeats the name, an object is sent as JSON. `comma`, `space`, `pipe`: one value with this "
+            "delimiter. `deep`: `name[key]=value`. `properties`: the properties of an object are the "
+            "parameters. `json`: as JSON.",
+        )
+        return {"in": place, **super().get_fields(), "style": style}
 
 
 # Documents `http`; `tools.invokers.http_config` validates it.
@@ -39,6 +68,11 @@ class HttpSerializer(serializers.Serializer[Any]):
         help_text="Where to send the arguments that are not part of the URL: in the query, in a JSON body, "
         "or in a form (`application/x-www-form-urlencoded`). Defaults to the query for GET and "
         "DELETE, and to the JSON body for other methods.",
+    )
+    locations = serializers.DictField(
+        child=LocationSerializer(),
+        required=False,
+        help_text="Arguments that are sent elsewhere than `arguments_in` says, by name. Up to 100.",
     )
     headers = serializers.DictField(
         child=serializers.CharField(),
@@ -106,7 +140,7 @@ class ToolSerializer(StrictSerializer):
         "type": "Did you mean kind?",
         **dict.fromkeys(("input_schema", "inputSchema", "schema"), "Did you mean parameters?"),
         **dict.fromkeys(
-            ("url", "method", "headers", "arguments_in"), "Send it as a field of http."
+            ("url", "method", "headers", "arguments_in", "locations"), "Send it as a field of http."
         ),
     }
 

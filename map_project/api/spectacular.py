@@ -51,6 +51,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "StepKind": "executions.models.Step.Kind",
         "ToolKind": "tools.models.Tool.Kind",
         "HttpMethod": ["GET", "POST", "PUT", "PATCH", "DELETE"],
+        "ArgumentPlace": "tools.invokers.http_config.LOCATIONS",
+        "ArgumentStyle": "tools.invokers.http_arguments.STYLES",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

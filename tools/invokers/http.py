@@ -3,13 +3,11 @@
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus, urlencode
-
-import orjson
 
 from map_project import VERSION
 from tools.invokers.base import ToolError
-from tools.invokers.http_config import BODY_TYPES, cross_field_errors, validate_config
+from tools.invokers.http_arguments import Pair, Placed, encoded, place, text_of
+from tools.invokers.http_config import cross_field_errors, validate_config
 from tools.invokers.http_response import MAX_RESULT_BYTES, result
 from tools.invokers.url import (
     SECRET,
@@ -42,14 +40,14 @@ def call(
     except UrlError as error:
         # A row that was written by other means, or by a version with other rules.
         raise ToolError("bad_request", f"The URL of the tool is not valid: {error}") from None
-    path, body = _path_and_body(config, url, arguments, secrets)
+    path, placed = _path_and_arguments(config, url, arguments, secrets)
     try:
         response = send(
             url.origin,
             method=config["method"],
             path=path,
-            headers=_headers(config, secrets, idempotency_key),
-            body=body,
+            headers=_headers(config, secrets, placed.headers, idempotency_key),
+            body=placed.body,
             # Enough more than the limit to see a secret that the limit cuts in two, in any charset.
             max_bytes=MAX_RESULT_BYTES + 4 * redactor.max_characters,
             deadline=min(deadline, time.monotonic() + config["timeout_seconds"]),
@@ -59,13 +57,13 @@ def call(
     return result(response, redactor)
 
 
-def _path_and_body(
+def _path_and_arguments(
     config: Mapping[str, Any],
     url: UrlTemplate,
     arguments: Mapping[str, Any],
     secrets: Mapping[str, str],
-) -> tuple[str, bytes]:
-    """Return the path with its query, and the body. Raises ToolError `bad_arguments`."""
+) -> tuple[str, Placed]:
+    """Return the path with its query, and the other arguments. Raises ToolError `bad_arguments`."""
 
     def value(placeholder: Placeholder) -> str:
         if placeholder.is_secret:
@@ -76,34 +74,20 @@ def _path_and_body(
         path = url.fill(value)
         used = {part.name for part in url.placeholders() if not part.is_secret}
         rest = {name: found for name, found in arguments.items() if name not in used}
-        match config["arguments_in"]:
-            case "body":
-                return path, orjson.dumps(rest)
-            case "form":
-                return path, urlencode(_pairs(rest), quote_via=quote_plus).encode()
-        return _append_query(path, url, rest), b""
+        placed = place(rest, config["arguments_in"], config.get("locations", {}))
+        return _append_query(path, url, placed.query), placed
     except InvalidValueError as error:
         raise ToolError("bad_arguments", f"The arguments are not valid: {error}") from None
 
 
-def _append_query(path: str, url: UrlTemplate, arguments: Mapping[str, Any]) -> str:
-    if conflicts := sorted(arguments.keys() & url.query_names()):
+def _append_query(path: str, url: UrlTemplate, pairs: list[Pair]) -> str:
+    if conflicts := sorted({name for name, _ in pairs} & url.query_names()):
         raise InvalidValueError(f"{conflicts[0]} is set by the tool itself.")
-    query = urlencode(_pairs(arguments), quote_via=quote)
+    query = encoded(pairs)
     path += f"{'&' if '?' in path else '?'}{query}" if query else ""
     if len(path) > MAX_PATH_CHARACTERS:
         raise InvalidValueError("They are too long for a URL.")
     return path
-
-
-def _pairs(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the arguments for a query or a form: one pair for each item of a list, and none for null."""
-    return [
-        (name, _text(item))
-        for name, value in arguments.items()
-        for item in (value if isinstance(value, list) else [value])
-        if item is not None
-    ]
 
 
 def _url_argument(name: str, arguments: Mapping[str, Any]) -> str:
@@ -114,15 +98,14 @@ def _url_argument(name: str, arguments: Mapping[str, Any]) -> str:
         raise InvalidValueError(
             f"{name} is a part of the URL: it must be a string, a number or a boolean."
         )
-    return _text(arguments[name])
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text_of(arguments[name])
 
 
 def _headers(
-    config: Mapping[str, Any], secrets: Mapping[str, str], idempotency_key: str
+    config: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    argument_headers: Mapping[str, str],
+    idempotency_key: str,
 ) -> list[tuple[str, str]]:
     headers = {
         "user-agent": f"mini-agent-platform/{VERSION}",
@@ -130,8 +113,7 @@ def _headers(
     }
     if idempotency_key and config["method"] != "GET":
         headers["idempotency-key"] = idempotency_key
-    if config["arguments_in"] in BODY_TYPES:
-        headers["content-type"] = BODY_TYPES[config["arguments_in"]]
+    headers |= argument_headers
     for name, template in config["headers"].items():
         headers[name.lower()] = SECRET.sub(lambda match: secrets[match[1]], template)
     return list(headers.items())
