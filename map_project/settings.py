@@ -141,6 +141,7 @@ PROCRASTINATE_READONLY_MODELS = False  # `executions.jobs.recovery` deletes jobs
 MIDDLEWARE = [
     "map_project.api.middleware.RequestLogMiddleware",
     "map_project.openai_api.middleware.OpenAIErrorMiddleware",
+    "map_project.mcp_server.middleware.McpMiddleware",
     "map_project.api.middleware.ErrorEnvelopeMiddleware",
     "map_project.desk.middleware.AdminGZipMiddleware",
     "map_project.desk.middleware.AdminPagesMiddleware",

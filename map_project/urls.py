@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/v1/", include("map_project.webhooks.urls")),
     path("api/v1/", include("ratelimit.urls")),
     path("v1/", include("map_project.openai_api.urls")),
+    path("", include("map_project.mcp_server.urls")),
     path("", include("map_project.api.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),

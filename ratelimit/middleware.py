@@ -26,8 +26,12 @@ from ratelimit.models import IdempotentRequest
 
 # Method and URL name of the calls that run an agent, and of all calls that take a unit. The routes match
 # malformed ids as well.
-RUNS = frozenset(("POST", name) for name in ("agent-run", "v1-responses", "v1-chat-completions"))
+RUNS = frozenset(
+    ("POST", name) for name in ("agent-run", "v1-responses", "v1-chat-completions", "mcp")
+)
 LIMITED = RUNS | {("POST", "tool-test")}
+# The URL name of the MCP server, whose one route has all methods of the protocol, and the method that runs.
+MCP, MCP_RUN = "mcp", "tools/call"
 # How long a request waits for another one with its idempotency key, and how often it looks.
 WAIT_SECONDS = 10.0
 POLL_SECONDS = 0.1
@@ -65,7 +69,7 @@ class RateLimitMiddleware:
     ) -> HttpResponse | None:
         match = request.resolver_match
         route = (request.method, match.url_name) if match else None
-        if route not in LIMITED:
+        if route not in LIMITED or (_is_mcp(request) and not _is_mcp_run(request)):
             return None
         try:
             caller = resolve_caller(request)
@@ -122,6 +126,12 @@ class RateLimitMiddleware:
         return _refusal(request, decision, caller)
 
 
+def is_admitted(request: HttpRequest | Request) -> bool:
+    """Return whether this middleware let the request pass as a run, or as the repetition of one."""
+    decision: Decision | None = getattr(request, "rate_limit_decision", None)
+    return repeated_request(request) is not None or (decision is not None and decision.allowed)
+
+
 def keyed_request(request: HttpRequest | Request) -> KeyedRequest | None:
     """Return the request if it has an idempotency key."""
     return getattr(request, "map_keyed_request", None)
@@ -157,11 +167,26 @@ def _refusal(request: HttpRequest, decision: Decision, caller: Caller) -> HttpRe
 
 def _is_background(request: HttpRequest) -> bool:
     """Return whether the body asks for a background run. The view reports errors of the body."""
+    return not _is_mcp(request) and _body(request).get("background") is True
+
+
+def _is_mcp(request: HttpRequest) -> bool:
+    return request.resolver_match is not None and request.resolver_match.url_name == MCP
+
+
+def _is_mcp_run(request: HttpRequest) -> bool:
+    """Return whether a message of MCP is a run. Only the body decides: the view compares headers with it."""
+    body = _body(request)
+    return body.get("method") == MCP_RUN and "id" in body
+
+
+def _body(request: HttpRequest) -> dict[str, Any]:
+    """Return the body, or {} if it is no JSON object."""
     try:
         body = orjson.loads(request.body)
     except orjson.JSONDecodeError:
-        return False
-    return isinstance(body, dict) and body.get("background") is True
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def _store_response(request: HttpRequest, keyed: KeyedRequest, response: HttpResponse) -> None:

@@ -10,7 +10,7 @@ from tests.contract import document
 from tests.contract.writes import Rows
 
 # Paths whose errors have another body.
-_OTHER_ERRORS = ("/health", "/ready", "/admin", "/v1")
+_OTHER_ERRORS = ("/health", "/ready", "/admin", "/v1", "/mcp")
 
 
 @pytest.fixture(autouse=True)

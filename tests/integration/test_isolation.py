@@ -233,7 +233,7 @@ def test_routes_without_an_api_key() -> None:
     others = {
         path
         for path, _ in routes(get_resolver().url_patterns)
-        if not path.startswith(("api/", "v1/", "admin"))
+        if not path.startswith(("api/", "v1/", "mcp", "admin"))
     }
     assert others == {"", "health", "live", "ready", "schema", "docs", "redoc"}
 

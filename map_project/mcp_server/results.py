@@ -1,0 +1,34 @@
+"""Runs as results of tool calls."""
+
+from typing import Any
+
+from executions.models import Execution
+from executions.output import without_code_block
+from executions.results import Run
+
+# The name in `_meta` under which a result names its run.
+EXECUTION_KEY = "map/execution"
+_WITH_TEXT = {Execution.Status.SUCCEEDED, Execution.Status.INCOMPLETE}
+
+
+def tool_result(run: Run, *, has_schema: bool) -> dict[str, Any]:
+    """Return the result of a call of an agent, whose output has a schema or not."""
+    is_complete = run.status == Execution.Status.SUCCEEDED
+    texts = []
+    if run.status in _WITH_TEXT:
+        texts.append(without_code_block(run.response) if has_schema else run.response)
+    if not is_complete:
+        texts.append(f"The run is {run.status}: {run.stop_reason or 'it has not ended'}.")
+    result: dict[str, Any] = {
+        "content": [{"type": "text", "text": text} for text in texts],
+        # With a schema, a result that is no error has to be structured.
+        "isError": not is_complete and (has_schema or run.status not in _WITH_TEXT),
+        "_meta": {EXECUTION_KEY: _execution(run)},
+    }
+    if run.output is not None:
+        result["structuredContent"] = run.output
+    return result
+
+
+def _execution(run: Run) -> dict[str, Any]:
+    return {"id": str(run.id), "status": run.status, "stop_reason": run.stop_reason}
