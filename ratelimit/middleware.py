@@ -29,7 +29,7 @@ from ratelimit.models import IdempotentRequest
 RUNS = frozenset(
     ("POST", name) for name in ("agent-run", "v1-responses", "v1-chat-completions", "mcp")
 )
-LIMITED = RUNS | {("POST", "tool-test")}
+LIMITED = RUNS | {("POST", f"tool-{name}") for name in ("test", "import", "refresh")}
 # The URL name of the MCP server, whose one route has all methods of the protocol, and the method that runs.
 MCP, MCP_RUN = "mcp", "tools/call"
 # How long a request waits for another one with its idempotency key, and how often it looks.

@@ -36,7 +36,10 @@ me_documented = extend_schema_view(
     )
 )
 
-LIMITED_OPERATIONS = {"agents_run", "tools_test", "responses_create", "chat_completions_create"}
+LIMITED_OPERATIONS = {
+    *("agents_run", "tools_test", "tools_import", "tools_refresh"),
+    *("responses_create", "chat_completions_create"),
+}
 # The responses of a call that has reached the limiter.
 _STATUSES = {"200", "400", "403", "404", "415", "429", "502", "504"}
 

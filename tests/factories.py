@@ -90,6 +90,4 @@ class DeliveryFactory(DjangoModelFactory[WebhookDelivery]):
 
 def saved_tool(**fields: Any) -> Tool:
     """Return a tool created as the API creates it, with its secrets."""
-    if "http" in fields:
-        fields["config"] = fields.pop("http")
     return create_tool(**fields)

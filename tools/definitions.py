@@ -13,6 +13,8 @@ MAX_SECRET_CHARACTERS = 4_096
 _SECRET_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 _SECRET_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
+ONLY_CALLABLE = 'Allowed only when kind is "http" or "mcp".'
+
 Errors = dict[str, list[str]]
 
 
@@ -60,7 +62,7 @@ def cross_field_errors(tool: Tool) -> Errors:
 def _config_errors(tool: Tool) -> list[str]:
     if tool.kind not in INVOKERS:
         has_any = tool.config is not None or tool.secret_names
-        return ['Allowed only when kind is "http".'] if has_any else []
+        return [ONLY_CALLABLE] if has_any else []
     if tool.config is None:
         return [f'Required when kind is "{tool.kind}".']
     try:

@@ -37,5 +37,23 @@ class ToolNotCallable(ApiError):
 
     status_code = 400
     error_code = "TOOL_NOT_CALLABLE"
-    message = "Declared tools cannot be called. Only http tools can be tested."
+    message = "Declared tools cannot be called. Only http and mcp tools can be tested."
     example_details = {"tool_id": _ID, "kind": "declared"}
+
+
+class ToolNotRefreshable(ApiError):
+    """400: a tool of another kind than `mcp` has no definition on a server."""
+
+    status_code = 400
+    error_code = "TOOL_NOT_REFRESHABLE"
+    message = "Only mcp tools can be refreshed."
+    example_details = {"tool_id": _ID, "kind": "http"}
+
+
+class ToolServerError(ApiError):
+    """400: the server of a tool did not return its definition. `reason` is a code as in a test of a tool."""
+
+    status_code = 400
+    error_code = "TOOL_SERVER_ERROR"
+    message = "The server did not return the definitions of its tools."
+    example_details = {"reason": "timeout", "text": "The server did not respond in time."}

@@ -37,6 +37,13 @@ class Tool(TenantOwned):
 
         DECLARED = "declared"  # the model knows the tool but cannot call it
         HTTP = "http"
+        MCP = "mcp"
+
+    class State(models.TextChoices):
+        """Whether the tool's definition on its MCP server is known to differ from the imported one."""
+
+        READY = "ready"
+        CHANGED = "changed"
 
     name = models.CharField(max_length=100)
     description = models.CharField(max_length=1000)
@@ -47,6 +54,13 @@ class Tool(TenantOwned):
     parameters = OrderedJSONField(default=no_parameters, db_default=no_parameters())
     # The configuration of the kind. The API field has the name of the kind. None for declared tools.
     config = OrderedJSONField(null=True, blank=True, default=None)
+    # The hash of the definition that was imported from an MCP server, or "".
+    definition_hash = models.CharField(
+        max_length=64, blank=True, default="", db_default="", editable=False
+    )
+    state = models.CharField(
+        max_length=20, choices=State, default=State.READY, db_default=State.READY, editable=False
+    )
     # Whether a call may be repeated if it is unknown whether it was made.
     idempotent = models.BooleanField(default=False, db_default=False)
     # The names and values of the secrets, encrypted by `map_project.api.secrets`. "" if there are none.
@@ -67,7 +81,15 @@ class Tool(TenantOwned):
     @property
     def http(self) -> dict[str, Any] | None:
         """The configuration of the kind `http`."""
-        config: dict[str, Any] | None = self.config if self.kind == self.Kind.HTTP else None
+        return self._config_of(self.Kind.HTTP)
+
+    @property
+    def mcp(self) -> dict[str, Any] | None:
+        """The configuration of the kind `mcp`."""
+        return self._config_of(self.Kind.MCP)
+
+    def _config_of(self, kind: str) -> dict[str, Any] | None:
+        config: dict[str, Any] | None = self.config if self.kind == kind else None
         return config
 
     def clean(self) -> None:

@@ -5,7 +5,16 @@ from drf_spectacular.utils import extend_schema_view
 from map_project.api.errors import InvalidPagination
 from map_project.tenants.errors import TenantIsolationViolation
 from map_project.tenants.openapi import tenant_operation as operation
-from tools.errors import DuplicateToolName, ToolInUse, ToolNotCallable, ToolNotFound
+from tools.errors import (
+    DuplicateToolName,
+    ToolInUse,
+    ToolNotCallable,
+    ToolNotFound,
+    ToolNotRefreshable,
+    ToolServerError,
+)
+from tools.imports import ToolImport
+from tools.imports.serializers import ImportResultSerializer
 from tools.serializers import ToolSerializer, ToolTestSerializer
 
 _TEXTS = {"name": "weather", "description": "Returns the current weather of a city."}
@@ -27,10 +36,51 @@ _BODY = {**_CALLED, "secrets": {"token": "the token of the service"}}
 EXAMPLE = {
     "id": "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11",
     **_CALLED,
+    "mcp": None,
+    "state": "ready",
     "idempotent": True,
     "secret_names": ["token"],
     "created_at": "2026-11-22T10:00:00.123456Z",
     "updated_at": "2026-11-22T10:00:00.123456Z",
+}
+_MCP = {
+    "url": "https://mcp.example.com/mcp",
+    "tool": "search",
+    "headers": {"Authorization": "Bearer {{secret.token}}"},
+    "timeout_seconds": 10,
+}
+_IMPORT = {
+    "kind": "mcp",
+    "url": _MCP["url"],
+    "headers": _MCP["headers"],
+    "secrets": {"token": "the token of the server"},
+    "tools": ["search", "fetch"],
+    "prefix": "docs_",
+}
+_IMPORTED = {
+    "dry_run": False,
+    "created": [
+        {"source_name": "search", "name": "docs_search", "id": EXAMPLE["id"], "reason": None}
+    ],
+    "changed": [],
+    "unchanged": [],
+    "left": [
+        {
+            "source_name": "fetch",
+            "name": "fetch",
+            "id": None,
+            "reason": "The server has no such tool.",
+        }
+    ],
+}
+_REFRESHED = {
+    **EXAMPLE,
+    "name": "docs_search",
+    "description": "Searches the documentation.",
+    "kind": "mcp",
+    "http": None,
+    "mcp": _MCP,
+    "idempotent": False,
 }
 _ONE = (ToolNotFound, TenantIsolationViolation)
 
@@ -87,9 +137,34 @@ documented = extend_schema_view(
         responses={204: None},
         errors=[*_ONE, ToolInUse],
     ),
+    import_tools=operation(
+        "Import tools",
+        description="Creates a tool for each tool of an MCP server. A tool of an earlier import gets the "
+        "current definition. A tool that cannot be imported is left, with the reason. All tools are written "
+        "in one transaction; at most 100 in one import. Counts as one run against the rate limit.",
+        operation_id="tools_import",
+        tags=["tools"],
+        request=ToolImport,
+        responses={200: ImportResultSerializer},
+        errors=[ToolServerError],
+        body={"MCP server": _IMPORT},
+        example=_IMPORTED,
+    ),
+    refresh=operation(
+        "Refresh a tool",
+        description="Takes the description and the parameters of an `mcp` tool from its server, and sets "
+        "`state` to `ready`. Counts as one run against the rate limit.",
+        id_of="tool",
+        operation_id="tools_refresh",
+        tags=["tools"],
+        request=None,
+        responses={200: ToolSerializer},
+        errors=[*_ONE, ToolNotRefreshable, ToolServerError],
+        example=_REFRESHED,
+    ),
     test=operation(
         "Test a tool",
-        description="Calls an `http` tool and returns the text that a model would receive. The "
+        description="Calls an `http` or `mcp` tool and returns the text that a model would receive. The "
         "response status is 200 even if the call fails. Counts as one run against the rate limit.",
         id_of="tool",
         operation_id="tools_test",

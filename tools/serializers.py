@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import Case, When
 from django.db.models.functions import Cast
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
@@ -87,6 +88,30 @@ class HttpSerializer(serializers.Serializer[Any]):
     )
 
 
+# Documents `mcp`; `tools.invokers.mcp.config` validates it.
+@extend_schema_serializer(component_name="McpConfig")
+class McpSerializer(serializers.Serializer[Any]):
+    """The tool of an MCP server that a call of the tool calls."""
+
+    url = serializers.CharField(
+        max_length=2_000,
+        help_text="URL of the server (Streamable HTTP). In the path and the query, `{{secret.name}}` is "
+        "replaced by a secret.",
+    )
+    tool = serializers.CharField(max_length=128, help_text="Name of the tool on the server.")
+    headers = serializers.DictField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="Headers of the requests. Values may contain `{{secret.name}}`.",
+    )
+    timeout_seconds = serializers.IntegerField(
+        min_value=1,
+        max_value=60,
+        required=False,
+        help_text="Timeout of the whole call. Defaults to 10.",
+    )
+
+
 @extend_schema_field({"type": "string", "enum": Tool.Kind.values})
 class KindField(TextField):
     """One of the kinds."""
@@ -106,15 +131,24 @@ class SchemaField(ObjectField):
         return super().to_internal_value(data)
 
 
-@extend_schema_field(HttpSerializer)
-class HttpField(ObjectField):
-    """The configuration of a tool of the kind `http`."""
+class ConfigField(ObjectField):
+    """The configuration of a kind of callable tool, which is the name of the field."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         try:
-            return invoker("http").validate_config(data)
+            return invoker(str(self.field_name)).validate_config(data)
         except ConfigError as error:
             raise serializers.ValidationError(error.problems) from None
+
+
+@extend_schema_field(HttpSerializer)
+class HttpField(ConfigField):
+    """The configuration of a tool of the kind `http`."""
+
+
+@extend_schema_field(McpSerializer)
+class McpField(ConfigField):
+    """The configuration of a tool of the kind `mcp`."""
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": ["string", "null"]}})
@@ -132,7 +166,9 @@ class ToolSerializer(StrictSerializer):
 
     row_expressions = {
         "parameters": Cast("parameters", JSONText()),
-        "http": Cast("config", JSONText()),
+        **{
+            kind: Case(When(kind=kind, then=Cast("config", JSONText()))) for kind in ("http", "mcp")
+        },
     }
 
     hints = {
@@ -154,7 +190,7 @@ class ToolSerializer(StrictSerializer):
     kind = KindField(
         required=False,
         help_text="`declared` (default): described to the model but never called. `http`: called with an "
-        "HTTP request.",
+        "HTTP request. `mcp`: called at an MCP server.",
     )
     parameters = SchemaField(
         required=False,
@@ -162,10 +198,20 @@ class ToolSerializer(StrictSerializer):
         "accepted.",
     )
     http = HttpField(
-        source="config",
         required=False,
         allow_null=True,
         help_text="The HTTP request. Required when `kind` is `http`, otherwise null.",
+    )
+    mcp = McpField(
+        required=False,
+        allow_null=True,
+        help_text="The tool of an MCP server. Required when `kind` is `mcp`, otherwise null.",
+    )
+    state = serializers.ChoiceField(
+        choices=Tool.State.values,
+        read_only=True,
+        help_text="`ready`, or `changed` if the definition on the MCP server differs from the one that was "
+        "imported. A changed tool is not called until it is refreshed.",
     )
     idempotent = TrueFalseField(
         required=False,

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from map_project.api import secrets
 from map_project.api.constraints import constraint_errors
 from map_project.api.errors import ValidationFailed
-from tools.definitions import Errors, cross_field_errors
+from tools.definitions import ONLY_CALLABLE, Errors, cross_field_errors
 from tools.errors import DuplicateToolName
 from tools.invokers import INVOKERS
 from tools.models import Tool
@@ -21,11 +21,11 @@ from tools.models import Tool
 def create_tool(*, tenant_id: uuid.UUID, **fields: Any) -> Tool:
     """Create a tool from the validated fields of the API.
 
-    `secrets` maps names to values or None. Raises ValidationFailed for fields that contradict each other,
-    and DuplicateToolName.
+    The configuration has the name of its kind. `secrets` maps names to values or None. Raises
+    ValidationFailed for fields that contradict each other, and DuplicateToolName.
     """
     tool = Tool(tenant_id=tenant_id)
-    _set_fields(tool, fields)
+    set_fields(tool, fields)
     with _unique_name(tool):
         tool.save(force_insert=True)
     return tool
@@ -38,7 +38,7 @@ def update_tool(*, tool: Tool, fields: Mapping[str, Any]) -> Tool:
         return tool
     # Locked, because the fields must agree with the current row, and secrets are merged with its secrets.
     tool = Tool.objects.select_for_update(no_key=True).get(pk=tool.pk)
-    _set_fields(tool, fields)
+    set_fields(tool, fields)
     tool.updated_at = Now()
     with _unique_name(tool):
         tool.save(force_update=True)
@@ -50,21 +50,25 @@ def _unique_name(tool: Tool) -> Any:
     return constraint_errors({"tool_name_unique": DuplicateToolName(name=tool.name)})
 
 
-def _set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
+def set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
     """Set the fields. Raises ValidationFailed if they contradict each other."""
     method = _method(tool)
-    for name in fields.keys() - {"config", "secrets"}:
+    if fields.get("kind", tool.kind) != tool.kind:
+        tool.config, tool.definition_hash, tool.state = None, "", Tool.State.READY
+    for name in fields.keys() - {*INVOKERS, "secrets"}:
         setattr(tool, name, fields[name])
     if tool.kind not in INVOKERS:
         # A tool that becomes declared loses what it had as a callable one.
-        tool.config, tool.secrets_token, tool.secret_names = None, "", []
-    errors: Errors = {}
+        tool.secrets_token, tool.secret_names = "", []
+    errors: Errors = {
+        other: [f'Allowed only when kind is "{other}".']
+        for other in INVOKERS
+        if other != tool.kind and fields.get(other) is not None
+    }
     if tool.kind in INVOKERS:
-        tool.config = fields.get("config", tool.config)
-    elif fields.get("config") is not None:
-        errors["http"] = ['Allowed only when kind is "http".']
-    if tool.kind not in INVOKERS and fields.get("idempotent"):
-        errors["idempotent"] = ['Allowed only when kind is "http".']
+        tool.config = fields.get(tool.kind, tool.config)
+    elif fields.get("idempotent"):
+        errors["idempotent"] = [ONLY_CALLABLE]
     if _method(tool) != method and "idempotent" not in fields:
         tool.idempotent = _method(tool) == "GET"
     if values := fields.get("secrets"):
@@ -86,7 +90,7 @@ def _method(tool: Tool) -> object:
 def _set_secrets(tool: Tool, values: Mapping[str, str | None]) -> Errors:
     """Set the secrets with a value, remove those with None, keep the others. Returns errors."""
     if tool.kind not in INVOKERS:
-        return {"secrets": ['Allowed only when kind is "http".']}
+        return {"secrets": [ONLY_CALLABLE]}
     unchanged = sorted(set(tool.secret_names) - values.keys())
     try:
         stored = orjson.loads(secrets.decrypt(tool.secrets_token)) if unchanged else {}

@@ -2,6 +2,7 @@
 
 import time
 from operator import itemgetter
+from typing import Any
 
 import orjson
 from django.db import IntegrityError
@@ -15,7 +16,11 @@ from map_project.api.filters import ExactFilter
 from map_project.postgresql.connections import released_connection
 from map_project.tenants.viewsets import TenantViewSet
 from tools import openapi
-from tools.errors import ToolInUse, ToolNotCallable, ToolNotFound
+from tools.errors import ToolInUse, ToolNotCallable, ToolNotFound, ToolNotRefreshable
+from tools.imports import import_serializer
+from tools.imports.mcp import current_definition, refresh_tool
+from tools.imports.serializers import ImportResultSerializer
+from tools.imports.services import import_tools
 from tools.invokers import INVOKERS, CallableTool, call
 from tools.models import Tool
 from tools.serializers import ToolSerializer, ToolTestSerializer
@@ -48,6 +53,36 @@ class ToolViewSet(TenantViewSet[Tool], ModelViewSet[Tool]):
             raise ToolInUse(dependent_agents=agents) from None
         if not deleted:
             raise Tool.DoesNotExist
+
+    def get_serializer_class(self) -> Any:
+        if self.action == "import_tools":
+            return import_serializer(self.request.data)
+        return super().get_serializer_class()
+
+    @action(detail=False, methods=["post"], url_path="import", url_name="import")
+    def import_tools(self, request: Request) -> Response:
+        """Import tools. `ratelimit.middleware` has taken a unit of the quota before."""
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        with released_connection():
+            candidates, left = serializer.candidates()
+        result = import_tools(
+            tenant_id=self.caller.tenant_id,
+            candidates=candidates,
+            left=left,
+            dry_run=serializer.validated_data.get("dry_run", False),
+        )
+        return Response(ImportResultSerializer(result).data)
+
+    @action(detail=True, methods=["post"], serializer_class=None)
+    def refresh(self, request: Request, pk: str) -> Response:
+        """Take the current definition of an `mcp` tool. `ratelimit.middleware` has taken a unit before."""
+        tool = self.get_object()
+        if tool.kind != Tool.Kind.MCP:
+            raise ToolNotRefreshable(tool_id=str(tool.pk), kind=tool.kind)
+        with released_connection():
+            definition = current_definition(tool)
+        return Response(ToolSerializer(refresh_tool(tool=tool, definition=definition)).data)
 
     @action(detail=True, methods=["post"], serializer_class=ToolTestSerializer)
     def test(self, request: Request, pk: str) -> Response:

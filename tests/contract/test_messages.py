@@ -40,7 +40,7 @@ def test_messages_of_reads(api: Api, path: str, message: str) -> None:
         (
             "tools/{tool}/test",
             {},
-            "Declared tools cannot be called. Only http tools can be tested.",
+            "Declared tools cannot be called. Only http and mcp tools can be tested.",
         ),
     ],
 )

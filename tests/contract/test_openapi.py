@@ -46,7 +46,7 @@ API = {name: operation for name, operation in OPERATIONS.items() if "/api/v1/" i
 V1 = {name: operation for name, operation in OPERATIONS.items() if " /v1/" in name}
 # The error statuses of every operation of the API.
 COMMON_STATUSES = {"400", "401", "413", "500", "503"}
-LIMITED = ("/run", "/tools/{id}/test")
+LIMITED = ("/run", "/tools/{id}/test", "/tools/import", "/tools/{id}/refresh")
 CODES = {
     "VALIDATION_ERROR",
     "MALFORMED_JSON",
@@ -55,6 +55,8 @@ CODES = {
     "DUPLICATE_AGENT_NAME",
     "TOOL_IN_USE",
     "TOOL_NOT_CALLABLE",
+    "TOOL_NOT_REFRESHABLE",
+    "TOOL_SERVER_ERROR",
     "INVALID_MODEL",
     "MODEL_ERROR",
     "MODEL_TIMEOUT",
@@ -238,11 +240,16 @@ def test_it_contains_every_error_code() -> None:
     assert in_examples == CODES - {"NOT_FOUND", "METHOD_NOT_ALLOWED"}
 
 
+def component(reference: dict[str, Any]) -> Any:
+    return document()["components"]["schemas"][reference["$ref"].rsplit("/", 1)[1]]
+
+
 def test_bodies_allow_no_other_fields() -> None:
     for operation in API.values():
         if "requestBody" in operation:
-            name = json_of(operation["requestBody"])["schema"]["$ref"].rsplit("/", 1)[1]
-            assert document()["components"]["schemas"][name]["additionalProperties"] is False
+            schema = component(json_of(operation["requestBody"])["schema"])
+            for each in map(component, schema["oneOf"]) if "oneOf" in schema else [schema]:
+                assert each["additionalProperties"] is False
 
 
 def test_rate_limit_headers_are_documented() -> None:
@@ -251,9 +258,9 @@ def test_rate_limit_headers_are_documented() -> None:
         for name, operation in OPERATIONS.items()
         if name.endswith(LIMITED) or name in V1_RUNS
     ]
-    assert len(limited) == 4
+    assert len(limited) == 6
     for operation in limited:
-        for status in ("200", "400", "403", "404", "415", "429"):
+        for status in {"200", "400", "403", "404", "415", "429"} & operation["responses"].keys():
             assert set(operation["responses"][status]["headers"]) >= {
                 "X-RateLimit-Limit",
                 "X-RateLimit-Remaining",

@@ -19,6 +19,8 @@ FIELDS = [
     "kind",
     "parameters",
     "http",
+    "mcp",
+    "state",
     "idempotent",
     "secret_names",
     "created_at",

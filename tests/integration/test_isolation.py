@@ -39,6 +39,8 @@ UNREACHABLE = {
     "headers": {},
     "timeout_seconds": 1,
 }
+# An import from a server that is not reachable.
+UNREACHABLE_IMPORT = {"kind": "mcp", "url": "http://127.0.0.1:1/"}
 
 WEBHOOK = {"url": "https://example.com/hook", "event_types": ["*"]}
 
@@ -52,6 +54,8 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("PATCH", "tools/<str:pk>"): ({"name": "new"}, "tool", 200),
     ("DELETE", "tools/<str:pk>"): (None, "tool", 204),
     ("POST", "tools/<str:pk>/test"): ({"arguments": {}}, "tool", 200),
+    ("POST", "tools/<str:pk>/refresh"): (None, "tool", 400),
+    ("POST", "tools/import"): (UNREACHABLE_IMPORT, "", 400),
     ("GET", "agents"): (None, "", 200),
     ("POST", "agents"): (AGENT, "", 201),
     ("GET", "agents/<str:pk>"): (None, "agent", 200),

@@ -6,56 +6,40 @@ A call needs no database connection: `CallableTool` holds what it needs of a row
 import logging
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
+from django.db.models.functions import Now
 
 from map_project.api import secrets
 from map_project.api.numbers import inexact_number, loads
 from tools import schemas
 from tools.integers import with_integers
-from tools.invokers import http
-from tools.invokers.base import ConfigError, Invoker, ToolError
+from tools.invokers import http, mcp
+from tools.invokers.base import TOOL_CHANGED, CallableTool, ConfigError, Invoker, ToolError
+from tools.models import Tool
 from tools.redaction import SecretRedactor
 
-__all__ = ["INVOKERS", "CallableTool", "ConfigError", "ToolResult", "call", "invoker"]
+__all__ = [
+    "INVOKERS",
+    "CallableTool",
+    "ConfigError",
+    "ToolError",
+    "ToolResult",
+    "call",
+    "decrypt_secrets",
+    "invoker",
+]
 
 logger = logging.getLogger("map.tools")
 
-INVOKERS: dict[str, Invoker] = {"http": http}
+INVOKERS: dict[str, Invoker] = {"http": http, "mcp": mcp}
 
 MAX_ARGUMENT_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class CallableTool:
-    """A tool as a call needs it. `secrets_token` is encrypted until the call."""
-
-    id: UUID
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
-    kind: str
-    config: Mapping[str, Any]
-    secrets_token: str = field(repr=False)
-    idempotent: bool = False
-
-    @classmethod
-    def of(cls, tool: Any) -> "CallableTool":
-        return cls(
-            id=tool.id,
-            name=tool.name,
-            description=tool.description,
-            parameters=tool.parameters,
-            kind=tool.kind,
-            config=tool.config or {},
-            secrets_token=tool.secrets_token,
-            idempotent=tool.idempotent,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +73,8 @@ def call(
         text = _call(tool, arguments_json, deadline, idempotency_key)
     except ToolError as failure:
         error, text = failure.code, failure.text
+        if error == TOOL_CHANGED and not tool.is_changed:
+            _mark_changed(tool)
         if error == "refused":
             logger.warning("the address of tool %s is not allowed", tool.id)
     except Exception as failure:
@@ -104,15 +90,25 @@ def call(
     return ToolResult(text, error, round((time.monotonic() - started) * 1000))
 
 
+def _mark_changed(tool: CallableTool) -> None:
+    """Store that the definition differs, unless it was refreshed since the tool was read."""
+    rows = Tool.objects.filter(pk=tool.id, definition_hash=tool.definition_hash)
+    try:
+        rows.update(state=Tool.State.CHANGED, updated_at=Now())
+    except DatabaseError:
+        # The next call finds it again.
+        logger.warning("the state of tool %s could not be stored", tool.id)
+
+
 def _call(tool: CallableTool, arguments_json: str, deadline: float, idempotency_key: str) -> str:
     if tool.kind not in INVOKERS:
         raise ToolError("not_callable", "This is a declared tool, which cannot be called.")
     arguments = _parse_arguments(arguments_json)
     if problems := schemas.argument_errors(tool.parameters, arguments):
         raise ToolError("bad_arguments", "The arguments are not valid: " + " ".join(problems))
-    values = _decrypt_secrets(tool)
+    values = decrypt_secrets(tool.id, tool.secrets_token)
     return invoker(tool.kind).call(
-        tool.config,
+        tool,
         with_integers(tool.parameters, arguments),
         values,
         redactor=SecretRedactor(values.values()),
@@ -137,13 +133,14 @@ def _parse_arguments(text: str) -> dict[str, Any]:
     return arguments
 
 
-def _decrypt_secrets(tool: CallableTool) -> dict[str, str]:
-    if not tool.secrets_token:
+def decrypt_secrets(tool_id: UUID, token: str) -> dict[str, str]:
+    """Return the values of a tool's secrets by name. Raises ToolError."""
+    if not token:
         return {}
     try:
-        values: dict[str, str] = orjson.loads(secrets.decrypt(tool.secrets_token))
+        values: dict[str, str] = orjson.loads(secrets.decrypt(token))
     except (secrets.Unreadable, ImproperlyConfigured):
-        logger.error("no key decrypts the secrets of tool %s", tool.id)
+        logger.error("no key decrypts the secrets of tool %s", tool_id)
         message = "The secrets of the tool cannot be decrypted. Set them again."
         raise ToolError("secrets_unreadable", message) from None
     return values

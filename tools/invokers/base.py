@@ -1,9 +1,47 @@
 """The interface of a kind of callable tool, and its errors."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import UUID
 
 from tools.redaction import SecretRedactor
+
+# The error of a call whose tool has another definition on its server than the one that was imported.
+TOOL_CHANGED = "TOOL_CHANGED"
+
+
+@dataclass(frozen=True, slots=True)
+class CallableTool:
+    """A tool as a call needs it. `secrets_token` is encrypted until the call."""
+
+    id: UUID
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    kind: str
+    config: Mapping[str, Any]
+    secrets_token: str = field(repr=False)
+    idempotent: bool = False
+    # The definition that its server must still have, and whether it is known that it has another one.
+    definition_hash: str = ""
+    is_changed: bool = False
+
+    @classmethod
+    def of(cls, tool: Any) -> "CallableTool":
+        """Return a row as a call needs it."""
+        return cls(
+            id=tool.id,
+            name=tool.name,
+            description=tool.description,
+            parameters=tool.parameters,
+            kind=tool.kind,
+            config=tool.config or {},
+            secrets_token=tool.secrets_token,
+            idempotent=tool.idempotent,
+            definition_hash=tool.definition_hash,
+            is_changed=tool.state == tool.State.CHANGED,
+        )
 
 
 class Invoker(Protocol):
@@ -19,7 +57,7 @@ class Invoker(Protocol):
 
     def call(
         self,
-        config: Mapping[str, Any],
+        tool: CallableTool,
         arguments: Mapping[str, Any],
         secrets: Mapping[str, str],
         *,

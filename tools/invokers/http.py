@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from map_project import VERSION
-from tools.invokers.base import ToolError
+from tools.invokers.base import CallableTool, ToolError
 from tools.invokers.http_arguments import Pair, Placed, encoded, place, text_of
 from tools.invokers.http_config import cross_field_errors, validate_config
 from tools.invokers.http_response import MAX_RESULT_BYTES, result
@@ -26,7 +26,7 @@ MAX_PATH_CHARACTERS = 16 * 1024
 
 
 def call(
-    config: Mapping[str, Any],
+    tool: CallableTool,
     arguments: Mapping[str, Any],
     secrets: Mapping[str, str],
     *,
@@ -35,6 +35,7 @@ def call(
     idempotency_key: str = "",
 ) -> str:
     """Send the request. See `tools.invokers.base.Invoker`."""
+    config = tool.config
     try:
         url = parse_url(config["url"])
     except UrlError as error:

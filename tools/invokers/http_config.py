@@ -1,7 +1,7 @@
 """Validation of the configuration of the kind `http`."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from map_project.api.fields import unknown_names
@@ -70,13 +70,18 @@ def cross_field_errors(
             problems.append(f"locations: {name[:100]} is not defined in parameters.properties.")
         elif name in in_url:
             problems.append(f"locations: {name} is a part of the URL.")
+    return [*problems, *secret_problems(config, secret_names)]
+
+
+def secret_problems(config: Mapping[str, Any], secret_names: Collection[str]) -> list[str]:
+    """Return an error for each secret that the URL or a header uses and that does not exist."""
+    placeholders = parse_url(config["url"]).placeholders()
     used = {placeholder.name for placeholder in placeholders if placeholder.is_secret}
     used.update(name for value in config["headers"].values() for name in SECRET.findall(value))
-    problems += [
+    return [
         f'Secret "{name}" is not set. Add it to secrets.'
         for name in sorted(used - set(secret_names))
     ]
-    return problems
 
 
 def _problems(config: dict[str, Any]) -> list[str]:
@@ -87,12 +92,16 @@ def _problems(config: dict[str, Any]) -> list[str]:
         problems.append(f"arguments_in: Expected one of {', '.join(ARGUMENTS_IN)}.")
     elif config["method"] == "GET" and config["arguments_in"] in BODY_TYPES:
         problems.append("arguments_in: A GET request has no body.")
-    seconds = config["timeout_seconds"]
-    if type(seconds) is not int or not 1 <= seconds <= MAX_TIMEOUT_SECONDS:
-        problems.append(f"timeout_seconds: Expected an integer from 1 to {MAX_TIMEOUT_SECONDS}.")
-    problems += [*_url_problems(config["url"]), *_header_problems(config["headers"])]
+    problems += timeout_problems(config["timeout_seconds"])
+    problems += [*url_problems(config["url"]), *header_problems(config["headers"])]
     problems += _location_problems(config.get("locations", {}))
     return problems or [*_content_type_problems(config), *_conflicts_of_locations(config)]
+
+
+def timeout_problems(seconds: object) -> Iterator[str]:
+    """Yield why a timeout is not valid."""
+    if type(seconds) is not int or not 1 <= seconds <= MAX_TIMEOUT_SECONDS:
+        yield f"timeout_seconds: Expected an integer from 1 to {MAX_TIMEOUT_SECONDS}."
 
 
 def _content_type_problems(config: dict[str, Any]) -> Iterator[str]:
@@ -112,7 +121,8 @@ def _content_type_problems(config: dict[str, Any]) -> Iterator[str]:
             )
 
 
-def _url_problems(url: object) -> Iterator[str]:
+def url_problems(url: object) -> Iterator[str]:
+    """Yield why a URL is not valid."""
     if not isinstance(url, str):
         yield "url: Expected a string."
         return
@@ -122,7 +132,8 @@ def _url_problems(url: object) -> Iterator[str]:
         yield f"url: {error}"
 
 
-def _header_problems(headers: object) -> Iterator[str]:
+def header_problems(headers: object) -> Iterator[str]:
+    """Yield why headers are not valid."""
     if not isinstance(headers, dict) or len(headers) > MAX_HEADERS:
         yield f"headers: Expected an object of at most {MAX_HEADERS} names and values."
         return

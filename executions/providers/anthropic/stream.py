@@ -10,7 +10,7 @@ from executions.providers.anthropic.messages import NAME, read_message
 from executions.providers.failures import ReportedError, reported_failure, unreadable_response
 from executions.providers.reading import first_bytes, with_model_errors
 from executions.providers.retries import Stream
-from executions.providers.sse import events
+from tools.outbound.sse import events
 
 # The fields whose parts the deltas contain, by type of the delta.
 _PARTS = {

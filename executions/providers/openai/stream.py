@@ -25,7 +25,7 @@ from executions.providers.openai.folding import folded
 from executions.providers.openai.reasoning import TextStream
 from executions.providers.reading import first_bytes, with_model_errors
 from executions.providers.retries import Stream
-from executions.providers.sse import events
+from tools.outbound.sse import events
 
 _HALF = re.compile("[\ud800-\udfff]")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.providers.sse import MAX_EVENT_BYTES, events
+from tools.outbound.sse import MAX_EVENT_BYTES, events
 
 STREAMS: list[tuple[bytes, list[tuple[bytes, bytes]]]] = [
     (b"data: a\n\n", [(b"", b"a")]),

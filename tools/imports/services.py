@@ -1,0 +1,139 @@
+"""Writing imported tools."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from map_project.api import secrets
+from map_project.api.errors import ValidationFailed
+from tools.imports.base import MAX_IMPORTED_TOOLS, Candidate, ImportResult, Outcome, identity
+from tools.models import Tool
+from tools.serializers import ToolSerializer
+from tools.services import set_fields
+
+_WRITTEN = (
+    *("description", "parameters", "config", "idempotent", "definition_hash", "state"),
+    *("secrets_token", "secret_names", "updated_at"),
+)
+
+
+def import_tools(
+    *,
+    tenant_id: uuid.UUID,
+    candidates: Sequence[Candidate],
+    left: Sequence[Outcome] = (),
+    dry_run: bool = False,
+) -> ImportResult:
+    """Create the tools that do not exist, and change those that were imported from the same source.
+
+    All are written in one transaction. A tool that cannot be imported is left, with the reason; `left` are
+    those of which this is known already.
+    """
+    result = ImportResult(dry_run, left=list(left))
+    valid = []
+    for candidate, fields in _valid_fields(candidates, result):
+        valid.append((candidate, fields))
+    try:
+        return _written(tenant_id, valid, result)
+    except IntegrityError:
+        # A tool with one of the names was created at the same moment, and exists now.
+        return _written(tenant_id, valid, result)
+
+
+def _valid_fields(candidates: Sequence[Candidate], result: ImportResult) -> Any:
+    """Yield the candidates with their validated fields, and leave the others."""
+    names = set()
+    for number, candidate in enumerate(candidates):
+        name = str(candidate.fields["name"])
+        serializer = ToolSerializer(data=dict(candidate.fields))
+        if number >= MAX_IMPORTED_TOOLS:
+            reason = (
+                f"An import creates at most {MAX_IMPORTED_TOOLS} tools. Name the others in tools."
+            )
+        elif name in names:
+            reason = "Another tool of this import has the same name."
+        elif not serializer.is_valid():
+            reason = _sentence(serializer.errors)
+        else:
+            names.add(name)
+            yield candidate, {**serializer.validated_data, **candidate.pinned}
+            # Other requests continue: the schema of each tool was compiled.
+            time.sleep(0)
+            continue
+        result.left.append(Outcome(candidate.source_name, name[:100], reason=reason))
+
+
+@transaction.atomic
+def _written(
+    tenant_id: uuid.UUID, valid: Sequence[tuple[Candidate, dict[str, Any]]], result: ImportResult
+) -> ImportResult:
+    result = ImportResult(result.dry_run, left=list(result.left))
+    names = [fields["name"] for _, fields in valid]
+    # Ordered, so that two imports never wait for each other.
+    rows = Tool.objects.filter(tenant_id=tenant_id, name__in=names).order_by("pk")
+    existing = {tool.name: tool for tool in rows.select_for_update(no_key=True)}
+    new, changed = [], []
+    for candidate, fields in valid:
+        tool = existing.get(fields["name"])
+        try:
+            if tool is None:
+                new.append(_new_tool(tenant_id, candidate, fields, result))
+            elif _is_changed(tool, candidate, fields, result):
+                changed.append(tool)
+        except ValidationFailed as error:
+            reason = _sentence(error.details["fields"])
+            result.left.append(Outcome(candidate.source_name, fields["name"], reason=reason))
+    if not result.dry_run:
+        Tool.objects.bulk_create(new)
+        Tool.objects.bulk_update(changed, _WRITTEN)
+    return result
+
+
+def _new_tool(
+    tenant_id: uuid.UUID, candidate: Candidate, fields: dict[str, Any], result: ImportResult
+) -> Tool:
+    tool = Tool(tenant_id=tenant_id)
+    set_fields(tool, fields)
+    pk = None if result.dry_run else tool.pk
+    result.created.append(Outcome(candidate.source_name, tool.name, pk))
+    return tool
+
+
+def _is_changed(
+    tool: Tool, candidate: Candidate, fields: dict[str, Any], result: ImportResult
+) -> bool:
+    """Set the fields of a tool, and return whether that changes it."""
+    outcome = Outcome(candidate.source_name, tool.name, tool.pk)
+    if identity(tool.kind, tool.config) != identity(fields["kind"], fields[fields["kind"]]):
+        reason = "A tool with this name exists that was not imported from there."
+        result.left.append(Outcome(candidate.source_name, tool.name, tool.pk, reason))
+        return False
+    before, token = _content(tool), tool.secrets_token
+    config = {**fields[tool.kind], "timeout_seconds": tool.config["timeout_seconds"]}
+    set_fields(tool, {**fields, tool.kind: config})
+    if _content(tool) == before:
+        tool.secrets_token = token
+        result.unchanged.append(outcome)
+        return False
+    tool.updated_at = Now()
+    result.changed.append(outcome)
+    return True
+
+
+def _content(tool: Tool) -> tuple[Any, ...]:
+    """Return what an import sets. The values of secrets are decrypted: each token is another text."""
+    return (
+        *(tool.description, tool.kind, tool.idempotent, tool.definition_hash, tool.state),
+        *(orjson.dumps(tool.parameters), orjson.dumps(tool.config)),
+        secrets.decrypt(tool.secrets_token) if tool.secrets_token else "",
+    )
+
+
+def _sentence(errors: Any) -> str:
+    """Return the errors of fields as one text."""
+    return " ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in dict(errors).items())
