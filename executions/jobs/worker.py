@@ -40,8 +40,6 @@ def run_worker() -> None:
     The process ends without waiting for its threads: those left over may wait for a model or a tool.
     Raises OSError if it cannot listen on WORKER_PORT.
     """
-    if settings.WORKER_PORT:
-        serve_readiness(settings.HOST, settings.WORKER_PORT)
     background.begin()
     delivery.begin()
     executor = ThreadPoolExecutor(settings.WORKER_CONCURRENCY, thread_name_prefix="job")
@@ -60,6 +58,8 @@ async def _serve(executor: ThreadPoolExecutor) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    if settings.WORKER_PORT:
+        serve_readiness(settings.HOST, settings.WORKER_PORT)
     while not stop.is_set():
         fetching = asyncio.create_task(_fetch())
         stopping = asyncio.create_task(stop.wait())
