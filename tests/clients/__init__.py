@@ -1,1 +1,1 @@
-"""Unmodified clients of OpenAI's API and of Open Responses, at a live server."""
+"""Unmodified clients of OpenAI's API, of Open Responses and of MCP, at a live server."""
