@@ -87,7 +87,7 @@ def manage(folder: Path, *arguments: str, **changes: str) -> subprocess.Complete
         env=environment(**changes),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
 

@@ -65,7 +65,7 @@ class OwnPostgres:
             stdout=subprocess.PIPE,
             text=True,
             check=True,
-            timeout=60,
+            timeout=180,
         ).stdout.strip()
 
 

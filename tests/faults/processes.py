@@ -37,7 +37,7 @@ class Process:
         self.popen = subprocess.Popen(
             [sys.executable, *self.arguments],
             cwd=SOURCE,
-            env={**os.environ, **self.environment},
+            env={**_without_coverage(), **self.environment},
             stdout=subprocess.DEVNULL,
             stderr=self.log,
             # A process group of its own, so that the children of a server can be killed as well.
@@ -86,7 +86,7 @@ class Platform:
             stdout=subprocess.PIPE,
             text=True,
             check=True,
-            timeout=60,
+            timeout=180,
         ).stdout.strip()
 
     def wait_until_live(self) -> None:
@@ -100,6 +100,11 @@ def eventually(condition: Callable[[], bool], seconds: float) -> bool:
     while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return holds
+
+
+def _without_coverage() -> dict[str, str]:
+    """Return the environment for processes that are killed, which record nothing."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def _server_is_unaffected(server: Server, tenant: Tenant, api: Api) -> Iterator[
     live = LiveApi(server.port, api.key)
     for response, seconds in at_once([timed(partial(live.get, "tools"))] * 16):
         assert response.status == 200
-        assert seconds < 2
+        assert seconds < 10
     assert sorted(children(server.arbiter)) == server.workers
     for model in (Tool, Agent, Execution):
         assert not model._default_manager.filter(tenant=tenant).exists()
@@ -430,7 +430,7 @@ def test_idle_connections(server: Server, live_api: LiveApi) -> None:
         api = LiveApi(server.port, live_api.key)
         for response, seconds in at_once([timed(partial(api.get, "/live"))] * 8):
             assert response.status == 200
-            assert seconds < 2
+            assert seconds < 4
 
 
 def test_slow_clients(server: Server, api: Api) -> None:

@@ -26,5 +26,5 @@ def test_the_image_has_all_packages_that_the_server_needs(tmp_path: Path) -> Non
         cwd=settings.BASE_DIR,
         check=True,
     )
-    with serving(python) as port:
+    with serving(python, WEB_CONCURRENCY="1") as port:
         assert LiveApi(port).get("/ready").status == 200

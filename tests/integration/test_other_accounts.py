@@ -68,7 +68,7 @@ class User:
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             user=self._entry.pw_uid,
             group=self._entry.pw_gid,
             extra_groups=[],

@@ -353,9 +353,10 @@ def test_proxy_and_netrc_of_the_environment_are_not_used(
 )
 def test_a_hostile_server_costs_little_time_and_memory(port: int, path: str, error: str) -> None:
     started, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = get(f"http://127.0.0.1:{port}/{path}", timeout_seconds=1)
+    timeout_seconds = 1 if error == "timeout" else 10
+    result = get(f"http://127.0.0.1:{port}/{path}", timeout_seconds=timeout_seconds)
     assert result.error == error, result
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 20_000  # KiB
 
 

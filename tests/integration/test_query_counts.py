@@ -11,6 +11,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg.pq import Trace
 
 from agents.models import Agent
+from map_project.tenants import last_used
 from map_project.tenants.models import Tenant
 from tests.api import Answer
 from tests.conftest import api_of
@@ -24,6 +25,7 @@ def statements(call: Callable[[], Answer]) -> int:
     """Return how many statements `call` executes on a connection from the pool, as in production."""
     wrapper = connections["default"]
     assert isinstance(wrapper, DatabaseWrapper)
+    last_used.flush()  # or its thread may use the connection
     wrapper.close()
     wrapper.close_pool()  # a new pool has one connection
     connection.ensure_connection()

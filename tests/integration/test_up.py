@@ -82,7 +82,7 @@ class Serving:
 
 
 def output_of(child: "subprocess.Popen[str]") -> str:
-    output, _ = child.communicate(timeout=60)
+    output, _ = child.communicate(timeout=180)
     return output
 
 
