@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -11,10 +11,11 @@ from django.conf import settings
 from executions.context.exchanges import with_prompt
 from executions.inserts import RunRequest
 from executions.jobs import leases
-from executions.loop import Loop, LoopTool, ModelStream, Step
+from executions.loop import Loop, ModelStream
 from executions.outcomes import Outcome
 from executions.providers import Message, ModelRequest, Provider
 from executions.records import RunRecord
+from executions.steps import NO_PAST, LoopTool, Past, Step
 from map_project.postgresql.connections import released_connection
 from tools import invokers
 from tools.invokers import CallableTool, ToolResult
@@ -45,7 +46,7 @@ def run_loop(
     provider: Provider,
     model_request: ModelRequest,
     record: RunRecord,
-    recorded: Sequence[Step] = (),
+    past: Past = NO_PAST,
 ) -> Outcome:
     """Run the agent loop and store its steps. Raises DatabaseError, and LeaseLost (see `RunRecord`).
 
@@ -72,19 +73,17 @@ def run_loop(
     loop = Loop(
         respond=respond,
         model_name=request.model.name,
-        tools={
-            alias: LoopTool(tool.name, partial(call, tool), idempotent=tool.idempotent)
-            for alias, tool in request.agent.callable_tools.items()
-        },
+        tools=_loop_tools(request.agent.callable_tools, call),
         max_steps=request.agent.max_steps,
         max_tool_calls=request.agent.max_tool_calls,
         max_bytes=settings.MAX_RUN_BYTES,
         deadline=model_request.deadline,
         output_schema=request.output_schema,
+        decisions=lambda count: past.decisions_from(record.position, count),
     )
     if events is not None:
         events.close_interrupted()
-    run = loop.run(model_request.messages, recorded)
+    run = loop.run(model_request.messages, past.steps)
     while True:
         try:
             step = next(run)
@@ -99,3 +98,19 @@ def run_loop(
                 name, error = request.model.name, outcome.error
                 logger.warning("the model %s failed run %s: %s", name, record.execution_id, error)
             return outcome
+
+
+def _loop_tools(
+    tools: Mapping[str, CallableTool], call: Callable[[CallableTool, str], ToolResult]
+) -> dict[str, LoopTool]:
+    return {
+        alias: LoopTool(
+            tool.name,
+            partial(call, tool),
+            idempotent=tool.idempotent,
+            needs_approval=tool.needs_approval,
+            id=tool.id,
+            approval_timeout_seconds=tool.approval_timeout_seconds,
+        )
+        for alias, tool in tools.items()
+    }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from django.db import Error, connection
 
 from agents import language_models
+from executions.approvals.services import end_expired
 from executions.events import reading
 from executions.events.recording import store_pending
 from executions.jobs import leases
@@ -65,6 +66,7 @@ _TASKS: Tasks = (
     recover_lost_runs,
     enqueue_lost_jobs,
     enqueue_waiting_runs,
+    end_expired,
     idempotency.delete_expired,
     reading.delete_expired,
     _import_providers,

@@ -4,12 +4,13 @@ import uuid
 from functools import partial
 
 from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
 
 from agents import language_models
 from executions.conversation import known_sum
 from executions.events import notices
-from executions.models import Execution, Step
+from executions.models import Approval, Execution, Step
 from executions.records import close_running_steps, cost_usd, latency_since_start
 from executions.stop_reasons import StopReason
 from map_project.webhooks.services import record_event
@@ -34,9 +35,13 @@ def end(
 ) -> None:
     """End an execution that has not ended, in the current transaction. Its row must be locked.
 
-    The tokens and the cost of its steps are kept. Raises DatabaseError.
+    The tokens and the cost of its steps are kept. Approvals that it waits for expire. Raises DatabaseError.
     """
     close_running_steps(execution.pk, stop_reason)
+    is_waiting = execution.status == Execution.Status.REQUIRES_ACTION
+    if is_waiting:
+        pending = execution.approvals.filter(status=Approval.Status.PENDING)
+        pending.update(status=Approval.Status.EXPIRED)
     input_tokens, output_tokens = _tokens(execution)
     model = language_models.offered(None).get(execution.model)
     Execution.objects.filter(pk=execution.pk).update(
@@ -46,7 +51,7 @@ def end(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cost_usd=cost_usd(model, input_tokens, output_tokens) if model else None,
-        latency_ms=latency_since_start(),
+        latency_ms=F("latency_ms") if is_waiting else latency_since_start(),
         finished_at=Now(),
     )
     if execution.is_streamed:

@@ -15,6 +15,47 @@ class ExecutionNotFound(ApiError):
     example_details = {"execution_id": "0197a3c2-77aa-7f3b-b6a0-51c3a9d1e004"}
 
 
+class ApprovalNotFound(ApiError):
+    """404."""
+
+    status_code = 404
+    error_code = "APPROVAL_NOT_FOUND"
+    message = "The approval does not exist."
+    example_details = {"approval_id": "0197a3c6-2d4b-7e08-b1c7-6f0a9d3e5b21"}
+
+
+class ApprovalDecided(ApiError):
+    """409. The decision was the other one."""
+
+    status_code = 409
+    error_code = "APPROVAL_DECIDED"
+    message = "The call was approved before. A decision cannot be changed."
+    example_details = {
+        "approval_id": "0197a3c6-2d4b-7e08-b1c7-6f0a9d3e5b21",
+        "status": "approved",
+    }
+
+    @classmethod
+    def of(cls, approval_id: uuid.UUID, status: str) -> Self:
+        """Return the error of an approval with this status."""
+        return cls(
+            f"The call was {status} before. A decision cannot be changed.",
+            # OpenAI's SDKs repeat requests after a 409.
+            headers={"x-should-retry": "false"},
+            approval_id=str(approval_id),
+            status=status,
+        )
+
+
+class ApprovalExpired(ApiError):
+    """410."""
+
+    status_code = 410
+    error_code = "APPROVAL_EXPIRED"
+    message = "The approval has expired, or its run has ended. The call is not made."
+    example_details = {"approval_id": "0197a3c6-2d4b-7e08-b1c7-6f0a9d3e5b21"}
+
+
 class PromptTooLong(ApiError):
     """400."""
 

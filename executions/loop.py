@@ -11,27 +11,31 @@ limit of tool calls or of the size, the run ends at once and further calls get n
 With an output schema, the last response has to be a valid output. After an invalid one, the model receives
 the errors and responds once more, without tools and beyond the limit of model calls.
 
-A run that was interrupted continues from its recorded steps: they are not repeated.
+Calls of some tools need the approval of a person. Before the first call of a response is made, all of its
+calls have to be decided: otherwise the run waits, with the status `requires_action`. A call that is declined
+gets a result that says so.
+
+A run that was interrupted, or has waited, continues from its recorded steps: they are not repeated.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 from executions.conversation import MAX_RESPONSE_BYTES, Conversation
-from executions.outcomes import Outcome, end_of, outcome_of
+from executions.outcomes import Outcome, end_of, outcome_of, waiting
 from executions.output import repair_request
 from executions.providers import (
-    FinishReason,
     Message,
     ModelError,
     ModelResponse,
     ModelTimeout,
     ToolCall,
 )
+from executions.steps import Decision, LoopTool, OpenCall, Step
 from executions.stop_reasons import StopReason
 from executions.texts import first_bytes, storable
 from executions.tool_names import resolve
@@ -39,55 +43,10 @@ from executions.tool_names import resolve
 # Most models request less than a tenth of it.
 MAX_CALLS_PER_RESPONSE = 64
 
+_REPLACED = "Not called: the tool was replaced after the call was approved."
+
 # Pieces of the model's text, and its response.
 ModelStream = Generator[str, None, ModelResponse]
-
-
-class CallResult(Protocol):
-    """The result of a tool call: a text for the model, and an error code or None."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def error(self) -> str | None: ...
-    @property
-    def latency_ms(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class LoopTool:
-    """A tool: the name that the tenant gave it, and a function that takes the arguments as JSON.
-
-    `idempotent`: a call may be repeated if it is unknown whether it was made.
-    """
-
-    name: str
-    call: Callable[[str], CallResult]
-    idempotent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A call of the model or of a tool.
-
-    For a model, `input` is the JSON list of the messages since its last response, `output` the text of its
-    response, and `tool_calls` are the calls that it requests. For a tool, `input` is the arguments as the
-    model wrote them, and `output` the result. `is_running`: the tool is about to be called.
-    """
-
-    kind: Literal["model", "tool"]
-    name: str
-    input: str
-    output: str
-    latency_ms: int
-    error: str = ""
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    tool_calls: tuple[ToolCall, ...] = ()
-    finish_reason: FinishReason | Literal[""] = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    is_running: bool = False
-    idempotent: bool = False
 
 
 @dataclass(slots=True)
@@ -97,7 +56,8 @@ class Loop:
     `respond` sends the messages to the model, with or without the tools, yields pieces of its text if it
     streams, and returns its response. `tools` are keyed by the function names that the model uses.
     `deadline` is a value of `clock`, in seconds. `max_bytes` limits the inputs and outputs of all steps
-    together, in UTF-8; the last step may exceed it.
+    together, in UTF-8; the last step may exceed it. `decisions` returns what has been decided about the next
+    calls, of the given number, or None for each call without a decision.
     """
 
     respond: Callable[[tuple[Message, ...], bool], ModelStream]
@@ -108,6 +68,7 @@ class Loop:
     max_bytes: int
     deadline: float
     output_schema: Mapping[str, Any] | None = None
+    decisions: Callable[[int], Sequence[Decision | None]] = lambda count: [None] * count
     clock: Callable[[], float] = time.monotonic
 
     def run(
@@ -128,13 +89,17 @@ class Loop:
                 return response
             if not response.tool_calls or response.finish_reason in {"content_filter", "truncated"}:
                 return (yield from self._end(conversation, past, response))
-            for call in response.tool_calls:
-                if past:
-                    conversation.add_result(call, past.popleft().output)
-                    continue
+            calls = deque(response.tool_calls)
+            while calls and past:
+                conversation.add_result(calls.popleft(), past.popleft().output)
+            decisions = self.decisions(len(calls))
+            if open_calls := self._open_calls(conversation, number, calls, decisions):
+                return waiting(conversation, open_calls)
+            for call, decision in zip(calls, decisions, strict=True):
                 if limit := self._limit_before_call(conversation, call):
                     return end_of(conversation, "incomplete", limit)
-                step = yield from self._tool_step(call, self._skip_reason(conversation, number))
+                skip_reason = self._skip_reason(conversation, number)
+                step = yield from self._tool_step(call, skip_reason, decision)
                 conversation.add_result(call, step.output)
         return end_of(conversation, "incomplete", StopReason.MAX_STEPS)
 
@@ -201,6 +166,25 @@ class Loop:
             return StopReason.MAX_RUN_BYTES
         return None
 
+    def _open_calls(
+        self,
+        conversation: Conversation,
+        number: int,
+        calls: Iterable[ToolCall],
+        decisions: Sequence[Decision | None],
+    ) -> tuple[OpenCall, ...]:
+        """Return the calls that need a decision. Those that a limit excludes need none."""
+        calls_left = self.max_tool_calls - conversation.call_count
+        return tuple(
+            OpenCall(offset, tool, call.arguments)
+            for offset, call in enumerate(calls)
+            if (tool := self.tools.get(call.name)) is not None
+            and tool.needs_approval
+            and decisions[offset] is None
+            and offset < calls_left
+            and not self._skip_reason(conversation, number, offset)
+        )
+
     def _deadline_passed(self) -> bool:
         return self.clock() >= self.deadline
 
@@ -231,30 +215,38 @@ class Loop:
             "model", self.model_name, new_messages, output, self._ms_since(started), error.reason
         )
 
-    def _skip_reason(self, conversation: Conversation, number: int) -> str:
-        """Return why the next tool call is not made, or ""."""
+    def _skip_reason(self, conversation: Conversation, number: int, offset: int = 0) -> str:
+        """Return why the next tool call, or one after it, is not made, or ""."""
         if number == self.max_steps:
             return "the run has reached its maximum number of steps"
         if self._deadline_passed():
             return "the run has reached its time limit"
-        if conversation.calls_since_response >= MAX_CALLS_PER_RESPONSE:
+        if conversation.calls_since_response + offset >= MAX_CALLS_PER_RESPONSE:
             return f"at most {MAX_CALLS_PER_RESPONSE} calls per response are made"
         return ""
 
-    def _tool_step(self, call: ToolCall, skip_reason: str) -> Generator[Step, None, Step]:
+    def _tool_step(
+        self, call: ToolCall, skip_reason: str, decision: Decision | None
+    ) -> Generator[Step, None, Step]:
         """Yield the step before the call, if it is made, and once it is over. Return the latter."""
         tool = self.tools.get(call.name)
         step = Step("tool", tool.name if tool else call.name, call.arguments, "", 0)
+        if decision is not None:
+            step = replace(step, input=decision.arguments, approval_id=decision.approval_id)
         if skip_reason:
             step = replace(step, output=f"Not called: {skip_reason}.", error="not_called")
+        elif decision is not None and not decision.is_approved:
+            step = replace(step, output=_declined(decision), error="declined")
         elif tool is None:
             known = f"Available tools: {', '.join(self.tools)}." if self.tools else "You have none."
             text = f"There is no tool with this name. {known}"
             step = replace(step, output=text, error="unknown_tool")
+        elif decision is not None and decision.tool_id != tool.id:
+            step = replace(step, output=_REPLACED, error="not_called")
         else:
             step = replace(step, idempotent=tool.idempotent)
             yield replace(step, is_running=True)
-            result = tool.call(call.arguments)
+            result = tool.call(step.input)
             step = replace(
                 step,
                 output=storable(result.text),
@@ -266,6 +258,11 @@ class Loop:
 
     def _ms_since(self, started: float) -> int:
         return max(round((self.clock() - started) * 1000), 0)
+
+
+def _declined(decision: Decision) -> str:
+    reason = f" Reason: {decision.reason}" if decision.reason else ""
+    return f"Not called: a person declined this call.{reason}"
 
 
 def _storable(stream: ModelStream) -> ModelStream:

@@ -22,12 +22,15 @@ class Execution(models.Model):
 
         QUEUED = "queued"  # a worker will run it
         RUNNING = "running"  # a process runs it and holds its lease
+        REQUIRES_ACTION = "requires_action"  # it waits for approvals; no process runs it
         SUCCEEDED = "succeeded"
         INCOMPLETE = "incomplete"  # a limit ended it before the model was done
         FAILED = "failed"
         CANCELLED = "cancelled"
 
-    UNFINISHED = (Status.QUEUED, Status.RUNNING)
+    # A process runs it or will run it.
+    ACTIVE = (Status.QUEUED, Status.RUNNING)
+    UNFINISHED = (*ACTIVE, Status.REQUIRES_ACTION)
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(
@@ -65,9 +68,11 @@ class Execution(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True, blank=True, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # How long it has waited for approvals, which its latency does not include.
+    waited_ms = models.BigIntegerField(default=0, db_default=0)
     # The time limit of a run with remote calls; null for a run without them.
     finish_by = models.DateTimeField(null=True, blank=True, editable=False)
-    # Whether a worker runs it. Otherwise the request that started it does.
+    # Whether a worker runs it. Otherwise the request that started it does, until it waits for approvals.
     background = models.BooleanField(default=False, db_default=False)
     # How many times a process has started the run. Only the process that holds the lease of the last attempt
     # writes to the execution (`executions.jobs.leases`).
@@ -104,7 +109,10 @@ class Execution(models.Model):
             # One run at a time in a conversation.
             models.UniqueConstraint(
                 fields=("conversation_id",),
-                condition=models.Q(conversation_id__isnull=False, status__in=("queued", "running")),
+                condition=models.Q(
+                    conversation_id__isnull=False,
+                    status__in=("queued", "running", "requires_action"),
+                ),
                 name="conversation_busy",
             )
         ]
@@ -177,6 +185,8 @@ class Step(models.Model):
     # Of a tool step: whether the call has begun and has no result yet, and whether it may be repeated.
     is_running = models.BooleanField(default=False, db_default=False)
     idempotent = models.BooleanField(default=False, db_default=False)
+    # Of a tool step: the decision about the call, if it needed one.
+    approval_id = models.UUIDField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -187,6 +197,60 @@ class Step(models.Model):
 
     def __str__(self) -> str:
         return f"{self.execution_id} {self.position}"
+
+
+class Approval(models.Model):
+    """The decision of a person about one tool call. The arguments are those that are executed."""
+
+    class Status(models.TextChoices):
+        """The status of an approval."""
+
+        PENDING = "pending"
+        APPROVED = "approved"
+        DECLINED = "declined"
+        EXPIRED = "expired"  # the time was over, or the run ended before
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, db_constraint=False, db_index=False
+    )
+    execution = models.ForeignKey(
+        Execution, on_delete=models.CASCADE, related_name="approvals", db_index=False
+    )
+    # The position of the step of the call, and the attempt that requested it.
+    position = models.PositiveSmallIntegerField()
+    attempt = models.SmallIntegerField()
+    tool_id = models.UUIDField()
+    tool_name = models.CharField(max_length=100)
+    arguments = models.TextField(blank=True)
+    arguments_sha256 = models.CharField(max_length=64)
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    reason = models.TextField(blank=True, default="")
+    # The prefix of the API key, or "operator".
+    decided_by = models.CharField(max_length=12, blank=True, default="")
+    decided_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.UniqueConstraint(fields=("execution", "position"), name="approval_unique")
+        ]
+        indexes = [
+            models.Index(fields=("tenant", "-created_at", "-id"), name="approval_by_age"),
+            models.Index(
+                fields=("tenant", "status", "-created_at", "-id"), name="approval_by_status"
+            ),
+            models.Index(
+                fields=("expires_at",),
+                condition=models.Q(status="pending"),
+                name="approval_pending",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tool_name} {self.id}"
 
 
 class Conversation(models.Model):

@@ -68,6 +68,7 @@ _STEP = {
     "output_tokens": 21,
     "latency_ms": 1120,
     "error": None,
+    "approval_id": None,
     "is_running": False,
 }
 _EXECUTION_DETAIL = {
@@ -105,6 +106,7 @@ _EXECUTION_DETAIL = {
             "output_tokens": None,
             "latency_ms": 310,
             "error": None,
+            "approval_id": None,
             "is_running": False,
         },
         {
@@ -117,6 +119,7 @@ _EXECUTION_DETAIL = {
             "output_tokens": 37,
             "latency_ms": 1390,
             "error": None,
+            "approval_id": None,
             "is_running": False,
         },
     ],

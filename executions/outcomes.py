@@ -7,9 +7,10 @@ from typing import Any, Literal
 from executions.conversation import Conversation
 from executions.output import OutputError, read_output
 from executions.providers import ModelError, ModelResponse
+from executions.steps import OpenCall
 from executions.stop_reasons import StopReason
 
-Status = Literal["succeeded", "incomplete", "failed"]
+Status = Literal["succeeded", "incomplete", "failed", "requires_action"]
 
 _OUTCOMES: Mapping[str, tuple[Status, StopReason]] = {
     "stop": ("succeeded", StopReason.COMPLETED),
@@ -21,7 +22,7 @@ _OUTCOMES: Mapping[str, tuple[Status, StopReason]] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of a run.
+    """The end of a run, or of its part before it waits for decisions about `open_calls`.
 
     `response` is the last text of the model. Token counts are sums over all responses, or None if one is
     unknown. `output` is the value of a response that has to be valid by a schema. `error` is set if the model
@@ -29,13 +30,14 @@ class Outcome:
     """
 
     status: Status
-    stop_reason: StopReason
+    stop_reason: StopReason | Literal[""]
     response: str
     input_tokens: int | None
     output_tokens: int | None
     error: ModelError | None = None
     output: dict[str, Any] | None = None
     output_errors: tuple[str, ...] = ()
+    open_calls: tuple[OpenCall, ...] = ()
 
 
 def outcome_of(
@@ -56,10 +58,15 @@ def outcome_of(
         )
 
 
+def waiting(conversation: Conversation, open_calls: tuple[OpenCall, ...]) -> Outcome:
+    """Return the outcome of a run that waits for decisions."""
+    return replace(end_of(conversation, "requires_action", ""), open_calls=open_calls)
+
+
 def end_of(
     conversation: Conversation,
     status: Status,
-    stop_reason: StopReason,
+    stop_reason: StopReason | Literal[""],
     error: ModelError | None = None,
 ) -> Outcome:
     """Return the outcome of a run that ends after the responses so far."""

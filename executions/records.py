@@ -1,36 +1,39 @@
 """The record of a run: its steps, its events and its end."""
 
+import hashlib
 import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from django.db import transaction
 from django.db.models import F, IntegerField, Q
-from django.db.models.functions import Cast, Coalesce, Extract, Now
+from django.db.models.functions import Cast, Coalesce, Extract, Greatest, Now
 
 from agents.language_models import KnownModel
-from executions import loop
 from executions.context.exchanges import INTERRUPTED
 from executions.errors import OutputInvalid
 from executions.events import notices
 from executions.events.recording import RunEvents
 from executions.jobs import leases
-from executions.models import EventBatch, Execution, Step
+from executions.models import Approval, EventBatch, Execution, Step
 from executions.outcomes import Outcome
 from executions.providers import ToolCall
+from executions.steps import Decision, OpenCall, Past
+from executions.steps import Step as RunStep
 from executions.stop_reasons import StopReason
 from executions.texts import storable
 from map_project.postgresql.connections import with_retries
 from map_project.webhooks.services import record_event
 
 MAX_ERROR_LENGTH = 100
-_COLUMNS = [each.name for each in fields(loop.Step)]
+_COLUMNS = [each.name for each in fields(RunStep)]
 _TOKENS_PER_PRICE = 1_000_000
 
 
@@ -52,7 +55,7 @@ class RunRecord:
     retry_delays_seconds: Sequence[float] = ()
     events: RunEvents | None = None
 
-    def add_step(self, step: loop.Step) -> None:
+    def add_step(self, step: RunStep) -> None:
         """Store a step: once it is over, and that of a tool also before the call. Raises DatabaseError."""
         if self.events is None:
             with_retries(partial(self._store_step, step), self.retry_delays_seconds)
@@ -64,17 +67,23 @@ class RunRecord:
             self.position += 1
 
     def finish(self, outcome: Outcome, *, latency_ms: int | None = None) -> None:
-        """Store the outcome, and by default the time since the first start. Raises DatabaseError."""
+        """Store the outcome, and by default the time since the first start. Raises DatabaseError.
+
+        A run that waits for decisions has no lease any more.
+        """
+        values = {
+            "status": outcome.status,
+            "stop_reason": outcome.stop_reason,
+            "input_tokens": outcome.input_tokens,
+            "output_tokens": outcome.output_tokens,
+            "cost_usd": cost_usd(self.model, outcome.input_tokens, outcome.output_tokens),
+            "latency_ms": latency_since_start() if latency_ms is None else latency_ms,
+        }
+        if outcome.open_calls:
+            self._wait(outcome.open_calls, values)
+            return
         self._end(
-            status=outcome.status,
-            stop_reason=outcome.stop_reason,
-            response=outcome.response,
-            output=outcome.output,
-            input_tokens=outcome.input_tokens,
-            output_tokens=outcome.output_tokens,
-            cost_usd=cost_usd(self.model, outcome.input_tokens, outcome.output_tokens),
-            latency_ms=latency_since_start() if latency_ms is None else latency_ms,
-            **_error_columns(outcome),
+            response=outcome.response, output=outcome.output, **values, **_error_columns(outcome)
         )
 
     def fail(self, *, latency_ms: int | None = None) -> None:
@@ -104,7 +113,49 @@ class RunRecord:
         if self.events is not None:
             transaction.on_commit(partial(notices.publish, [self.execution_id]))
 
-    def _store_step(self, step: loop.Step, batch: EventBatch | None = None) -> None:
+    def _wait(self, open_calls: Iterable[OpenCall], values: Mapping[str, Any]) -> None:
+        approvals = [self._approval(call) for call in open_calls]
+        if self.events is None:
+            with_retries(partial(self._store_wait, values, approvals), self.retry_delays_seconds)
+            return
+        self.events.add_requests(approvals)
+        with self.events.storing() as batch:
+            store = partial(self._store_wait, values, approvals, batch)
+            with_retries(store, self.retry_delays_seconds)
+
+    def _approval(self, call: OpenCall) -> Approval:
+        return Approval(
+            tenant_id=self.tenant_id,
+            execution_id=self.execution_id,
+            position=self.position + call.offset,
+            attempt=self.attempt,
+            tool_id=call.tool.id,
+            tool_name=call.tool.name,
+            arguments=call.arguments,
+            arguments_sha256=hashlib.sha256(call.arguments.encode()).hexdigest(),
+            expires_at=Now() + timedelta(seconds=call.tool.approval_timeout_seconds),
+        )
+
+    @transaction.atomic
+    def _store_wait(
+        self,
+        values: Mapping[str, Any],
+        approvals: Sequence[Approval],
+        batch: EventBatch | None = None,
+    ) -> None:
+        lease = leases.held(self.execution_id, self.attempt)
+        if not lease.update(lease_owner="", lease_expires_at=None, **values):
+            raise leases.LeaseLost
+        Approval.objects.bulk_create(approvals)
+        if batch is not None:
+            EventBatch.objects.bulk_create([batch], ignore_conflicts=True)
+        record_event(
+            tenant_id=self.tenant_id,
+            execution_id=self.execution_id,
+            event_type=f"execution.{values['status']}",
+        )
+
+    def _store_step(self, step: RunStep, batch: EventBatch | None = None) -> None:
         columns = _step_columns(step)
         row = Step(execution_id=self.execution_id, position=self.position, **columns)
         with self._lease():
@@ -128,7 +179,7 @@ class RunRecord:
             yield
 
 
-def _step_columns(step: loop.Step) -> dict[str, Any]:
+def _step_columns(step: RunStep) -> dict[str, Any]:
     columns = {name: getattr(step, name) for name in _COLUMNS}
     columns["error"] = step.error[:MAX_ERROR_LENGTH]
     columns["tool_calls"] = [
@@ -145,32 +196,53 @@ def close_running_steps(execution_id: uuid.UUID, stop_reason: StopReason) -> Non
     running.update(is_running=False, error=stop_reason, output=INTERRUPTED)
 
 
-def recorded_steps(execution_id: uuid.UUID, *, with_running: bool = False) -> list[loop.Step]:
+def recorded_steps(execution_id: uuid.UUID, *, with_running: bool = False) -> list[RunStep]:
     """Return the steps of a run that are over, in order. Raises DatabaseError."""
     rows = Step.objects.filter(execution_id=execution_id).order_by("position").values(*_COLUMNS)
     return [_recorded_step(row) for row in rows if with_running or not row["is_running"]]
 
 
-def responses_and_results(execution_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[loop.Step]]:
+def requests(execution_id: uuid.UUID) -> list[Approval]:
+    """Return the approvals of a run, in the order of the calls. Raises DatabaseError."""
+    return [*Approval.objects.filter(execution_id=execution_id).order_by("position")]
+
+
+def stored_past(execution_id: uuid.UUID) -> Past:
+    """Return what earlier attempts of a run have stored. Raises DatabaseError."""
+    decisions = {
+        approval.position: Decision(
+            approval_id=approval.pk,
+            is_approved=approval.status == Approval.Status.APPROVED,
+            tool_id=approval.tool_id,
+            arguments=approval.arguments,
+            reason=approval.reason,
+        )
+        for approval in requests(execution_id)
+        if approval.decided_at is not None
+    }
+    return Past(recorded_steps(execution_id), decisions)
+
+
+def responses_and_results(execution_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[RunStep]]:
     """Return the responses of the models and the results of the tools of executions, without their inputs.
 
     One query. Failed requests to models are left out. Raises DatabaseError.
     """
     rows = Step.objects.filter(Q(kind=Step.Kind.TOOL) | Q(error=""), execution_id__in=execution_ids)
     columns = [name for name in _COLUMNS if name != "input"]
-    steps: dict[uuid.UUID, list[loop.Step]] = defaultdict(list)
+    steps: dict[uuid.UUID, list[RunStep]] = defaultdict(list)
     for row in rows.order_by("execution_id", "position").values("execution_id", *columns):
         steps[row.pop("execution_id")].append(_recorded_step({**row, "input": ""}))
     return steps
 
 
-def _recorded_step(columns: dict[str, Any]) -> loop.Step:
+def _recorded_step(columns: dict[str, Any]) -> RunStep:
     calls, extra = columns["tool_calls"], columns["extra"]
     first, *others = json.loads(extra) if extra else [{} for _ in range(1 + len(calls))]
     tool_calls = tuple(
         ToolCall(**call, extra=fields) for call, fields in zip(calls, others, strict=True)
     )
-    return loop.Step(**{**columns, "tool_calls": tool_calls, "extra": first})
+    return RunStep(**{**columns, "tool_calls": tool_calls, "extra": first})
 
 
 def _error_columns(outcome: Outcome) -> dict[str, object]:
@@ -186,9 +258,10 @@ def _error_columns(outcome: Outcome) -> dict[str, object]:
 
 
 def latency_since_start() -> Cast:
-    """The milliseconds since the execution was first started, or since it was created."""
+    """The milliseconds since the execution was first started, or created, without those it has waited."""
     started_at = Coalesce(F("started_at"), F("created_at"))
-    return Cast(Extract(Now() - started_at, "epoch") * 1000, IntegerField())
+    elapsed_ms = Extract(Now() - started_at, "epoch") * 1000
+    return Cast(Greatest(elapsed_ms - F("waited_ms"), 0.0), IntegerField())
 
 
 def cost_usd(

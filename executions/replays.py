@@ -21,6 +21,8 @@ STORED_WITHIN = timedelta(seconds=2)
 def await_response(stored: IdempotentRequest) -> HttpResponse | Execution:
     """Wait for a foreground run, and return its response, or the execution if the response was lost.
 
+    A run that waits for approvals is returned as well.
+
     Raises IdempotencyInProgress if the run takes longer, and RunInterrupted if it failed and the error was
     lost.
     """
@@ -30,6 +32,8 @@ def await_response(stored: IdempotentRequest) -> HttpResponse | Execution:
         if stored.response_status is not None:
             return replayed(stored)
         execution = Execution.objects.get(pk=stored.execution_id)
+        if execution.status == Execution.Status.REQUIRES_ACTION:
+            return execution
         ended_at = execution.finished_at
         if ended_at and ended_at < timezone.now() - STORED_WITHIN:
             if execution.status == Execution.Status.FAILED:

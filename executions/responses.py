@@ -6,16 +6,19 @@ without hyphens and with a prefix, so each can be turned into the other.
 
 import re
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from executions.loop import Step
-from executions.models import Execution
+from executions.models import Approval, Execution
+from executions.steps import Step
 
 STATUSES: Mapping[str, str] = {
     Execution.Status.QUEUED: "queued",
     Execution.Status.RUNNING: "in_progress",
+    # The client has to answer the requests in its output.
+    Execution.Status.REQUIRES_ACTION: "completed",
     Execution.Status.SUCCEEDED: "completed",
     Execution.Status.INCOMPLETE: "incomplete",
     Execution.Status.FAILED: "failed",
@@ -23,6 +26,7 @@ STATUSES: Mapping[str, str] = {
 }
 # The label that clients show for the tools of agents.
 SERVER_LABEL = "map"
+APPROVAL_REQUEST = "mcp_approval_request"
 # The item ends where a limit of its length, or a filter, has ended it.
 _CUT = {"length", "content_filter", "truncated"}
 _ERROR_MESSAGES = {
@@ -105,16 +109,30 @@ def response_object(
     }
 
 
-def output_items(execution: Execution, steps: Iterable[Step]) -> list[dict[str, Any]]:
-    """Return the output items of an execution: its messages and tool calls, in order."""
-    return [*_items(execution.pk, local_steps(execution, [*steps]))]
+def output_items(
+    execution: Execution, steps: Iterable[Step], approvals: Iterable[Approval]
+) -> list[dict[str, Any]]:
+    """Return the output items of an execution, in order: messages, requests for approval and tool calls."""
+    return [*_items(execution.pk, output_parts(local_steps(execution, [*steps]), approvals))]
 
 
-def _items(execution_id: uuid.UUID, steps: Iterable[Step]) -> Iterator[dict[str, Any]]:
+def output_parts(steps: Iterable[Step], approvals: Iterable[Approval]) -> Iterator[Step | Approval]:
+    """Yield steps, and the approvals that the run has requested after each. Both are in order."""
+    requests = deque(approvals)
+    for position, step in enumerate(steps):
+        yield step
+        # Those of all calls of a response follow it.
+        while requests and requests[0].position <= position + len(step.tool_calls):
+            yield requests.popleft()
+
+
+def _items(execution_id: uuid.UUID, parts: Iterable[Step | Approval]) -> Iterator[dict[str, Any]]:
     index = 0
-    for step in steps:
-        if step.kind == "tool" or has_message(step):
-            yield step_item(execution_id, index, step)
+    for part in parts:
+        if isinstance(part, Approval):
+            yield request_item(part)
+        elif part.kind == "tool" or has_message(part):
+            yield step_item(execution_id, index, part)
             index += 1
 
 
@@ -172,7 +190,23 @@ def call_item(execution_id: uuid.UUID, index: int, step: Step) -> dict[str, Any]
         "arguments": step.input,
         "output": step.output if is_over else None,
         "error": failure if step.error else None,
-        "approval_request_id": None,
+        "approval_request_id": request_id(step.approval_id) if step.approval_id else None,
+    }
+
+
+def request_id(approval_id: uuid.UUID) -> str:
+    """Return the ID of an approval as the item that requests it."""
+    return f"mcpr_{approval_id.hex}"
+
+
+def request_item(approval: Approval) -> dict[str, Any]:
+    """Return the request for the decision about a tool call."""
+    return {
+        "id": request_id(approval.pk),
+        "type": APPROVAL_REQUEST,
+        "name": approval.tool_name,
+        "server_label": SERVER_LABEL,
+        "arguments": approval.arguments,
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 from agents.models import Agent
 from executions import snapshots
 from executions.inserts import RunRequest
-from executions.models import Execution
+from executions.models import Approval, Execution
 from executions.stop_reasons import StopReason
 from executions.streams import RunStream
 
@@ -18,7 +18,7 @@ from executions.streams import RunStream
 class Run:
     """A run whose execution has been stored. Token counts and cost are None if they are unknown.
 
-    `stream` is the rest of a streamed run, which has not ended.
+    `approvals` are those that it waits for. `stream` is the rest of a streamed run, which has not ended.
     """
 
     id: uuid.UUID
@@ -40,6 +40,7 @@ class Run:
     previous_execution_id: uuid.UUID | None = None
     conversation_id: uuid.UUID | None = None
     dropped_exchanges: int = 0
+    approvals: tuple[Approval, ...] = ()
     stream: RunStream | None = None
 
     @classmethod
@@ -69,5 +70,15 @@ class Run:
             tool_names = snapshots.get(execution.tenant_id, execution.agent_id).tool_names
         except Agent.DoesNotExist:
             tool_names = ()
-        copied = (each.name for each in fields(cls) if each.name not in {"tool_names", "stream"})
-        return cls(tool_names=tool_names, **{name: getattr(execution, name) for name in copied})
+        own = {"tool_names", "approvals", "stream"}
+        copied = {
+            each.name: getattr(execution, each.name) for each in fields(cls) if each.name not in own
+        }
+        return cls(tool_names=tool_names, approvals=_pending_approvals(execution), **copied)
+
+
+def _pending_approvals(execution: Execution) -> tuple[Approval, ...]:
+    if execution.status != Execution.Status.REQUIRES_ACTION:
+        return ()
+    pending = execution.approvals.filter(status=Approval.Status.PENDING)
+    return tuple(pending.order_by("position"))

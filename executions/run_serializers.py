@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from agents.serializers import MAX_TOKENS_NAMES, SCHEMA_NAMES, PriceField
+from executions.approvals.serializers import ApprovalSerializer
 from executions.models import Execution
 from executions.serializers import (
     ConversationField,
@@ -131,16 +132,26 @@ class RunResultSerializer(serializers.Serializer[Any]):
     )
     status = serializers.ChoiceField(
         choices=Execution.Status.choices,
-        help_text="`succeeded`, or `incomplete` if a limit or a content filter ended the run.",
+        help_text="`succeeded`, `incomplete` if a limit or a content filter ended the run, or "
+        "`requires_action` if it waits for approvals.",
     )
-    stop_reason = StopReasonField(help_text="Why the run ended.")
+    stop_reason = StopReasonField(
+        allow_null=True, help_text="Why the run ended. Null if it waits for approvals."
+    )
     usage = UsageSerializer(help_text="Tokens and cost of the run.")
     latency_ms = serializers.IntegerField(help_text="Duration of the run.")
     previous_execution_id = PreviousExecutionField()
     conversation_id = ConversationField()
     dropped_exchanges = DroppedExchangesField()
     request_id = serializers.CharField(help_text="Request ID (`X-Request-ID`) of the request.")
+    approvals = ApprovalSerializer(
+        many=True,
+        required=False,
+        help_text="The tool calls to decide about (`POST /approvals/{id}`). Present if the run waits for "
+        "approvals.",
+    )
     warning = serializers.CharField(
         required=False,
-        help_text="Present if the run is incomplete, the response is empty, or the agent has no tools.",
+        help_text="Present if the run is incomplete or waits, the response is empty, or the agent has no "
+        "tools.",
     )

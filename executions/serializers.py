@@ -180,6 +180,10 @@ class StepSerializer(serializers.Serializer[Step]):
     )
     latency_ms = serializers.IntegerField(help_text="Duration of the call.")
     error = NullableCodeField(help_text="Error code. Null if the call succeeded.")
+    approval_id = serializers.UUIDField(
+        allow_null=True,
+        help_text="For tool steps: the approval of the call. Null if it needed none.",
+    )
     is_running = serializers.BooleanField(
         help_text="Whether the call has begun and has no result yet."
     )
@@ -206,9 +210,7 @@ class ProviderErrorSerializer(serializers.Serializer[Any]):
 class ExecutionDetailSerializer(BaseExecutionSerializer):
     """An execution with its steps."""
 
-    stop_reason = StopReasonField(
-        allow_null=True, help_text="Why the run ended. Null while it is running."
-    )
+    stop_reason = StopReasonField(allow_null=True, help_text="Why the run ended. Null before.")
     error_code = NullableCodeField(help_text="Error code of the run. Null unless the run failed.")
     error_reason = NullableCodeField(
         help_text="Why the model failed, for example `auth`, `rate_limited`, `context_length` or "
@@ -228,7 +230,9 @@ class ExecutionDetailSerializer(BaseExecutionSerializer):
     cost_usd = PriceField(
         help_text="Cost in USD, calculated with the prices at the time of the run. Null if unknown."
     )
-    latency_ms = serializers.IntegerField(help_text="Duration of the run.")
+    latency_ms = serializers.IntegerField(
+        help_text="Duration of the run, without the time in which it waits for approvals."
+    )
     background = serializers.BooleanField(
         help_text="Whether a worker runs it. Otherwise the request that started it does."
     )

@@ -240,6 +240,8 @@ def _run_in_steps(
         with suppress(DatabaseError, leases.LeaseLost):
             record.fail(latency_ms=_ms_since(started))
         raise
+    if outcome.open_calls:
+        return Run.of_execution(Execution.objects.get(pk=execution_id))
     if outcome.error is not None:
         raise _model_failure(execution_id, outcome.error)
     if outcome.output_errors:
@@ -260,9 +262,12 @@ def _run_in_steps(
 
 
 def _ended_elsewhere(execution_id: uuid.UUID, request: RunRequest) -> Run:
-    """Return the run as another process has ended it: it was cancelled, or this process stood still."""
+    """Return the run as another process has ended it: it was cancelled, or this process stood still.
+
+    Or it waits for approvals, and the response to the statement that stored this was lost.
+    """
     execution = Execution.objects.get(pk=execution_id)
-    if execution.status != Execution.Status.CANCELLED:
+    if execution.status not in {Execution.Status.CANCELLED, Execution.Status.REQUIRES_ACTION}:
         raise _model_failure(
             execution_id, ModelTimeout("the run was lost", provider=request.model.provider)
         )

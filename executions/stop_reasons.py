@@ -16,6 +16,7 @@ class StopReason(StrEnum):
     MAX_RESPONSE_BYTES = "max_response_bytes"
     MAX_OUTPUT_TOKENS = "max_output_tokens"
     RUN_TIMEOUT = "run_timeout"
+    APPROVAL_EXPIRED = "approval_expired"
     CONTENT_FILTER = "content_filter"
 
     MODEL_ERROR = "model_error"

@@ -18,6 +18,7 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from agents.errors import AgentNotFound
 from agents.models import Agent
 from executions import openapi
+from executions.approvals.serializers import ApprovalSerializer
 from executions.endings import cancel
 from executions.errors import ExecutionNotFound
 from executions.events.stream import (
@@ -47,6 +48,7 @@ from ratelimit.models import IdempotentRequest
 _WHOLE = {"retrieve", "cancel"}
 _NO_TOOLS = "The agent has no tools."
 _NO_TEXT = "The response is empty. Some models return only their reasoning."
+_WAITS = "The run waits for approvals. Decide about its tool calls, and read the execution."
 _INCOMPLETE = {
     StopReason.MAX_STEPS: "The run stopped after max_steps model calls. The model requested more tool calls.",
     StopReason.MAX_TOOL_CALLS: "The run stopped after max_tool_calls tool calls. The model requested more.",
@@ -56,6 +58,7 @@ _INCOMPLETE = {
     StopReason.MAX_OUTPUT_TOKENS: "The response was truncated at the model's output token limit.",
     StopReason.CANCELLED_BY_CALLER: "The run was cancelled.",
     StopReason.CANCELLED_BY_OPERATOR: "An operator cancelled the run.",
+    StopReason.APPROVAL_EXPIRED: "The run stopped because a tool call was not approved in time.",
     StopReason.CONTENT_FILTER: "The content filter of the model provider blocked the prompt or the response.",
 }
 
@@ -165,7 +168,7 @@ def _result(run: Run) -> dict[str, Any]:
         "tools_available": run.tool_names,
         "executed_at": run.created_at,
         "status": run.status,
-        "stop_reason": run.stop_reason,
+        "stop_reason": run.stop_reason or None,
         "usage": {
             "input_tokens": run.input_tokens,
             "output_tokens": run.output_tokens,
@@ -177,11 +180,15 @@ def _result(run: Run) -> dict[str, Any]:
         "dropped_exchanges": run.dropped_exchanges,
         "request_id": run.request_id,
     }
+    if run.approvals:
+        result["approvals"] = [ApprovalSerializer(each).data for each in run.approvals]
     warning = _warning(run)
     return {**result, "warning": warning} if warning else result
 
 
 def _warning(run: Run) -> str:
+    if run.status in Execution.UNFINISHED:
+        return _WAITS
     if run.status != Execution.Status.SUCCEEDED:
         return _INCOMPLETE[StopReason(run.stop_reason)]
     if not run.response.strip():

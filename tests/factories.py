@@ -1,12 +1,15 @@
 """Factories of rows. A child takes the tenant of its parent, so tests cannot mix tenants by mistake."""
 
+import uuid
+from datetime import timedelta
 from typing import Any
 
 import factory
+from django.utils import timezone
 from factory.django import DjangoModelFactory
 
 from agents.models import Agent, AgentTool
-from executions.models import Execution
+from executions.models import Approval, Execution
 from map_project.api import secrets
 from map_project.tenants.models import Tenant
 from map_project.webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -67,6 +70,21 @@ class ExecutionFactory(DjangoModelFactory[Execution]):
         kwargs.pop("agent")
         execution: Execution = super()._create(model_class, *args, **kwargs)
         return execution
+
+
+class ApprovalFactory(DjangoModelFactory[Approval]):
+    class Meta:
+        model = Approval
+
+    execution = factory.SubFactory(ExecutionFactory)
+    tenant = factory.SelfAttribute("execution.tenant")
+    position = 1
+    attempt = 1
+    tool_id = factory.LazyFunction(uuid.uuid4)
+    tool_name = "delete_customer"
+    arguments = '{"customer": 4711}'
+    arguments_sha256 = "0" * 64
+    expires_at = factory.LazyFunction(lambda: timezone.now() + timedelta(hours=1))
 
 
 class WebhookFactory(DjangoModelFactory[WebhookEndpoint]):

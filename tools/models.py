@@ -10,6 +10,8 @@ from django.db import models
 from map_project.api.secrets import TokenField
 from map_project.tenants.models import TenantOwned
 
+DEFAULT_APPROVAL_TIMEOUT_SECONDS = 24 * 3600
+
 
 class OrderedJSONField(models.JSONField):
     """JSON stored as text: `jsonb` sorts keys, but models depend on the order of a schema's properties."""
@@ -45,6 +47,12 @@ class Tool(TenantOwned):
         READY = "ready"
         CHANGED = "changed"
 
+    class Approval(models.TextChoices):
+        """Whether a person has to approve each call."""
+
+        NEVER = "never"
+        ALWAYS = "always"
+
     name = models.CharField(max_length=100)
     description = models.CharField(max_length=1000)
     kind = models.CharField(
@@ -63,6 +71,13 @@ class Tool(TenantOwned):
     )
     # Whether a call may be repeated if it is unknown whether it was made.
     idempotent = models.BooleanField(default=False, db_default=False)
+    approval = models.CharField(
+        max_length=10, choices=Approval, default=Approval.NEVER, db_default=Approval.NEVER
+    )
+    # How long a call waits for its approval.
+    approval_timeout_seconds = models.PositiveIntegerField(
+        default=DEFAULT_APPROVAL_TIMEOUT_SECONDS, db_default=DEFAULT_APPROVAL_TIMEOUT_SECONDS
+    )
     # The names and values of the secrets, encrypted by `map_project.api.secrets`. "" if there are none.
     secrets_token = TokenField(blank=True, default="", db_default="", editable=False)
     # The sorted names of the secrets.

@@ -39,6 +39,8 @@ EXAMPLE = {
     "mcp": None,
     "state": "ready",
     "idempotent": True,
+    "approval": "never",
+    "approval_timeout_seconds": 86_400,
     "secret_names": ["token"],
     "created_at": "2026-11-22T10:00:00.123456Z",
     "updated_at": "2026-11-22T10:00:00.123456Z",
@@ -126,6 +128,7 @@ documented = extend_schema_view(
         errors=[*_ONE, DuplicateToolName],
         body={
             "New description": {"description": _TEXTS["description"]},
+            "Approval of each call": {"approval": "always"},
             "New secret": {"secrets": {"token": "a new token", "old_token": None}},
         },
         example=EXAMPLE,

@@ -13,6 +13,7 @@ from map_project.api.fields import (
     StrictSerializer,
     TextField,
     TrueFalseField,
+    WholeNumberField,
 )
 from map_project.api.json_text import JSONText
 from tools import definitions, schemas, services
@@ -122,6 +123,16 @@ class KindField(TextField):
         return super().to_internal_value(data)
 
 
+@extend_schema_field({"type": "string", "enum": Tool.Approval.values})
+class ApprovalField(TextField):
+    """Whether calls have to be approved."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if data not in Tool.Approval.values:
+            raise serializers.ValidationError(f"Expected one of {', '.join(Tool.Approval.values)}.")
+        return super().to_internal_value(data)
+
+
 class SchemaField(ObjectField):
     """A JSON Schema, within the limits of `tools.schemas`."""
 
@@ -178,6 +189,7 @@ class ToolSerializer(StrictSerializer):
         **dict.fromkeys(
             ("url", "method", "headers", "arguments_in", "locations"), "Send it as a field of http."
         ),
+        **dict.fromkeys(("require_approval", "requires_approval"), "Did you mean approval?"),
     }
 
     id = serializers.UUIDField(read_only=True, help_text="ID of the tool.")
@@ -218,6 +230,18 @@ class ToolSerializer(StrictSerializer):
         help_text="Whether a call may be repeated if its result was lost, for example because a process "
         "ended. Defaults to true for GET, otherwise to false. The default applies again when `http.method` "
         "changes.",
+    )
+    approval = ApprovalField(
+        required=False,
+        help_text="`always`: a run that requests a call waits until a person approves it "
+        "(`/approvals`). `never` (default): calls are made at once.",
+    )
+    approval_timeout_seconds = WholeNumberField(
+        required=False,
+        min_value=60,
+        max_value=2_592_000,
+        help_text="How long a call waits for its approval. After this time, its run ends. Defaults to 86400, "
+        "a day.",
     )
     secrets = SecretsField(
         required=False,

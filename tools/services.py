@@ -59,7 +59,7 @@ def set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
         setattr(tool, name, fields[name])
     if tool.kind not in INVOKERS:
         # A tool that becomes declared loses what it had as a callable one.
-        tool.secrets_token, tool.secret_names = "", []
+        tool.secrets_token, tool.secret_names, tool.approval = "", [], Tool.Approval.NEVER
     errors: Errors = {
         other: [f'Allowed only when kind is "{other}".']
         for other in INVOKERS
@@ -67,8 +67,10 @@ def set_fields(tool: Tool, fields: Mapping[str, Any]) -> None:
     }
     if tool.kind in INVOKERS:
         tool.config = fields.get(tool.kind, tool.config)
-    elif fields.get("idempotent"):
-        errors["idempotent"] = [ONLY_CALLABLE]
+    else:
+        always = fields.get("approval") == Tool.Approval.ALWAYS
+        refused = {"idempotent": fields.get("idempotent"), "approval": always}
+        errors |= {name: [ONLY_CALLABLE] for name, is_set in refused.items() if is_set}
     if _method(tool) != method and "idempotent" not in fields:
         tool.idempotent = _method(tool) == "GET"
     if values := fields.get("secrets"):

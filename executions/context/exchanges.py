@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from executions.loop import Step
 from executions.models import Execution
 from executions.providers import Message, ToolCall
+from executions.steps import Step
 
 NOT_CALLED = "Not called: the run ended before this call."
 INTERRUPTED = "The run ended during the call. Its result is unknown."

@@ -1,16 +1,25 @@
 """The events of output items: messages of the model and tool calls."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
-from executions.loop import Step
-from executions.responses import call_item, has_message, message_item, step_item, text_part
+from executions.models import Approval
+from executions.responses import (
+    APPROVAL_REQUEST,
+    call_item,
+    has_message,
+    message_item,
+    request_item,
+    step_item,
+    text_part,
+)
+from executions.steps import Step
 
-ITEM_ADDED = "response.output_item.added"
+ITEM_ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done"
 _START = '{"type":"'
 
 
@@ -33,18 +42,32 @@ class Event(NamedTuple):
         return cls(number, data[len(_START) : data.index('"', len(_START))], data)
 
 
+def is_request(event: Event) -> bool:
+    """Return whether an event is the end of a request for approval."""
+    return event.type == ITEM_DONE and orjson.loads(event.data)["item"]["type"] == APPROVAL_REQUEST
+
+
 @dataclass(slots=True)
 class ItemEvents:
     """Makes the events of the output items of an execution.
 
-    `number` is the number of the next event, and `index` that of the next item.
+    `number` is the number of the next event, and `index` that of the next item. The IDs of messages and of
+    calls do not count the requests for approval.
     """
 
     execution_id: uuid.UUID
     number: int
     index: int = 0
+    request_count: int = 0
     _texts: list[str] = field(default_factory=list)
     _has_open_call: bool = False
+    # Whether the last event is that of a request, with which a run waits.
+    is_waiting: bool = False
+
+    @property
+    def item_number(self) -> int:
+        """The number in the ID of the next message or call."""
+        return self.index - self.request_count
 
     def text(self, piece: str) -> Iterator[Event]:
         """Yield the events of a piece of the model's text."""
@@ -68,6 +91,7 @@ class ItemEvents:
     def replay(self, event: Event) -> None:
         """Continue after an event of an earlier attempt."""
         self.number = event.number + 1
+        self.is_waiting = False
         match event.type:
             case "response.output_text.delta":
                 self._texts.append(orjson.loads(event.data)["delta"])
@@ -77,6 +101,25 @@ class ItemEvents:
                 self._texts.clear()
                 self._has_open_call = False
                 self.index += 1
+                self.is_waiting = is_request(event)
+                self.request_count += self.is_waiting
+
+    def request(self, approval: Approval) -> Iterator[Event]:
+        """Yield the events of a request with which a run waits."""
+        item = request_item(approval)
+        yield self._item_event(ITEM_ADDED, item)
+        yield self._item_event(ITEM_DONE, item)
+        self.index += 1
+        self.request_count += 1
+        self.is_waiting = True
+
+    def resume(self, response: Mapping[str, Any]) -> Iterator[Event]:
+        """Yield the event of a run that continues after it has waited.
+
+        It has the number that the last event had while the run waited.
+        """
+        if self.is_waiting:
+            yield self._next("response.in_progress", response=response)
 
     def close_interrupted(self) -> Iterator[Event]:
         """Yield the end of a message that an earlier attempt has begun. The model is called again."""
@@ -84,7 +127,7 @@ class ItemEvents:
             yield from self._close_message("".join(self._texts), "incomplete")
 
     def _open_message(self) -> Iterator[Event]:
-        item = message_item(self.execution_id, self.index, "in_progress", [])
+        item = message_item(self.execution_id, self.item_number, "in_progress", [])
         yield self._item_event(ITEM_ADDED, item)
         yield self._event("content_part.added", content_index=0, part=text_part(""))
 
@@ -94,15 +137,15 @@ class ItemEvents:
             yield from self._open_message()
         if rest := step.output[len(sent) :]:
             yield self._event("output_text.delta", content_index=0, delta=rest, logprobs=[])
-        item = step_item(self.execution_id, self.index, step)
+        item = step_item(self.execution_id, self.item_number, step)
         yield from self._close_message(step.output, item["status"])
 
     def _close_message(self, text: str, status: str) -> Iterator[Event]:
         part = text_part(text)
-        item = message_item(self.execution_id, self.index, status, [part])
+        item = message_item(self.execution_id, self.item_number, status, [part])
         yield self._event("output_text.done", content_index=0, text=text, logprobs=[])
         yield self._event("content_part.done", content_index=0, part=part)
-        yield self._item_event("response.output_item.done", item)
+        yield self._item_event(ITEM_DONE, item)
         self._texts.clear()
         self.index += 1
 
@@ -114,12 +157,12 @@ class ItemEvents:
             return
         self._has_open_call = False
         yield self._event(f"mcp_call.{'failed' if step.error else 'completed'}")
-        item = call_item(self.execution_id, self.index, step)
-        yield self._item_event("response.output_item.done", item)
+        item = call_item(self.execution_id, self.item_number, step)
+        yield self._item_event(ITEM_DONE, item)
         self.index += 1
 
     def _open_call(self, step: Step) -> Iterator[Event]:
-        item = call_item(self.execution_id, self.index, step)
+        item = call_item(self.execution_id, self.item_number, step)
         item |= {"status": "in_progress", "arguments": "", "output": None, "error": None}
         yield self._item_event(ITEM_ADDED, item)
         yield self._event("mcp_call.in_progress")
@@ -130,12 +173,12 @@ class ItemEvents:
         return self._next(event_type, output_index=self.index, item=item)
 
     def _event(self, name: str, **fields: Any) -> Event:
-        item_id = (
-            f"{'mcp' if name.startswith('mcp') else 'msg'}_{self.execution_id.hex}{self.index:03x}"
-        )
+        prefix = "mcp" if name.startswith("mcp") else "msg"
+        item_id = f"{prefix}_{self.execution_id.hex}{self.item_number:03x}"
         return self._next(f"response.{name}", item_id=item_id, output_index=self.index, **fields)
 
     def _next(self, event_type: str, **fields: Any) -> Event:
         event = Event.of(self.number, event_type, **fields)
+        self.is_waiting = False
         self.number += 1
         return event

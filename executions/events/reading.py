@@ -13,13 +13,20 @@ from django.db.models import DurationField, ExpressionWrapper, F, Max
 from django.db.models.functions import Now
 
 from executions.events import notices
-from executions.events.items import Event, ItemEvents
+from executions.events.items import Event, ItemEvents, is_request
 from executions.events.recording import SETTLING
-from executions.loop import Step
-from executions.models import EventBatch, Execution
+from executions.models import Approval, EventBatch, Execution
 from executions.providers.mock import words
-from executions.records import recorded_steps
-from executions.responses import STATUSES, error_object, local_steps, output_items, response_object
+from executions.records import recorded_steps, requests
+from executions.responses import (
+    STATUSES,
+    error_object,
+    local_steps,
+    output_items,
+    output_parts,
+    response_object,
+)
+from executions.steps import Step
 from executions.stop_reasons import StopReason
 from map_project.postgresql.connections import with_retries
 
@@ -48,7 +55,9 @@ Queue = SimpleQueue[Event | None]
 def follow(
     execution_id: uuid.UUID, after: int = -1, queue: Queue | None = None
 ) -> Iterator[list[Event]]:
-    """Yield the events of an execution with a number above `after`, to its end, as they happen.
+    """Yield the events of an execution with a number above `after`, as they happen.
+
+    They end with those of its end, or of the moment at which it waits for approvals.
 
     Each list has all that are there at the time. It is empty when there was no event for `IDLE_SECONDS`.
     Holds no database connection between the events. `queue` has the events of a run that this process has
@@ -87,7 +96,7 @@ def _read(execution_id: uuid.UUID, after: int, *, settles: bool) -> tuple[list[E
         while True:
             execution = Execution.objects.annotate(ended_for=_ENDED_FOR).get(pk=execution_id)
             if not (settles and _is_settling(execution)):
-                is_over = execution.status not in Execution.UNFINISHED
+                is_over = execution.status not in Execution.ACTIVE
                 return [*available(execution, after)], is_over
             connection.close()
             time.sleep(SETTLING_STEP_SECONDS)
@@ -124,16 +133,19 @@ def available(execution: Execution, after: int = -1) -> Iterator[Event]:
     """Yield the events that an execution has now, with a number above `after`."""
     first = _first_events(execution)
     yield from first[after + 1 :]
-    number = len(first)
+    number, is_waiting = len(first), False
     for event in _item_events(execution, number, after):
-        number = event.number + 1
+        number, is_waiting = event.number + 1, is_request(event)
         if event.number > after:
             yield event
-    if execution.status not in Execution.UNFINISHED:
-        # A client may have received events that its server had not stored when it was killed.
-        was_lost = execution.stop_reason == StopReason.WORKER_LOST
+    if execution.status not in Execution.ACTIVE:
+        # A client may have received events that its server had not stored when it was killed, or the last
+        # event of the time in which the run waited.
+        is_repeated = execution.stop_reason == StopReason.WORKER_LOST or (
+            is_waiting and execution.status != Execution.Status.REQUIRES_ACTION
+        )
         for event in _last_events(execution, number):
-            if event.number > after or was_lost:
+            if event.number > after or is_repeated:
                 yield event
 
 
@@ -164,7 +176,7 @@ def _last_events(execution: Execution, number: int) -> Iterator[Event]:
         # Not nested in `error`, as in the specification: OpenAI's SDKs would raise it and read no further.
         yield Event.of(number, "error", **error_object(execution), param=None)
         number += 1
-    items = output_items(execution, recorded_steps(execution.pk))
+    items = output_items(execution, recorded_steps(execution.pk), requests(execution.pk))
     response = response_object(execution, items)
     yield Event.of(number, f"response.{STATUSES[execution.status]}", response=response)
 
@@ -179,10 +191,22 @@ def _item_events(execution: Execution, number: int, after: int) -> Iterator[Even
         if is_stored or execution.status in Execution.UNFINISHED:
             return
     items = ItemEvents(execution.pk, number)
-    for step in local_steps(execution, recorded_steps(execution.pk, with_running=True)):
-        for piece in words(step.output) if _is_in_words(execution, step) else ():
+    steps = local_steps(execution, recorded_steps(execution.pk, with_running=True))
+    approvals = requests(execution.pk)
+    for part in output_parts(steps, approvals):
+        if isinstance(part, Approval):
+            yield from items.request(part)
+            continue
+        yield from _resumed(execution, items)
+        for piece in words(part.output) if _is_in_words(execution, part) else ():
             yield from items.text(piece)
-        yield from items.step(step)
+        yield from items.step(part)
+    if all(approval.decided_at for approval in approvals):
+        yield from _resumed(execution, items)
+
+
+def _resumed(execution: Execution, items: ItemEvents) -> Iterator[Event]:
+    return items.resume(response_object(execution, status="in_progress"))
 
 
 def _is_in_words(execution: Execution, step: Step) -> bool:

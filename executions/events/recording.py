@@ -6,12 +6,13 @@ the lease because the run has ended, it may store what it has sent for `SETTLING
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from queue import SimpleQueue
 from threading import Lock
+from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q
@@ -20,8 +21,8 @@ from django.db.models.functions import Now
 from executions.events import notices
 from executions.events.items import Event, ItemEvents
 from executions.jobs import leases
-from executions.loop import Step
-from executions.models import EventBatch, Execution
+from executions.models import Approval, EventBatch, Execution
+from executions.steps import Step
 
 # Readers wait for it before the last event of a run that did not end in its process.
 SETTLING = timedelta(seconds=1.5)
@@ -66,6 +67,15 @@ class RunEvents:
     def add_step(self, step: Step) -> None:
         """Add the events of a step."""
         self.pending.extend(self.items.step(step))
+
+    def add_requests(self, approvals: Iterable[Approval]) -> None:
+        """Add the events of the requests with which a run waits."""
+        for approval in approvals:
+            self.pending.extend(self.items.request(approval))
+
+    def resume(self, response: Mapping[str, Any]) -> None:
+        """Add the event of a run that continues after it has waited."""
+        self.pending.extend(self.items.resume(response))
 
     def close_interrupted(self) -> None:
         """Add the end of a message that an earlier attempt has begun."""

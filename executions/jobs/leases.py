@@ -67,7 +67,8 @@ def find_lost() -> None:
     """Find the runs of this process whose lease is lost, for `check`. Raises DatabaseError."""
     if execution_ids := in_progress():
         others = Execution.objects.filter(pk__in=execution_ids).exclude(
-            Q(status=Execution.Status.QUEUED) | Q(status=_RUNNING, lease_owner=owner())
+            Q(status__in=(Execution.Status.QUEUED, Execution.Status.REQUIRES_ACTION))
+            | Q(status=_RUNNING, lease_owner=owner())
         )
         _lost.update(others.values_list("pk", flat=True))
 

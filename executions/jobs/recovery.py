@@ -37,8 +37,8 @@ _EXPIRED = Q(lease_expires_at__lt=Now()) | Q(
 def recover_lost_runs() -> int:
     """Queue or end each lost run, and return their number. Raises DatabaseError.
 
-    A background run continues in another process, unless it was interrupted in a tool call that must not be
-    repeated, or in its last attempt. Other runs fail.
+    A background run, or one that has waited for approvals, continues in another process, unless it was
+    interrupted in a tool call that must not be repeated, or in its last attempt. Other runs fail.
     """
     lost = leases.running().filter(_EXPIRED).values_list("pk", flat=True)[:BATCH]
     return sum(_release(execution_id, _EXPIRED, charged=True) for execution_id in lost)
@@ -61,7 +61,7 @@ def _release(execution_id: uuid.UUID, condition: Q, *, charged: bool) -> bool:
         if execution is None:
             return False
         attempt = execution.attempt if charged else execution.attempt - 1
-        can_continue = attempt < MAX_ATTEMPTS and _can_continue(execution)
+        can_continue = attempt - _waits(execution) < MAX_ATTEMPTS and _can_continue(execution)
         if can_continue:
             requeue(execution, attempt=attempt)
         else:
@@ -83,7 +83,14 @@ def _release(execution_id: uuid.UUID, condition: Q, *, charged: bool) -> bool:
 def _can_continue(execution: Execution) -> bool:
     """Return whether another process can continue the run: no call may have been made twice."""
     unknown = execution.steps.filter(is_running=True, idempotent=False)
-    return execution.background and not unknown.exists()
+    # A worker runs the later attempts of a foreground run.
+    in_background = execution.background or execution.attempt > 1
+    return in_background and not unknown.exists()
+
+
+def _waits(execution: Execution) -> int:
+    """Return how many attempts have ended because the run waited for approvals. They are not counted."""
+    return execution.approvals.order_by().values("attempt").distinct().count()
 
 
 def enqueue_lost_jobs() -> int:

@@ -25,13 +25,14 @@ from executions.events.recording import RunEvents
 from executions.inserts import RunRequest
 from executions.jobs import leases
 from executions.jobs.slots import slot
-from executions.loop import Step
 from executions.models import Execution
 from executions.options import RunOptions
 from executions.outcomes import Outcome
 from executions.providers import get_provider
-from executions.records import RunRecord, recorded_steps
+from executions.records import RunRecord, stored_past
+from executions.responses import response_object
 from executions.snapshots import AgentSnapshot
+from executions.steps import NO_PAST, Past
 from executions.stop_reasons import StopReason
 from map_project.postgresql.connections import with_retries
 from ratelimit.limiter import LimiterUnavailable
@@ -44,11 +45,11 @@ RETRY_DELAYS_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0, 4.0)
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """An attempt that this process has started, and the steps of the former ones."""
+    """An attempt that this process has started, and what the former ones have stored."""
 
     request: RunRequest
     record: RunRecord
-    recorded: list[Step]
+    past: Past
 
 
 def run_queued(execution_id: uuid.UUID) -> None:
@@ -101,18 +102,18 @@ def _start(execution: Execution) -> _Attempt | None:
         _end_queued(execution, Execution.Status.FAILED, StopReason.NOT_RUNNABLE, code)
         return None
     # A run that was handed back has started before, although the attempt was not counted.
-    recorded = recorded_steps(execution.pk) if execution.started_at else []
+    past = stored_past(execution.pk) if execution.started_at else NO_PAST
     attempt = execution.attempt + 1
     record = RunRecord(
         execution.pk,
         tenant.pk,
         model,
         attempt,
-        len(recorded),
+        len(past.steps),
         RETRY_DELAYS_SECONDS,
         _events(execution, attempt) if execution.is_streamed else None,
     )
-    return _Attempt(request, record, recorded)
+    return _Attempt(request, record, past)
 
 
 def _claimable(execution: Execution) -> QuerySet[Execution]:
@@ -139,10 +140,12 @@ def _request(execution: Execution, agent: AgentSnapshot, model: KnownModel) -> R
 
 def _events(execution: Execution, attempt: int) -> RunEvents:
     """Return the events of an attempt, which continue those of the former ones."""
-    items = ItemEvents(execution.pk, first_events_count(background=True))
+    items = ItemEvents(execution.pk, first_events_count(background=execution.background))
     for event in stored_events(execution.pk):
         items.replay(event)
-    return RunEvents(execution.pk, attempt, items)
+    events = RunEvents(execution.pk, attempt, items)
+    events.resume(response_object(execution, status="in_progress"))
+    return events
 
 
 def _claim(execution: Execution, request: RunRequest) -> bool:
@@ -177,12 +180,12 @@ def _run(attempt: _Attempt) -> None:
     try:
         model_request = model_request_of(request)
         provider = get_provider(request.model.provider)
-        if provider.is_local(model_request):
+        if provider.is_local(model_request) and not attempt.past.steps:
             text = provider.complete(model_request).text
             outcome = Outcome("succeeded", StopReason.COMPLETED, text, None, None)
         else:
             with record.events or nullcontext():
-                outcome = run_loop(request, provider, model_request, record, attempt.recorded)
+                outcome = run_loop(request, provider, model_request, record, attempt.past)
         record.finish(outcome)
     except (leases.LeaseLost, DatabaseError):
         raise

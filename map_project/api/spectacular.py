@@ -30,8 +30,15 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             "description": "All runs of your agents, with their steps. Runs that have not ended can be "
             "cancelled.",
         },
+        {
+            "name": "approvals",
+            "description": "Tool calls that a person has to approve. Their runs wait for the decisions.",
+        },
         {"name": "conversations", "description": "Runs that continue one another, one at a time."},
-        {"name": "webhooks", "description": "URLs that receive a request when a run ends."},
+        {
+            "name": "webhooks",
+            "description": "URLs that receive a request when a run ends or waits.",
+        },
         {"name": "models", "description": "The language models that your runs can use."},
         {"name": "account", "description": "Your API key, its tenant and its rate limit."},
         {
@@ -50,6 +57,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "ExecutionStatus": "executions.models.Execution.Status",
         "StepKind": "executions.models.Step.Kind",
         "ToolKind": "tools.models.Tool.Kind",
+        "ToolApproval": ["never", "always"],
+        "ApprovalStatus": "executions.models.Approval.Status",
         "HttpMethod": ["GET", "POST", "PUT", "PATCH", "DELETE"],
         "ArgumentPlace": "tools.invokers.http_config.LOCATIONS",
         "ArgumentStyle": "tools.invokers.http_arguments.STYLES",

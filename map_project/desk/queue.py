@@ -32,8 +32,8 @@ def queue(now: datetime) -> Queue:
     """Read the state of the queue."""
     queued, running = Q(status=Execution.Status.QUEUED), Q(status=Execution.Status.RUNNING)
     # The condition of the index `execution_unfinished`.
-    unfinished = Execution.objects.filter(status__in=Execution.UNFINISHED).order_by()
-    found = unfinished.aggregate(
+    active = Execution.objects.filter(status__in=Execution.ACTIVE).order_by()
+    found = active.aggregate(
         queued=Count("pk", filter=queued),
         oldest=Min("created_at", filter=queued),
         running=Count("pk", filter=running & Q(background=True)),

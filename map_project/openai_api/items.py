@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from executions.conversations.items import Item, ItemList
-from executions.loop import Step
 from executions.models import Execution
 from executions.responses import call_item, id_of, message_item, text_part
+from executions.steps import Step
 from map_project.api.errors import BadRequest
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100

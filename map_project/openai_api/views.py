@@ -21,7 +21,7 @@ from executions.events.stream import (
     stream_run,
 )
 from executions.models import Execution
-from executions.records import recorded_steps
+from executions.records import recorded_steps, requests
 from executions.replays import await_response
 from executions.responses import id_of, output_items, response_id, response_object
 from executions.services import run_agent
@@ -221,8 +221,8 @@ class ResponseViewSet(TenantViewSet[Execution]):
 def whole_response(execution: Execution) -> dict[str, Any]:
     """Return the Response object of an execution, with its present output."""
     steps = recorded_steps(execution.pk, with_running=True)
-    return response_object(execution, output_items(execution, steps))
+    return response_object(execution, output_items(execution, steps, requests(execution.pk)))
 
 
 def _poll_headers(execution: Execution) -> Mapping[str, str]:
-    return {POLL_HEADER: POLL_MS} if execution.status in Execution.UNFINISHED else {}
+    return {POLL_HEADER: POLL_MS} if execution.status in Execution.ACTIVE else {}

@@ -44,8 +44,8 @@ documented = extend_schema_view(
     ),
     create=operation(
         "Create a webhook",
-        description="Creates a webhook: a URL that receives a signed request when a run ends (Standard "
-        "Webhooks 1.0.0). The response contains the secret, which is not shown again.",
+        description="Creates a webhook: a URL that receives a signed request when a run ends, or waits for "
+        "approvals (Standard Webhooks 1.0.0). The response contains the secret, which is not shown again.",
         responses={201: NewWebhookSerializer},
         body={"Webhook": _BODY},
         example=_NEW,

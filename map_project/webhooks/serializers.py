@@ -17,6 +17,7 @@ from tools.invokers.url import UrlError, parse_url
 
 EVENT_TYPES = (
     *("execution.succeeded", "execution.incomplete", "execution.failed", "execution.cancelled"),
+    "execution.requires_action",
     ALL_EVENTS,
 )
 
@@ -59,7 +60,7 @@ class EventTypesField(serializers.Field[Any, Any, Any, Any]):
 
 
 class WebhookSerializer(StrictSerializer):
-    """A URL that receives a request when a run ends."""
+    """A URL that receives a request when a run ends, or waits for approvals."""
 
     id = serializers.UUIDField(read_only=True, help_text="ID of the webhook.")
     url = UrlField(
@@ -101,7 +102,7 @@ class DeliverySerializer(serializers.Serializer[WebhookDelivery]):
     id = serializers.UUIDField(help_text="ID of the delivery, which is the header `webhook-id`.")
     event_type = serializers.CharField(help_text="Type of the event.")
     execution_id = serializers.UUIDField(
-        allow_null=True, help_text="The execution that has ended. Null for a test."
+        allow_null=True, help_text="The execution that has ended or waits. Null for a test."
     )
     status = serializers.ChoiceField(
         choices=WebhookDelivery.Status.choices, help_text="Status of the delivery."

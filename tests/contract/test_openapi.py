@@ -28,6 +28,7 @@ from tests.contract.document import COMMITTED, document
 from tests.contract.writes import Rows
 from tests.factories import (
     AgentFactory,
+    ApprovalFactory,
     DeliveryFactory,
     ExecutionFactory,
     TenantFactory,
@@ -76,6 +77,9 @@ CODES = {
     "TOOL_NOT_FOUND",
     "AGENT_NOT_FOUND",
     "EXECUTION_NOT_FOUND",
+    "APPROVAL_NOT_FOUND",
+    "APPROVAL_DECIDED",
+    "APPROVAL_EXPIRED",
     "PREVIOUS_EXECUTION_NOT_FINISHED",
     "CONVERSATION_NOT_FOUND",
     "CONVERSATION_BUSY",
@@ -293,10 +297,12 @@ def ids_of(tenant: Tenant) -> dict[str, str]:
     """Create a row of each kind. Return their ids by the part of the path that ends with the parameter."""
     agent = AgentFactory.create(tenant=tenant, with_tools=2)
     webhook = WebhookFactory.create(tenant=tenant)
+    execution = ExecutionFactory.create(agent=agent)
     rows = {
         "tools/{id}": ToolFactory.create(tenant=tenant),
         "agents/{id}": agent,
-        "history/{id}": ExecutionFactory.create(agent=agent),
+        "history/{id}": execution,
+        "approvals/{id}": ApprovalFactory.create(execution=execution),
         "conversations/{id}": Conversation.objects.create(tenant=tenant),
         "webhooks/{id}": webhook,
         "webhooks/{id}/deliveries/{delivery_pk}": DeliveryFactory.create(endpoint=webhook),

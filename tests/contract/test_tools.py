@@ -22,6 +22,8 @@ FIELDS = [
     "mcp",
     "state",
     "idempotent",
+    "approval",
+    "approval_timeout_seconds",
     "secret_names",
     "created_at",
     "updated_at",

@@ -148,6 +148,7 @@ class TestRealModel:
             "output_tokens",
             "latency_ms",
             "error",
+            "approval_id",
             "is_running",
         ]
         assert json.loads(step.pop("input")) == [
@@ -162,6 +163,7 @@ class TestRealModel:
             "input_tokens": 12,
             "output_tokens": 3,
             "error": None,
+            "approval_id": None,
             "is_running": False,
         }
         assert stub.requests[0].body["messages"][0] == {

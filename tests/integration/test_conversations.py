@@ -471,7 +471,7 @@ class TestItems:
                 for item in items[0 : items.count()]
                 if item.execution_id == row.pk and item.output_index is not None
             ]
-            expected = output_items(row, recorded_steps(row.pk))
+            expected = output_items(row, recorded_steps(row.pk), [])
             assert outputs == [*range(len(expected))]
 
     def test_a_call_in_progress_has_no_output(

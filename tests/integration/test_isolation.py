@@ -11,7 +11,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from agents.models import Agent, AgentTool
-from executions.models import Conversation, Execution
+from executions.models import Approval, Conversation, Execution
 from map_project.api.fields import parse_uuid
 from map_project.tenants.models import Tenant
 from map_project.webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -19,6 +19,7 @@ from tests.api import Answer, Api
 from tests.conftest import api_of
 from tests.factories import (
     AgentFactory,
+    ApprovalFactory,
     DeliveryFactory,
     ExecutionFactory,
     TenantFactory,
@@ -29,7 +30,7 @@ from tools.models import Tool
 
 TOOL = {"name": "new", "description": "d"}
 AGENT = {"name": "new", "role": "r", "description": "d"}
-Row = Tool | Agent | Execution | Conversation | WebhookEndpoint
+Row = Tool | Agent | Execution | Approval | Conversation | WebhookEndpoint
 RUN = {"prompt": "p", "model": "gpt-4o"}
 # The configuration of a callable tool whose server is not reachable.
 UNREACHABLE = {
@@ -70,6 +71,9 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("GET", "history/<str:pk>/steps"): (None, "execution", 200),
     ("GET", "history/<str:pk>/events"): (None, "execution", 200),
     ("POST", "history/<str:pk>/cancel"): (None, "execution", 200),
+    ("GET", "approvals"): (None, "", 200),
+    ("GET", "approvals/<str:pk>"): (None, "approval", 200),
+    ("POST", "approvals/<str:pk>"): ({"approve": True}, "approval", 200),
     ("GET", "conversations"): (None, "", 200),
     ("POST", "conversations"): ({}, "", 201),
     ("GET", "conversations/<str:pk>"): (None, "conversation", 200),
@@ -124,7 +128,8 @@ class TenantRows:
             "webhook": webhook,
             "tool": ToolFactory.create(tenant=tenant, kind="http", config=UNREACHABLE),
             "agent": agent,
-            "execution": ExecutionFactory.create(agent=agent),
+            "execution": (execution := ExecutionFactory.create(agent=agent)),
+            "approval": ApprovalFactory.create(execution=execution),
             "conversation": Conversation.objects.create(tenant=tenant),
         }
         delivery = DeliveryFactory.create(endpoint=webhook)
@@ -134,7 +139,15 @@ class TenantRows:
         """Return all rows of the tenant."""
         return [
             list(model.objects.filter(tenant=self.tenant).order_by("pk").values())
-            for model in (Tool, Agent, Execution, Conversation, WebhookEndpoint, WebhookDelivery)
+            for model in (
+                Tool,
+                Agent,
+                Execution,
+                Approval,
+                Conversation,
+                WebhookEndpoint,
+                WebhookDelivery,
+            )
         ] + [list(AgentTool.objects.filter(agent__tenant=self.tenant).values())]
 
 
@@ -332,7 +345,7 @@ class TestCollections:
 
 def test_totals_and_pages_contain_only_own_rows(own: TenantRows, other: TenantRows) -> None:
     ToolFactory.create_batch(3, tenant=other.tenant)
-    for route in ("tools", "agents", "history", "webhooks"):
+    for route in ("tools", "agents", "history", "approvals", "webhooks"):
         assert own.api.get(f"{route}?limit=1").json["total"] == 1
         assert own.api.get(f"{route}?limit=1").json["has_more"] is False
         assert own.api.get(f"{route}?offset=1").json["items"] == []

@@ -14,13 +14,12 @@ from executions.aliases import aliases
 from executions.loop import (
     MAX_CALLS_PER_RESPONSE,
     Loop,
-    LoopTool,
     ModelStream,
-    Step,
 )
 from executions.outcomes import Outcome
 from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
 from executions.providers.mock import words
+from executions.steps import LoopTool, Step
 
 TEXT = st.text(max_size=20)
 IDS = st.sampled_from(["", "a", "b", "call_0", "call_1", "\0"])

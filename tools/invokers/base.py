@@ -23,6 +23,8 @@ class CallableTool:
     config: Mapping[str, Any]
     secrets_token: str = field(repr=False)
     idempotent: bool = False
+    needs_approval: bool = False
+    approval_timeout_seconds: int = 0
     # The definition that its server must still have, and whether it is known that it has another one.
     definition_hash: str = ""
     is_changed: bool = False
@@ -39,6 +41,8 @@ class CallableTool:
             config=tool.config or {},
             secrets_token=tool.secrets_token,
             idempotent=tool.idempotent,
+            needs_approval=tool.approval == tool.Approval.ALWAYS,
+            approval_timeout_seconds=tool.approval_timeout_seconds,
             definition_hash=tool.definition_hash,
             is_changed=tool.state == tool.State.CHANGED,
         )

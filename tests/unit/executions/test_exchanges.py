@@ -16,9 +16,9 @@ from executions.context.exchanges import (
     of_run,
     with_prompt,
 )
-from executions.loop import Step
 from executions.models import Execution
 from executions.providers import Message, ToolCall
+from executions.steps import Step
 from tests.conversations import assert_well_formed
 
 TEXTS = st.text(max_size=5)
