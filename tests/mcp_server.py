@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class McpServer:
 
     port: int
     revision: str = MODERN
+    # Another one for each server: ports are used again, and what is known of a server is cached.
+    path: str = field(default_factory=lambda: f"mcp-{uuid.uuid4()}")
     tools: list[Any] = field(default_factory=lambda: [ECHO])
     results: dict[str, Any] = field(default_factory=dict)
     page_size: int = 100
@@ -57,7 +60,7 @@ class McpServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/mcp"
+        return f"http://127.0.0.1:{self.port}/{self.path}"
 
     def methods(self) -> list[str]:
         """Return the methods of the requests so far, and forget these."""
@@ -131,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             assert self.headers["MCP-Protocol-Version"] == self.script.revision
             assert "_meta" not in body["params"]
-            self._serve(body)
+            self.serve(body)
 
     def _check_modern(self, body: Any) -> None:
         meta = body.get("params", {}).get("_meta", {})
@@ -146,9 +149,10 @@ class Handler(BaseHTTPRequestHandler):
         ):
             self.fail(body, -32020)
         else:
-            self._serve(body)
+            self.serve(body)
 
-    def _serve(self, body: Any) -> None:
+    def serve(self, body: Any) -> None:
+        """Respond to a request that is valid in its revision."""
         params = body["params"]
         if body["method"] == "tools/list":
             self.answer(body, self._page(int(params.get("cursor", 0))))
@@ -176,7 +180,7 @@ def mcp_server(**fields: Any) -> Iterator[McpServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), BoundHandler)
     server.daemon_threads = True
     script = McpServer(server.server_address[1], **fields)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield script
     finally:
