@@ -18,7 +18,7 @@ def tool_result(run: Run, *, has_schema: bool) -> dict[str, Any]:
     if run.status in _WITH_TEXT:
         texts.append(without_code_block(run.response) if has_schema else run.response)
     if not is_complete:
-        texts.append(f"The run is {run.status}: {run.stop_reason or 'it has not ended'}.")
+        texts.append(_ending(run))
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": text} for text in texts],
         # With a schema, a result that is no error has to be structured.
@@ -28,6 +28,16 @@ def tool_result(run: Run, *, has_schema: bool) -> dict[str, Any]:
     if run.output is not None:
         result["structuredContent"] = run.output
     return result
+
+
+def _ending(run: Run) -> str:
+    """Return a sentence about a run that has not succeeded."""
+    match run.status:
+        case Execution.Status.INCOMPLETE:
+            return f"The run is incomplete: {run.stop_reason}."
+        case Execution.Status.CANCELLED:
+            return "The run was cancelled."
+    return f"The run waits for an approval. Its execution has the ID {run.id}."
 
 
 def _execution(run: Run) -> dict[str, Any]:

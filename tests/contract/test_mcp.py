@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import connection
 from django.test import Client, override_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -273,6 +274,22 @@ class TestACall:
         # A result without the promised structure has to be an error.
         Agent.objects.filter(pk=agent.pk).update(output_schema=SCHEMA)
         assert result_of(mcp.tool("researcher"))["isError"] is True
+
+    def test_a_cancelled_run(
+        self, mcp: McpClient, tenant: Tenant, agent: Agent, stub: StubModel
+    ) -> None:
+        def cancel(_: object) -> dict[str, Any]:
+            execution = Execution.objects.get(tenant=tenant)
+            assert mcp.api.post(f"history/{execution.pk}/cancel").status == 200
+            connection.close()
+            return completion("Done.")
+
+        Agent.objects.filter(pk=agent.pk).update(model="over-mcp")
+        stub.says(cancel)
+        result = result_of(mcp.tool("researcher"))
+        assert result["content"] == [{"type": "text", "text": "The run was cancelled."}]
+        assert result["isError"] is True
+        assert result["_meta"]["map/execution"]["status"] == "cancelled"
 
     @pytest.mark.parametrize(
         ("arguments", "code", "text"),

@@ -90,3 +90,16 @@ def test_a_body_that_ends_early(api: Api, tenant: Tenant, agent: Agent, live_por
     assert answer.status == 400
     assert answer.json["jsonrpc"] == "2.0"
     assert not Execution.objects.filter(tenant=tenant).exists()
+
+
+@pytest.mark.slow
+def test_without_redis(api: Api, tenant: Tenant, agent: Agent) -> None:
+    """Nothing is run, and the model of the client reads why. Other methods need no Redis."""
+    with serving(REDIS_URL="redis://127.0.0.1:1/0", WEB_CONCURRENCY="1") as port:
+        for revision in (MODERN, OLD):
+            client = McpClient(LiveApi(port, api.key), revision)
+            assert result_of(client.call("tools/list"))["tools"]
+            answer = client.tool("researcher")
+            assert failure_of(answer)["error_code"] == "SERVICE_UNAVAILABLE"
+            assert answer.headers["retry-after"] == "1"
+    assert not Execution.objects.filter(tenant=tenant).exists()

@@ -16,6 +16,7 @@ from map_project.tenants.models import Tenant
 from tests.api import Answer
 from tests.conftest import api_of
 from tests.factories import AgentFactory, ExecutionFactory, TenantFactory, ToolFactory
+from tests.mcp import McpClient
 
 # A statement is executed by one of these messages of PostgreSQL's protocol.
 _STATEMENT = re.compile(r"^F\t\d+\t(Execute|Query|FunctionCall)", re.MULTILINE)
@@ -158,3 +159,17 @@ def test_the_items_of_a_conversation_cost_at_most_7(tenant: Tenant, count: int) 
     for url, limit in ((path, 4), (f"{path}?after={last}", 6), ("/v1/models", 1)):
         # The key is looked up again from time to time.
         assert 1 <= statements(partial(api.get, url)) <= limit + 1
+
+
+@pytest.mark.parametrize("tools", [0, 20])
+def test_a_call_over_mcp_costs_2_with_cached_rows(tenant: Tenant, tools: int) -> None:
+    """The agent by its name, and the insert. The list costs two, whatever its length."""
+    for name in ("first", "second", "third"):
+        AgentFactory.create(tenant=tenant, name=name, model="gpt-4o", with_tools=tools)
+    client = McpClient(api_of(tenant))
+    client.tool("first")
+    for call in (partial(client.tool, "first"), partial(client.call, "tools/list")):
+        # As above, caches may expire between two calls.
+        counts = [statements(call) for _ in range(5)]
+        assert min(counts) == 2
+        assert max(counts) <= 4
