@@ -37,8 +37,15 @@ def _ending(run: Run) -> str:
             return f"The run is incomplete: {run.stop_reason}."
         case Execution.Status.CANCELLED:
             return "The run was cancelled."
-    return f"The run waits for an approval. Its execution has the ID {run.id}."
+    names = ", ".join(dict.fromkeys(approval.tool_name for approval in run.approvals))
+    return f"The run waits until a person has approved calls of: {names}. Its ID is {run.id}."
 
 
 def _execution(run: Run) -> dict[str, Any]:
-    return {"id": str(run.id), "status": run.status, "stop_reason": run.stop_reason}
+    approvals = {"approvals": [str(each.pk) for each in run.approvals]} if run.approvals else {}
+    return {
+        "id": str(run.id),
+        "status": run.status,
+        "stop_reason": run.stop_reason or None,
+        **approvals,
+    }

@@ -18,7 +18,7 @@ from map_project.mcp_server.tools import PAGE_SIZE
 from map_project.tenants.models import Tenant
 from ratelimit.limiter import Quota, default_limiter
 from tests.api import Answer, Api
-from tests.factories import AgentFactory
+from tests.factories import AgentFactory, ToolFactory
 from tests.mcp import META, MODERN, OLD, McpClient, error_of, failure_of, result_of
 from tests.stub_model import StubModel, StubResponse, completion
 
@@ -290,6 +290,33 @@ class TestACall:
         assert result["content"] == [{"type": "text", "text": "The run was cancelled."}]
         assert result["isError"] is True
         assert result["_meta"]["map/execution"]["status"] == "cancelled"
+
+    def test_a_run_that_waits_for_an_approval(
+        self, mcp: McpClient, tenant: Tenant, agent: Agent, stub: StubModel
+    ) -> None:
+        config = {"method": "POST", "url": "http://127.0.0.1:1/", "timeout_seconds": 1}
+        tool = ToolFactory.create(
+            tenant=tenant, name="delete", kind="http", config=config, approval="always"
+        )
+        agent.tools.add(tool)
+        Agent.objects.filter(pk=agent.pk).update(model="over-mcp")
+        stub.says(completion("", calls=[("delete", "{}")] * 2))
+        result = result_of(mcp.tool("researcher"))
+        execution = Execution.objects.get(tenant=tenant)
+        text = (
+            f"The run waits until a person has approved calls of: delete. Its ID is {execution.pk}."
+        )
+        assert result["content"] == [{"type": "text", "text": text}]
+        assert result["isError"] is True
+        pending = mcp.api.get("approvals?status=pending").json["items"]
+        assert {each["id"] for each in pending} == {
+            *result["_meta"]["map/execution"].pop("approvals")
+        }
+        assert result["_meta"]["map/execution"] == {
+            "id": str(execution.pk),
+            "status": "requires_action",
+            "stop_reason": None,
+        }
 
     @pytest.mark.parametrize(
         ("arguments", "code", "text"),
