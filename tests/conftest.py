@@ -12,6 +12,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from django.test.utils import setup_databases, teardown_databases
 from pytest_django import DjangoDbBlocker
@@ -25,6 +26,12 @@ from tests.live import serving
 from tests.stub_model import StubModel, stub_model
 
 pytest_plugins = ["tests.log_guard"]
+
+# No example fails because the machine is busy.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 # A process started in the background of a shell ignores SIGINT, and so would its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)

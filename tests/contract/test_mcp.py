@@ -624,7 +624,8 @@ def large(tenant: Tenant) -> Tenant:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(message=MESSAGES, headers=HEADERS, repeated=st.sampled_from(["", "method", "id"]))
 def test_no_run_passes_the_limiter(

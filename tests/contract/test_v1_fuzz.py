@@ -78,7 +78,7 @@ def test_responses_to_generated_requests_conform_to_the_document(
 
     @given(data=st.data())
     @settings(
-        max_examples=60,
+        max_examples=30,
         deadline=None,
         database=None,
         derandomize=True,

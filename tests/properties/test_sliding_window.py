@@ -97,7 +97,8 @@ def run_model(window_seconds: int, calls: Iterable[Call]) -> list[Reply]:
 
 
 thorough = hypothesis_settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
