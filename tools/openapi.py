@@ -59,10 +59,23 @@ _IMPORT = {
     "tools": ["search", "fetch"],
     "prefix": "docs_",
 }
+_OPENAPI_IMPORT = {
+    "kind": "openapi",
+    "url": "https://api.example.com/openapi.json",
+    "operations": ["getPet", "POST /pets"],
+    "secrets": {"bearerAuth": "the token of the service"},
+    "dry_run": True,
+}
 _IMPORTED = {
     "dry_run": False,
     "created": [
-        {"source_name": "search", "name": "docs_search", "id": EXAMPLE["id"], "reason": None}
+        {
+            "source_name": "search",
+            "name": "docs_search",
+            "id": EXAMPLE["id"],
+            "reason": None,
+            "definition": None,
+        }
     ],
     "changed": [],
     "unchanged": [],
@@ -72,6 +85,7 @@ _IMPORTED = {
             "name": "fetch",
             "id": None,
             "reason": "The server has no such tool.",
+            "definition": None,
         }
     ],
 }
@@ -142,15 +156,16 @@ documented = extend_schema_view(
     ),
     import_tools=operation(
         "Import tools",
-        description="Creates a tool for each tool of an MCP server. A tool of an earlier import gets the "
-        "current definition. A tool that cannot be imported is left, with the reason. All tools are written "
-        "in one transaction; at most 100 in one import. Counts as one run against the rate limit.",
+        description="Creates a tool for each tool of an MCP server, or for each operation of an OpenAPI "
+        "document. A tool of an earlier import gets the current definition. A tool that cannot be imported "
+        "is left, with the reason. All tools are written in one transaction; at most 100 in one import. "
+        "Counts as one run against the rate limit.",
         operation_id="tools_import",
         tags=["tools"],
         request=ToolImport,
         responses={200: ImportResultSerializer},
         errors=[ToolServerError],
-        body={"MCP server": _IMPORT},
+        body={"MCP server": _IMPORT, "OpenAPI document": _OPENAPI_IMPORT},
         example=_IMPORTED,
     ),
     refresh=operation(

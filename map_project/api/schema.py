@@ -216,8 +216,10 @@ def _component_name(name: str) -> str:
 
 def _rename_references(part: Any, names: Mapping[str, str]) -> None:
     if isinstance(part, dict):
-        if part.get("$ref") in names:
-            part["$ref"] = f"#/components/schemas/{names[part['$ref']]}"
+        # The values of `$ref`, and of the mapping of a discriminator.
+        for key, value in part.items():
+            if isinstance(value, str) and value in names:
+                part[key] = f"#/components/schemas/{names[value]}"
         part = list(part.values())
     if isinstance(part, list):
         for item in part:

@@ -58,6 +58,7 @@ class TestImport:
             "name": "x_echo",
             "id": tool["id"],
             "reason": None,
+            "definition": None,
         }
         assert tool["mcp"] == {
             "url": server.url,
@@ -116,13 +117,17 @@ class TestImport:
     def test_a_dry_run_writes_nothing(self, api: Api, server: McpServer, tenant: Tenant) -> None:
         result = imported(api, server, dry_run=True)
         assert result["dry_run"] is True
-        assert result["created"] == [
-            {"source_name": "echo", "name": "echo", "id": None, "reason": None}
-        ]
+        [found] = result["created"]
+        definition = found.pop("definition")
+        assert found == {"source_name": "echo", "name": "echo", "id": None, "reason": None}
         assert not Tool.objects.filter(tenant=tenant).exists()
         [created] = imported(api, server)["created"]
+        tool = api.get(f"tools/{created['id']}").json
+        assert definition == {name: tool[name] for name in definition}
+        assert definition["mcp"]["tool"] == "echo"
         server.tools = [named("echo", description="New.")]
-        assert imported(api, server, dry_run=True)["changed"] == [created]
+        [changed] = imported(api, server, dry_run=True)["changed"]
+        assert changed == {**created, "definition": {**definition, "description": "New."}}
         assert api.get(f"tools/{created['id']}").json["description"] == ECHO["description"]
 
     def test_only_the_tools_that_are_named(self, api: Api, server: McpServer) -> None:
@@ -135,6 +140,7 @@ class TestImport:
                 "name": "none",
                 "id": None,
                 "reason": "The server has no such tool.",
+                "definition": None,
             }
         ]
         assert imported(api, server, tools=None)["unchanged"] == result["created"]

@@ -7,9 +7,13 @@ from rest_framework.serializers import Serializer
 
 from map_project.api.errors import ValidationFailed
 from tools.imports.mcp import McpImportSerializer
+from tools.imports.openapi import OpenApiImportSerializer
 from tools.imports.serializers import ImportSerializer
 
-IMPORTS: dict[str, type[ImportSerializer]] = {"mcp": McpImportSerializer}
+IMPORTS: dict[str, type[ImportSerializer]] = {
+    "mcp": McpImportSerializer,
+    "openapi": OpenApiImportSerializer,
+}
 
 _DOCUMENTED: dict[str, Serializer[Any] | type[Serializer[Any]]] = {**IMPORTS}
 # Documents the request.

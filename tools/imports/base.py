@@ -25,12 +25,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an import did with one tool. `id` is None without a row, and `reason` unless it was left."""
+    """What an import did with one tool.
+
+    `id` is None without a row, `reason` unless it was left, and `definition` except in a dry run.
+    """
 
     source_name: str
     name: str
     id: UUID | None = None
     reason: str | None = None
+    definition: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,10 @@ class OutcomeSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(
         allow_null=True, help_text="Why the tool was left. Null if it was not."
     )
+    definition = serializers.DictField(
+        allow_null=True,
+        help_text="In a dry run, the fields that the tool would have, without its secrets. Otherwise null.",
+    )
 
 
 class ImportResultSerializer(serializers.Serializer[Any]):

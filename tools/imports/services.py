@@ -100,15 +100,22 @@ def _new_tool(
     tool = Tool(tenant_id=tenant_id)
     set_fields(tool, fields)
     pk = None if result.dry_run else tool.pk
-    result.created.append(Outcome(candidate.source_name, tool.name, pk))
+    result.created.append(_outcome(candidate, tool, result, pk))
     return tool
+
+
+def _outcome(
+    candidate: Candidate, tool: Tool, result: ImportResult, pk: uuid.UUID | None
+) -> Outcome:
+    names = ("name", "description", "kind", "parameters", tool.kind, "idempotent")
+    definition = {name: getattr(tool, name) for name in names} if result.dry_run else None
+    return Outcome(candidate.source_name, tool.name, pk, definition=definition)
 
 
 def _is_changed(
     tool: Tool, candidate: Candidate, fields: dict[str, Any], result: ImportResult
 ) -> bool:
     """Set the fields of a tool, and return whether that changes it."""
-    outcome = Outcome(candidate.source_name, tool.name, tool.pk)
     if identity(tool.kind, tool.config) != identity(fields["kind"], fields[fields["kind"]]):
         reason = "A tool with this name exists that was not imported from there."
         result.left.append(Outcome(candidate.source_name, tool.name, tool.pk, reason))
@@ -116,6 +123,7 @@ def _is_changed(
     before, token = _content(tool), tool.secrets_token
     config = {**fields[tool.kind], "timeout_seconds": tool.config["timeout_seconds"]}
     set_fields(tool, {**fields, tool.kind: config})
+    outcome = _outcome(candidate, tool, result, tool.pk)
     if _content(tool) == before:
         tool.secrets_token = token
         result.unchanged.append(outcome)

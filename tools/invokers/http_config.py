@@ -143,7 +143,7 @@ def header_problems(headers: object) -> Iterator[str]:
     for name, value in headers.items():
         if not _TOKEN.fullmatch(str(name)):
             yield "headers: A name must have 1 to 100 letters, digits or hyphens."
-        elif _is_reserved(name):
+        elif is_reserved_header(name):
             yield f"headers: {name} cannot be set."
         elif not isinstance(value, str) or not is_header_value(value):
             yield f"headers: The value of {name} must be printable ASCII without surrounding spaces."
@@ -172,7 +172,9 @@ def _location_problem(location: object, argument_name: str) -> str:
         return f"style: Expected one of {', '.join(STYLES)}."
     name = location.get("name", argument_name)
     if place == "header":
-        is_allowed = isinstance(name, str) and _TOKEN.fullmatch(name) and not _is_reserved(name)
+        is_allowed = (
+            isinstance(name, str) and _TOKEN.fullmatch(name) and not is_reserved_header(name)
+        )
         return "" if is_allowed and name.lower() != "content-type" else "This header cannot be set."
     if isinstance(name, str) and name.isprintable() and 1 <= len(name) <= MAX_WIRE_NAME_CHARACTERS:
         return ""
@@ -195,5 +197,6 @@ def _conflicts_of_locations(config: Mapping[str, Any]) -> Iterator[str]:
         headers |= {name} if location["in"] == "header" else set()
 
 
-def _is_reserved(name: str) -> bool:
+def is_reserved_header(name: str) -> bool:
+    """Return whether only the HTTP client sets a header."""
     return name.lower() in _RESERVED_HEADERS or name.lower().startswith("proxy-")
