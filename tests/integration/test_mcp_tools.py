@@ -242,6 +242,21 @@ class TestResults:
             ({"content": []}, "(The result is empty.)"),
             ({"content": [], "structuredContent": {"b": 1, "a": [None]}}, '{"b":1,"a":[null]}'),
             ({"structuredContent": [1]}, "[1]"),
+            ({"structuredContent": {"result": 1}}, '{"result":1}'),
+            (
+                {
+                    "content": [{"type": "text", "text": "3"}],
+                    "structuredContent": {"result": 3},
+                },
+                "3",
+            ),
+            (
+                {
+                    "content": [{"type": "text", "text": "Köln"}],
+                    "structuredContent": {"result": "Köln"},
+                },
+                "Köln",
+            ),
             (
                 {
                     "content": [{"type": "text", "text": '{ "a": 1 }'}],

@@ -1,6 +1,7 @@
 """The result of a call as text for the model."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -46,8 +47,10 @@ def _parts(result: Mapping[str, Any]) -> Iterator[str]:
     texts = list(map(_block_text, content))
     yield from texts
     structured = result.get("structuredContent")
-    # Servers repeat it as text for older clients.
-    if structured is not None and not any(_is_json_of(text, structured) for text in texts):
+    # Servers repeat it as text for older clients, without the object in which SDKs wrap other values.
+    is_wrapped = isinstance(structured, dict) and structured.keys() == {"result"}
+    values = [structured, structured["result"]] if is_wrapped else [structured]
+    if structured is not None and not any(map(partial(_repeats, values), texts)):
         yield dumps(structured).decode()
 
 
@@ -75,8 +78,9 @@ def _note(text: str) -> str:
     return f"[{text[:MAX_NOTE_CHARACTERS]}]"
 
 
-def _is_json_of(text: str, value: Any) -> bool:
+def _repeats(values: list[Any], text: str) -> bool:
+    """Return whether the text is one of the values, as it is or as JSON."""
     try:
-        return bool(orjson.loads(text) == value)
+        return text in values or orjson.loads(text) in values
     except orjson.JSONDecodeError:
         return False
