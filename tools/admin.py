@@ -20,15 +20,19 @@ from tools.models import Tool
 class ToolAdmin(TenantOwnedAdmin):
     """A tool. Its tenant cannot change, because agents of the tenant may use it.
 
-    Only the tenant can change the HTTP request, through the API: an operator who could change the URL
+    Only the tenant can change the configuration, through the API: an operator who could change the URL
     could send the tenant's secrets to any host.
     """
 
-    list_display = ("name", "tenant", "kind", "description", "created_at", "updated_at")
+    list_display = ("name", "tenant", "kind", "state", "description", "created_at", "updated_at")
     search_fields = ("name", "description")
-    list_filter = (*TenantOwnedAdmin.list_filter, ("kind", ChoicesDropdownFilter))
+    list_filter = (
+        *TenantOwnedAdmin.list_filter,
+        ("kind", ChoicesDropdownFilter),
+        ("state", ChoicesDropdownFilter),
+    )
     readonly_fields = (
-        *("kind", "schema", "http_config", "secret_names"),
+        *("kind", "state", "schema", "configuration", "secret_names"),
         *TenantOwnedAdmin.readonly_fields,
     )
 
@@ -37,8 +41,9 @@ class ToolAdmin(TenantOwnedAdmin):
         if obj is None:
             return texts
         schema = "parameters" if self.has_change_permission(request, obj) else "schema"
-        http = ("http_config", "secret_names") if obj.config is not None else ()
-        return (*texts, "kind", schema, *http, *TenantOwnedAdmin.readonly_fields)
+        config = ("configuration", "secret_names") if obj.config is not None else ()
+        state = ("state",) if obj.kind == Tool.Kind.MCP else ()
+        return (*texts, "kind", *state, schema, *config, *TenantOwnedAdmin.readonly_fields)
 
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **options: Any
@@ -55,9 +60,9 @@ class ToolAdmin(TenantOwnedAdmin):
         """The parameters, for users who cannot change the tool."""
         return _preformatted(tool.parameters)
 
-    @admin.display(description="HTTP")
-    def http_config(self, tool: Tool) -> SafeString:
-        """The HTTP request. It contains the names of secrets, not their values."""
+    @admin.display(description="configuration")
+    def configuration(self, tool: Tool) -> SafeString:
+        """The HTTP request, or the tool of an MCP server, with the names of secrets and not their values."""
         return _preformatted(tool.config)
 
 

@@ -472,7 +472,7 @@ class TestHostileServers:
     def test_a_hostile_server_is_a_clear_error(self, server: McpServer, name: str, at: str) -> None:
         respond, error = HOSTILE[name]
         if at == "tools/call" and name.startswith("lists"):
-            pytest.skip("a call does not list")
+            return  # a call does not list
         # A failed list is followed by `initialize`.
         server.override = lambda handler, request: (
             request["method"] in {at, "initialize"} and respond(handler, request)

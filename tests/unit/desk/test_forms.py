@@ -226,6 +226,28 @@ def test_the_configuration_of_a_tool_is_shown_without_secrets(
         assert http_tool.secrets_token not in content
 
 
+def test_the_server_and_the_state_of_an_mcp_tool_are_shown(
+    operator: Client, auditor: Client, tenant: Tenant
+) -> None:
+    tool = saved_tool(
+        tenant_id=tenant.pk,
+        name="search",
+        description="d",
+        kind="mcp",
+        mcp={"url": "https://mcp.example.com/mcp", "tool": "find"},
+        state="changed",
+    )
+    for client in (operator, auditor):
+        content = unescape(
+            client.get(reverse("admin:tools_tool_change", args=[tool.pk])).content.decode()
+        )
+        assert '"url": "https://mcp.example.com/mcp"' in content
+        assert '"tool": "find"' in content
+        assert "Changed" in content
+        page = client.get(reverse("admin:tools_tool_changelist"), {"state__exact": "changed"})
+        assert "search" in page.content.decode()
+
+
 def test_the_order_of_a_tools_parameters_is_kept(operator: Client, http_tool: Tool) -> None:
     reordered = {**SCHEMA, "properties": dict(reversed(SCHEMA["properties"].items()))}  # type: ignore[attr-defined]
     assert change(operator, http_tool, parameters=json.dumps(reordered)).status_code == 302

@@ -48,8 +48,9 @@ def _parts(result: Mapping[str, Any]) -> Iterator[str]:
     yield from texts
     structured = result.get("structuredContent")
     # Servers repeat it as text for older clients, without the object in which SDKs wrap other values.
-    is_wrapped = isinstance(structured, dict) and structured.keys() == {"result"}
-    values = [structured, structured["result"]] if is_wrapped else [structured]
+    values = [structured]
+    if isinstance(structured, dict) and structured.keys() == {"result"}:
+        values.append(structured["result"])
     if structured is not None and not any(map(partial(_repeats, values), texts)):
         yield dumps(structured).decode()
 
