@@ -54,6 +54,8 @@ class RunRecord:
     position: int = 0
     retry_delays_seconds: Sequence[float] = ()
     events: RunEvents | None = None
+    # Whether clients may wait for the end of the run, although it is not streamed.
+    has_waited: bool = False
 
     def add_step(self, step: RunStep) -> None:
         """Store a step: once it is over, and that of a tool also before the call. Raises DatabaseError."""
@@ -105,13 +107,7 @@ class RunRecord:
             raise leases.LeaseLost
         if values["status"] == Execution.Status.FAILED:
             close_running_steps(self.execution_id, values["stop_reason"])
-        record_event(
-            tenant_id=self.tenant_id,
-            execution_id=self.execution_id,
-            event_type=f"execution.{values['status']}",
-        )
-        if self.events is not None:
-            transaction.on_commit(partial(notices.publish, [self.execution_id]))
+        self._report(values["status"])
 
     def _wait(self, open_calls: Iterable[OpenCall], values: Mapping[str, Any]) -> None:
         approvals = [self._approval(call) for call in open_calls]
@@ -149,11 +145,17 @@ class RunRecord:
         Approval.objects.bulk_create(approvals)
         if batch is not None:
             EventBatch.objects.bulk_create([batch], ignore_conflicts=True)
+        self._report(values["status"])
+
+    def _report(self, status: str) -> None:
+        """Report a new status to webhooks and to waiting clients, in the current transaction."""
         record_event(
             tenant_id=self.tenant_id,
             execution_id=self.execution_id,
-            event_type=f"execution.{values['status']}",
+            event_type=f"execution.{status}",
         )
+        if self.events is not None or self.has_waited:
+            transaction.on_commit(partial(notices.publish, [self.execution_id]))
 
     def _store_step(self, step: RunStep, batch: EventBatch | None = None) -> None:
         columns = _step_columns(step)
@@ -202,13 +204,19 @@ def recorded_steps(execution_id: uuid.UUID, *, with_running: bool = False) -> li
     return [_recorded_step(row) for row in rows if with_running or not row["is_running"]]
 
 
-def requests(execution_id: uuid.UUID) -> list[Approval]:
-    """Return the approvals of a run, in the order of the calls. Raises DatabaseError."""
+def requests(execution_id: uuid.UUID, steps: Iterable[RunStep]) -> list[Approval]:
+    """Return the approvals of a run with these steps, in the order of the calls. Raises DatabaseError.
+
+    No query for a run without tool calls.
+    """
+    if not any(step.tool_calls for step in steps):
+        return []
     return [*Approval.objects.filter(execution_id=execution_id).order_by("position")]
 
 
 def stored_past(execution_id: uuid.UUID) -> Past:
     """Return what earlier attempts of a run have stored. Raises DatabaseError."""
+    steps = recorded_steps(execution_id)
     decisions = {
         approval.position: Decision(
             approval_id=approval.pk,
@@ -217,10 +225,10 @@ def stored_past(execution_id: uuid.UUID) -> Past:
             arguments=approval.arguments,
             reason=approval.reason,
         )
-        for approval in requests(execution_id)
+        for approval in requests(execution_id, steps)
         if approval.decided_at is not None
     }
-    return Past(recorded_steps(execution_id), decisions)
+    return Past(steps, decisions)
 
 
 def responses_and_results(execution_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[RunStep]]:

@@ -176,7 +176,8 @@ def _last_events(execution: Execution, number: int) -> Iterator[Event]:
         # Not nested in `error`, as in the specification: OpenAI's SDKs would raise it and read no further.
         yield Event.of(number, "error", **error_object(execution), param=None)
         number += 1
-    items = output_items(execution, recorded_steps(execution.pk), requests(execution.pk))
+    steps = recorded_steps(execution.pk)
+    items = output_items(execution, steps, requests(execution.pk, steps))
     response = response_object(execution, items)
     yield Event.of(number, f"response.{STATUSES[execution.status]}", response=response)
 
@@ -192,7 +193,7 @@ def _item_events(execution: Execution, number: int, after: int) -> Iterator[Even
             return
     items = ItemEvents(execution.pk, number)
     steps = local_steps(execution, recorded_steps(execution.pk, with_running=True))
-    approvals = requests(execution.pk)
+    approvals = requests(execution.pk, steps)
     for part in output_parts(steps, approvals):
         if isinstance(part, Approval):
             yield from items.request(part)

@@ -112,6 +112,7 @@ def _start(execution: Execution) -> _Attempt | None:
         len(past.steps),
         RETRY_DELAYS_SECONDS,
         _events(execution, attempt) if execution.is_streamed else None,
+        has_waited=bool(past.decisions),
     )
     return _Attempt(request, record, past)
 

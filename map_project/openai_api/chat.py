@@ -11,16 +11,19 @@ from executions.events.items import Event
 from executions.events.reading import IDLE_SECONDS
 from executions.events.stream import KEEP_ALIVE, Framing
 from executions.output import without_code_block
-from map_project.openai_api.errors import RunCancelled, error_object
+from executions.responses import APPROVAL_REQUEST
+from map_project.openai_api.errors import ApprovalRequired, RunCancelled, error_object
 
 # Between the texts of two responses of the model, of which the first one also requests tool calls.
 _SEPARATOR = "\n\n"
 
 
 def completion(response: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a Response object as a chat completion. Raises RunCancelled."""
+    """Return a Response object as a chat completion. Raises RunCancelled and ApprovalRequired."""
     if response["status"] == "cancelled":
         raise RunCancelled
+    if _is_waiting(response):
+        raise ApprovalRequired(response_id=response["id"])
     message: dict[str, Any] = {
         "role": "assistant",
         "content": _text(response),
@@ -97,6 +100,11 @@ class Chunks:
                 yield from self._end(orjson.loads(event.data)["response"])
 
     def _end(self, response: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if _is_waiting(response):
+            waiting = ApprovalRequired()
+            code = waiting.error_code.lower()
+            yield error_object(409, message=waiting.message, code=code)
+            return
         if self._is_whole:
             yield self._chunk({"content": _text(response)})
         yield self._chunk({}, finish_reason=_finish_reason(response))
@@ -116,6 +124,12 @@ def _head(response: Mapping[str, Any], kind: str) -> dict[str, Any]:
         "created": response["created_at"],
         "model": response["model"],
     }
+
+
+def _is_waiting(response: Mapping[str, Any]) -> bool:
+    """Return whether the run waits for approvals: its last items are requests."""
+    output = response["output"]
+    return bool(output) and output[-1]["type"] == APPROVAL_REQUEST
 
 
 def _has_schema(response: Mapping[str, Any]) -> bool:

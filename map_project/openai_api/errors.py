@@ -70,6 +70,21 @@ class RunCancelled(ApiError):
         super().__init__(headers={"x-should-retry": "false"})
 
 
+class ApprovalRequired(ApiError):
+    """409. The run waits for approvals, for which a chat completion has no form."""
+
+    status_code = 409
+    error_code = "APPROVAL_REQUIRED"
+    message = (
+        "The run waits for the approval of a tool call. Decide about it with `POST /v1/responses` or "
+        "`/api/v1/approvals`, and read the response of the run."
+    )
+    example_details = {"response_id": _RESPONSE_ID}
+
+    def __init__(self, **details: Any) -> None:
+        super().__init__(headers={"x-should-retry": "false"}, **details)
+
+
 def openai_error(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return an error body of `/api/v1` in OpenAI's form."""
     details = body["details"]

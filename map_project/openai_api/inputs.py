@@ -1,11 +1,15 @@
-"""The messages of a request: the prompt, the messages before it, and the instructions."""
+"""The input of a request: the prompt, the messages before it, and the instructions; or decisions."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import takewhile
+from typing import Any, NamedTuple, TypeVar
 
+from executions.approvals.serializers import MAX_REASON_CHARACTERS
 from map_project.api.errors import ValidationFailed
 from map_project.openai_api.errors import CLIENT_TOOLS, UnsupportedParameter
+
+T = TypeVar("T")
 
 _INSTRUCTING = ("system", "developer")
 ROLES = (*_INSTRUCTING, "user", "assistant")
@@ -18,7 +22,8 @@ _PARTS = {
     "refusal": "refusal",
 }
 # Items of earlier responses that clients send back. The agent's messages say what came of them.
-_IGNORED_ITEMS = {"mcp_call", "mcp_list_tools", "reasoning"}
+_IGNORED_ITEMS = {"mcp_call", "mcp_list_tools", "mcp_approval_request", "reasoning"}
+_DECISION = "mcp_approval_response"
 _TEXT_ONLY = "Only text is supported."
 
 
@@ -30,20 +35,38 @@ class Message(NamedTuple):
     text: str
 
 
+class Decision(NamedTuple):
+    """The answer to a request for approval. `path` is its place in the request, for errors."""
+
+    path: str
+    request_id: str
+    approve: bool
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The last message of the user, those before it as pairs of a role and a text, and the instructions."""
+    """The last message of the user, those before it as pairs of a role and a text, and the instructions.
+
+    Or decisions, with which a response continues. Then there is no message.
+    """
 
     prompt: str
     messages: tuple[tuple[str, str], ...] = ()
     instructions: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
 
 def of_items(value: Any) -> Input:
     """Return the `input` of a response: a text, or a list of items. Raises ApiError."""
     if isinstance(value, str):
         return _input([Message("input", "user", _text(value, "input"))], "input")
-    return _input(_each(value, "input", _item_messages), "input")
+    # Clients that keep the messages themselves send back the decisions before a message, too.
+    items = [*_each(value, "input", _items)]
+    last = [*takewhile(lambda item: isinstance(item, Decision), reversed(items))]
+    if decisions := [item for item in reversed(last) if isinstance(item, Decision)]:
+        return Input("", decisions=tuple(decisions))
+    return _input((item for item in items if isinstance(item, Message)), "input")
 
 
 def of_messages(value: Any) -> Input:
@@ -51,9 +74,7 @@ def of_messages(value: Any) -> Input:
     return _input(_each(value, "messages", _chat_messages), "messages")
 
 
-def _each(
-    value: Any, name: str, read: Callable[[dict[str, Any], str], Iterator[Message]]
-) -> Iterator[Message]:
+def _each(value: Any, name: str, read: Callable[[dict[str, Any], str], Iterator[T]]) -> Iterator[T]:
     if not isinstance(value, list):
         raise _invalid(name, "Expected a list.")
     for number, item in enumerate(value):
@@ -63,11 +84,13 @@ def _each(
         yield from read(item, path)
 
 
-def _item_messages(item: dict[str, Any], path: str) -> Iterator[Message]:
-    """Yield the message of an item of a response's input."""
+def _items(item: dict[str, Any], path: str) -> Iterator[Message | Decision]:
+    """Yield the message or the decision of an item of a response's input."""
     kind = item.get("type", "message")
     if kind == "message":
         yield _message(item, path)
+    elif kind == _DECISION:
+        yield _decision(item, path)
     elif not isinstance(kind, str):
         raise _invalid(f"{path}.type", "Expected a string.")
     elif kind.startswith("function_call"):
@@ -76,6 +99,18 @@ def _item_messages(item: dict[str, Any], path: str) -> Iterator[Message]:
         raise UnsupportedParameter(
             f"Items of the type {kind[:50]} are not supported.", param=f"{path}.type"
         )
+
+
+def _decision(item: dict[str, Any], path: str) -> Decision:
+    approve, reason = item.get("approve"), item.get("reason")
+    if not isinstance(approve, bool):
+        raise _invalid(f"{path}.approve", "Expected a boolean.")
+    request_id = _text(item.get("approval_request_id"), f"{path}.approval_request_id")
+    text = "" if reason is None else _text(reason, f"{path}.reason")
+    if len(text) > MAX_REASON_CHARACTERS:
+        sentence = f"Expected at most {MAX_REASON_CHARACTERS} characters."
+        raise _invalid(f"{path}.reason", sentence)
+    return Decision(path, request_id, approve, text)
 
 
 def _chat_messages(item: dict[str, Any], path: str) -> Iterator[Message]:

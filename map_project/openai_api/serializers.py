@@ -22,6 +22,7 @@ from map_project.openai_api.fields import (
     TokensField,
 )
 from map_project.openai_api.formats import Format
+from map_project.openai_api.inputs import Decision
 
 # The values of a field that ask for nothing, in addition to null, and the error for any other one.
 Refusal = tuple[Sequence[Any], str]
@@ -85,6 +86,11 @@ class NewRunSerializer(IgnoringSerializer):
         """The form of the text."""
         raise NotImplementedError
 
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """The answers to requests for approval, with which a response continues."""
+        return ()
+
 
 class NewResponseSerializer(NewRunSerializer):
     """The request for a response."""
@@ -97,7 +103,8 @@ class NewResponseSerializer(NewRunSerializer):
 
     input = InputField(
         help_text="The prompt, or a list of messages. The last message must be of the user. Messages of the "
-        "system and of developers are added to the agent's instructions."
+        "system and of developers are added to the agent's instructions. Or items of the type "
+        "`mcp_approval_response`: the answers to requests for approval, with which a response continues."
     )
     instructions = TextField(
         required=False,
@@ -151,6 +158,11 @@ class NewResponseSerializer(NewRunSerializer):
     def prompt(self) -> str:
         prompt: str = self.validated_data["input"].prompt
         return prompt
+
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        decisions: Sequence[Decision] = self.validated_data["input"].decisions
+        return decisions
 
     @property
     def format(self) -> Format:

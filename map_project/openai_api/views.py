@@ -29,6 +29,7 @@ from executions.stop_reasons import StopReason
 from map_project.api import request_id
 from map_project.openai_api import chat, openapi
 from map_project.openai_api.agents import MAX_LISTED, find_agent, model_object
+from map_project.openai_api.decisions import await_stop, decide_all
 from map_project.openai_api.errors import AgentWithoutModel, ModelNotFound, ResponseNotFound
 from map_project.openai_api.items import input_page
 from map_project.openai_api.serializers import (
@@ -37,8 +38,9 @@ from map_project.openai_api.serializers import (
     NewRunSerializer,
 )
 from map_project.tenants.viewsets import TenantViewSet
+from ratelimit import leases
 from ratelimit.idempotency import REPLAYED
-from ratelimit.middleware import keyed_request, repeated_request
+from ratelimit.middleware import keyed_request, repeated_request, take_lease
 from ratelimit.models import IdempotentRequest
 
 # How long OpenAI's clients wait between two requests for a response that is not complete.
@@ -84,6 +86,8 @@ class RunViewSet(TenantViewSet[Agent]):
     def create(self, request: Request) -> HttpResponseBase:
         serializer: NewRunSerializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
+        if serializer.decisions:
+            return self._continue(serializer)
         stored = repeated_request(request)
         if serializer.validated_data.get("stream"):
             response = self._stream(serializer, stored)
@@ -92,6 +96,28 @@ class RunViewSet(TenantViewSet[Agent]):
         if stored:
             response[REPLAYED] = "true"
         return response
+
+    def _continue(self, serializer: NewRunSerializer) -> HttpResponseBase:
+        """Decide about the tool calls for which a response waits, and return it as it continues."""
+        body = serializer.validated_data
+        find_agent(self.get_queryset(), body["model"])
+        execution_id = decide_all(
+            serializer.decisions,
+            self.caller,
+            previous_execution_id=self._previous(body.get("previous_response_id")),
+            conversation_id=body.get("conversation"),
+        ).pk
+        # The worker takes a slot of its own.
+        if lease := take_lease(self.request):
+            leases.release(lease)
+        if body.get("stream"):
+            with open_stream() as closing:
+                framing = self.framing(serializer)
+                return stream_execution(execution_id, -1, closing, framing)
+        if not body.get("background"):
+            await_stop(execution_id)
+        execution = Execution.objects.get(pk=execution_id)
+        return Response(self.body_of(execution), headers=_poll_headers(execution))
 
     def _stream(
         self, serializer: NewRunSerializer, stored: IdempotentRequest | None
@@ -221,7 +247,7 @@ class ResponseViewSet(TenantViewSet[Execution]):
 def whole_response(execution: Execution) -> dict[str, Any]:
     """Return the Response object of an execution, with its present output."""
     steps = recorded_steps(execution.pk, with_running=True)
-    return response_object(execution, output_items(execution, steps, requests(execution.pk)))
+    return response_object(execution, output_items(execution, steps, requests(execution.pk, steps)))
 
 
 def _poll_headers(execution: Execution) -> Mapping[str, str]:

@@ -1,15 +1,15 @@
 """Validation by the types of the Open Responses specification, release 2026-04-24.
 
-The specification has no item for the calls of the server's tools. They are items `mcp_call` of OpenAI's API,
-whose types validate them. It also nests the fields of the event `error`, which OpenAI's SDKs would raise, and
-has no event for a cancelled response.
+The specification has no item for the calls of the server's tools and for requests of their approval. They
+are items `mcp_call` and `mcp_approval_request` of OpenAI's API, whose types validate them. It also nests the
+fields of the event `error`, which OpenAI's SDKs would raise, and has no event for a cancelled response.
 """
 
 from typing import Any
 
 import openresponses_types
 from openai.types import responses as openai_types
-from openai.types.responses.response_output_item import McpCall
+from openai.types.responses.response_output_item import McpApprovalRequest, McpCall
 from pydantic import BaseModel
 
 
@@ -33,13 +33,19 @@ _OPENAI_EVENTS: dict[str, type[BaseModel]] = {
 }
 
 
+_OPENAI_ITEMS: dict[str, type[BaseModel]] = {
+    "mcp_call": McpCall,
+    "mcp_approval_request": McpApprovalRequest,
+}
+
+
 def check_response(response: dict[str, Any]) -> None:
     """Validate a Response object with both sets of types."""
     openai_types.Response.model_validate(response)
-    others = [item for item in response["output"] if item["type"] != "mcp_call"]
+    others = [item for item in response["output"] if item["type"] not in _OPENAI_ITEMS]
     for item in response["output"]:
-        if item["type"] == "mcp_call":
-            McpCall.model_validate(item)
+        if item["type"] in _OPENAI_ITEMS:
+            _OPENAI_ITEMS[item["type"]].model_validate(item)
     openresponses_types.ResponseResource.model_validate({**response, "output": others})
 
 
@@ -54,8 +60,8 @@ def check_event(event: dict[str, Any]) -> None:
         EVENTS[kind].model_validate({**event, "response": response})
     elif kind in _OPENAI_EVENTS:
         _OPENAI_EVENTS[kind].model_validate(event)
-    elif event.get("item", {}).get("type") == "mcp_call":
-        McpCall.model_validate(event["item"])
+    elif (item_type := event.get("item", {}).get("type")) in _OPENAI_ITEMS:
+        _OPENAI_ITEMS[item_type].model_validate(event["item"])
         EVENTS[kind].model_validate({**event, "item": None})
     else:
         EVENTS[kind].model_validate(event)

@@ -97,7 +97,13 @@ CODES = {
 
 V1_RUNS = {"POST /v1/responses", "POST /v1/chat/completions"}
 # Of the OpenAI-compatible API alone.
-V1_CODES = {"MODEL_NOT_FOUND", "RESPONSE_NOT_FOUND", "RUN_CANCELLED", "UNSUPPORTED_PARAMETER"}
+V1_CODES = {
+    "APPROVAL_REQUIRED",
+    "MODEL_NOT_FOUND",
+    "RESPONSE_NOT_FOUND",
+    "RUN_CANCELLED",
+    "UNSUPPORTED_PARAMETER",
+}
 
 
 def json_of(container: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,9 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
 from agents.errors import InvalidModel
 from executions.errors import (
+    ApprovalDecided,
+    ApprovalExpired,
+    ApprovalNotFound,
     ContextTooLong,
     ConversationBusy,
     ConversationNotFound,
@@ -21,6 +24,7 @@ from executions.errors import (
 from map_project.api.errors import BadRequest
 from map_project.openai_api.errors import (
     AgentWithoutModel,
+    ApprovalRequired,
     ModelNotFound,
     ResponseNotFound,
     RunCancelled,
@@ -117,7 +121,10 @@ response_created = extend_schema_view(
         "agent are called on the server, and their calls are items of the type "
         "`mcp_call`. With `stream`, the response is a stream of the events of Open "
         "Responses. With `background`, a worker runs the agent: read the response "
-        "to follow it. Unknown fields are ignored. Fields that would change the "
+        "to follow it. If a tool call needs approval, the response is completed, and "
+        "its last items are of the type `mcp_approval_request`. Answer them with items "
+        "of the type `mcp_approval_response`: the same response then continues. "
+        "Unknown fields are ignored. Fields that would change the "
         "result and are not supported, for example `tools`, are rejected.",
         operation_id="responses_create",
         headers=_IDEMPOTENCY_KEY,
@@ -131,6 +138,9 @@ response_created = extend_schema_view(
             ConversationNotFound,
             ConversationBusy,
             QueueFull,
+            ApprovalNotFound,
+            ApprovalDecided,
+            ApprovalExpired,
         ],
         body={
             "Text": {"model": "Researcher", "input": examples.PROMPT},
@@ -138,6 +148,17 @@ response_created = extend_schema_view(
                 "model": "Researcher",
                 "input": [{"role": "user", "content": examples.PROMPT}],
                 "stream": True,
+            },
+            "Approve a tool call": {
+                "model": "Researcher",
+                "previous_response_id": examples.RESPONSE["id"],
+                "input": [
+                    {
+                        "type": "mcp_approval_response",
+                        "approval_request_id": "mcpr_0197a3c62d4b7e08b1c76f0a9d3e5b21",
+                        "approve": True,
+                    }
+                ],
             },
         },
         example=examples.RESPONSE,
@@ -264,7 +285,7 @@ chat_completion_created = extend_schema_view(
         headers=_IDEMPOTENCY_KEY,
         request=NewChatCompletionSerializer,
         responses={200: reference("ChatCompletion")},
-        errors=[*_OF_RUNS, ContextTooLong, RunCancelled],
+        errors=[*_OF_RUNS, ContextTooLong, RunCancelled, ApprovalRequired],
         body={
             "Chat": {
                 "model": "Researcher",

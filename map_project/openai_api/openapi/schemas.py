@@ -75,7 +75,10 @@ _RESPONSE: Fields = {
     "id": (_STRING, "ID of the execution, without hyphens and with the prefix `resp_`."),
     "object": (_constant("response"), "Always `response`."),
     "created_at": (_INTEGER, "When the run started, in Unix seconds."),
-    "completed_at": (_INTEGER_OR_NULL, "When the run ended. Null unless it is completed."),
+    "completed_at": (
+        _INTEGER_OR_NULL,
+        "When the run ended. Null unless it has ended as completed.",
+    ),
     "status": ({"type": "string", "enum": _STATUSES}, "Status of the run."),
     "incomplete_details": (_OBJECT_OR_NULL, "`reason`: the `stop_reason` of an incomplete run."),
     "model": (_STRING, "The agent, as the request named it."),
@@ -84,7 +87,7 @@ _RESPONSE: Fields = {
     "instructions": (_TEXT_OR_NULL, "The instructions of the request."),
     "output": (
         _OBJECTS,
-        "The items: messages (`message`), and calls of the agent's tools (`mcp_call`).",
+        "The items: `message`, `mcp_call` (of the agent's tools), and `mcp_approval_request`.",
     ),
     "error": (_OBJECT_OR_NULL, "`code` and `message` of a failed run."),
     "tools": (_OBJECTS, "Always empty: the agent has its own tools."),
