@@ -227,8 +227,8 @@ def mcp_failure(url: str) -> tuple[str | None, str]:
     return result.error, result.text
 
 
-def import_failure(url: str) -> tuple[str | None, str]:
-    serializer = import_serializer({"kind": "mcp"})(data={"kind": "mcp", "url": url})
+def import_failure(url: str, kind: str = "mcp") -> tuple[str | None, str]:
+    serializer = import_serializer({"kind": kind})(data={"kind": kind, "url": url})
     if not serializer.is_valid():
         assert list(serializer.errors) == ["url"]
         raise ConfigError([])
@@ -237,7 +237,11 @@ def import_failure(url: str) -> tuple[str | None, str]:
     return failure.value.details["reason"], failure.value.details["text"]
 
 
-@pytest.mark.parametrize("failure", [http_failure, mcp_failure, import_failure])
+def openapi_failure(url: str) -> tuple[str | None, str]:
+    return import_failure(url, "openapi")
+
+
+@pytest.mark.parametrize("failure", [http_failure, mcp_failure, import_failure, openapi_failure])
 @pytest.mark.parametrize("url", HOSTILE)
 def test_a_call_does_not_connect_to_a_hostile_url(
     url: str,

@@ -4,6 +4,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 from django.db import connection, connections
@@ -173,3 +174,19 @@ def test_a_call_over_mcp_costs_2_with_cached_rows(tenant: Tenant, tools: int) ->
         counts = [statements(call) for _ in range(5)]
         assert min(counts) == 2
         assert max(counts) <= 4
+
+
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_an_import_costs_the_same_whatever_its_length(tenant: Tenant, is_repeated: bool) -> None:
+    counts = set()
+    for length in (1, 50):
+        api = api_of(TenantFactory.create())
+        paths: dict[str, Any] = {f"/{number}": {"get": {}} for number in range(length)}
+        document = {"openapi": "3.0.0", "servers": [{"url": "https://a.example"}], "paths": paths}
+        if is_repeated:
+            api.post("tools/import", {"kind": "openapi", "document": document})
+            for operations in paths.values():
+                operations["get"] = {"summary": "New."}
+        body = {"kind": "openapi", "document": document}
+        counts.add(statements(partial(api.post, "tools/import", body)))
+    assert len(counts) == 1

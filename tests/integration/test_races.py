@@ -286,3 +286,21 @@ def test_runs_while_the_tools_change(live_api: LiveApi, tenant: Tenant) -> None:
         for run in runs:
             assert run.status == 200
             assert run.json["tools_available"] in allowed
+
+
+def test_simultaneous_imports_create_each_tool_once(live_api: LiveApi, tenant: Tenant) -> None:
+    paths: dict[str, Any] = {f"/{number}": {"get": {}} for number in range(20)}
+    document = {"openapi": "3.0.0", "servers": [{"url": "https://a.example"}], "paths": paths}
+    operations = [f"GET {path}" for path in paths]
+    for number in range(ROUNDS):
+        body = {"kind": "openapi", "document": document, "prefix": f"r{number}_"}
+        # In opposite orders.
+        calls = [
+            partial(live_api.post, "tools/import", {**body, "operations": operations[::step]})
+            for step in (1, -1) * (CALLS // 2)
+        ]
+        results = [response.json for response in at_once(calls)]
+        assert all("created" in result for result in results), results
+        assert sum(len(result["created"]) for result in results) == len(paths)
+        assert sum(len(result["unchanged"]) for result in results) == (CALLS - 1) * len(paths)
+    assert Tool.objects.filter(tenant=tenant).count() == ROUNDS * len(paths)

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -89,7 +90,8 @@ def _written(
             reason = _sentence(error.details["fields"])
             result.left.append(Outcome(candidate.source_name, fields["name"], reason=reason))
     if not result.dry_run:
-        Tool.objects.bulk_create(new)
+        # Ordered as well: each waits for a row with its name that another import has inserted.
+        Tool.objects.bulk_create(sorted(new, key=attrgetter("name")))
         Tool.objects.bulk_update(changed, _WRITTEN)
     return result
 
