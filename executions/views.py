@@ -39,6 +39,7 @@ from executions.stop_reasons import StopReason
 from map_project.api import request_id
 from map_project.api.errors import ApiError
 from map_project.api.pagination import StrictPagination
+from map_project.tenants.scopes import ACTION_SCOPES, READ, RUN
 from map_project.tenants.viewsets import TenantViewSet
 from ratelimit.idempotency import REPLAYED
 from ratelimit.middleware import keyed_request, repeated_request
@@ -68,6 +69,7 @@ class RunViewSet(TenantViewSet[Agent]):
     """Runs of the tenant's agents. `ratelimit.middleware` has taken a unit of the quota before."""
 
     queryset = Agent.objects.all()
+    scopes = {"create": RUN}
     serializer_class = RunSerializer
     resource = "agent"
     not_found = AgentNotFound
@@ -203,6 +205,7 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     queryset = Execution.objects.all()
     rows = ExecutionSerializer.rows(Execution.objects.all())
     row_actions = ("list",)
+    scopes = {**ACTION_SCOPES, "steps": READ, "events": READ, "cancel": RUN}
     paginated_actions = ("list", "steps")
     query_parameters = {"events": ["starting_after"]}
     serializer_class = ExecutionSerializer

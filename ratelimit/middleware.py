@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from map_project.api.errors import ApiError, ServiceUnavailable, as_api_error
 from map_project.postgresql.connections import released_connection
 from map_project.tenants.authentication import Caller, resolve_caller
+from map_project.tenants.scopes import check_scopes, scope_of_call
 from ratelimit import leases
 from ratelimit.errors import (
     ConcurrencyLimitExceeded,
@@ -65,7 +66,7 @@ class RateLimitMiddleware:
         return response
 
     def process_view(
-        self, request: HttpRequest, view: object, args: list[Any], kwargs: dict[str, Any]
+        self, request: HttpRequest, view: Any, args: list[Any], kwargs: dict[str, Any]
     ) -> HttpResponse | None:
         match = request.resolver_match
         route = (request.method, match.url_name) if match else None
@@ -76,6 +77,7 @@ class RateLimitMiddleware:
             if caller is None:
                 # The view responds with 401, and no unit is taken.
                 return None
+            check_scopes(caller.scopes, [scope_of_call(view, str(request.method))])
             if route in RUNS:
                 return self._admit_run(request, caller)
             return self._take(request, caller)

@@ -6,8 +6,9 @@ from drf_spectacular.utils import extend_schema_view
 
 from map_project.api.schema import example
 from map_project.tenants.openapi import tenant_operation
+from map_project.tenants.scopes import DEFAULT_SCOPES
 from ratelimit.errors import RateLimitExceeded
-from ratelimit.serializers import SCOPES, MeSerializer
+from ratelimit.serializers import MeSerializer
 
 me_documented = extend_schema_view(
     retrieve=tenant_operation(
@@ -25,7 +26,7 @@ me_documented = extend_schema_view(
                 "created_at": "2026-11-22T10:00:00.123456Z",
                 "expires_at": None,
             },
-            "scopes": [*SCOPES],
+            "scopes": [*DEFAULT_SCOPES],
             "rate_limit": {
                 "limit": 100,
                 "window_seconds": 60,

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-SCOPES = ("read", "write", "run")
+from map_project.tenants.scopes import SCOPES
 
 
 class MyTenantSerializer(serializers.Serializer[Any]):

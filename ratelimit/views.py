@@ -8,10 +8,11 @@ from rest_framework.response import Response
 
 from map_project.tenants.errors import InvalidApiKey
 from map_project.tenants.models import ApiKey
+from map_project.tenants.scopes import ordered
 from map_project.tenants.viewsets import CallerViewSet
 from ratelimit import openapi
 from ratelimit.limiter import LimiterUnavailable, Quota, Usage, default_limiter
-from ratelimit.serializers import SCOPES, MeSerializer
+from ratelimit.serializers import MeSerializer
 
 logger = logging.getLogger("map.ratelimit")
 
@@ -31,7 +32,7 @@ class MeViewSet(CallerViewSet[ApiKey]):
         account = {
             "tenant": key.tenant,
             "api_key": key,
-            "scopes": SCOPES,
+            "scopes": ordered(self.caller.scopes),
             "rate_limit": self._rate_limit(),
         }
         return Response(self.get_serializer(account).data)

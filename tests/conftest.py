@@ -10,7 +10,7 @@ names contain no time and no random value.
 
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import hypothesis
 import pytest
@@ -55,9 +55,9 @@ def _database(
         teardown_databases(databases, verbosity=0)
 
 
-def api_of(tenant: Tenant) -> Api:
+def api_of(tenant: Tenant, scopes: Sequence[str] | None = None) -> Api:
     """Return a client with a new key of the tenant."""
-    return Api(issue_key(tenant=tenant)[1])
+    return Api(issue_key(tenant=tenant, scopes=scopes)[1])
 
 
 @pytest.fixture

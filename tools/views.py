@@ -14,6 +14,7 @@ from rest_framework.viewsets import ModelViewSet
 
 from map_project.api.filters import ExactFilter
 from map_project.postgresql.connections import released_connection
+from map_project.tenants.scopes import ACTION_SCOPES, WRITE
 from map_project.tenants.viewsets import TenantViewSet
 from tools import openapi
 from tools.errors import ToolInUse, ToolNotCallable, ToolNotFound, ToolNotRefreshable
@@ -36,6 +37,8 @@ class ToolViewSet(TenantViewSet[Tool], ModelViewSet[Tool]):
     queryset = Tool.objects.all()
     rows = ToolSerializer.rows(queryset)
     row_actions = ("list", "retrieve")
+    # A test calls the tool with any arguments and without an agent, so `run` is not enough.
+    scopes = {**ACTION_SCOPES, "import_tools": WRITE, "refresh": WRITE, "test": WRITE}
     serializer_class = ToolSerializer
     filter_backends = (ExactFilter,)
     exact_filters = {

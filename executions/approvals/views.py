@@ -15,6 +15,7 @@ from executions.errors import ApprovalNotFound
 from executions.models import Approval
 from map_project.api.errors import BadRequest
 from map_project.api.fields import parse_uuid
+from map_project.tenants.scopes import ACTION_SCOPES, APPROVE
 from map_project.tenants.viewsets import TenantViewSet
 
 
@@ -24,6 +25,7 @@ class ApprovalViewSet(TenantViewSet[Approval], ReadOnlyModelViewSet[Approval]):
 
     queryset = Approval.objects.all()
     serializer_class = ApprovalSerializer
+    scopes = {**ACTION_SCOPES, "decide": APPROVE}
     resource = "approval"
     not_found = ApprovalNotFound
     query_parameters = {"list": ["status", "execution_id"]}

@@ -13,6 +13,7 @@ from executions.conversations.items import ItemList
 from executions.conversations.serializers import ConversationSerializer, ItemSerializer
 from executions.errors import ConversationNotFound
 from executions.models import Conversation
+from map_project.tenants.scopes import ACTION_SCOPES, READ, RUN
 from map_project.tenants.viewsets import TenantViewSet
 
 
@@ -29,6 +30,7 @@ class ConversationViewSet(
     serializer_class = ConversationSerializer
     resource = "conversation"
     not_found = ConversationNotFound
+    scopes = {**ACTION_SCOPES, "create": RUN, "items": READ}
     paginated_actions = ("list", "items")
 
     @action(detail=True)

@@ -1,13 +1,14 @@
 """The audit log: who changed a row, from which values to which. Its entries are those of Django's admin log.
 
-Changes in the admin have a user. All others are made by commands, and the entry names the user of the
-operating system. Secret values are not stored.
+Changes in the admin have a user. The entry of a command names the user of the operating system, and that of
+a request of the API its key. Secret values are not stored.
 """
 
 import json
 import os
 import pwd
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
@@ -23,13 +24,22 @@ from map_project.api.secrets import TokenField
 
 # The user of entries that commands write: it cannot sign in. No form accepts this name.
 COMMAND_LINE = "(command line)"
+API = "(API)"  # likewise, of entries of requests
 MAX_VALUE_LENGTH = 1_000
 # How much of a long value is shown before its first difference.
 _CONTEXT_LENGTH = 50
 # The form of a failed sign-in (`get_data`, `post_data`) can contain a password.
 _SECRET_NAMES = {"password", "key_hash", "get_data", "post_data"}
 
-Actor = AbstractBaseUser | AnonymousUser | None
+
+@dataclass(frozen=True)
+class KeyActor:
+    """An API key that changes a row, by its prefix."""
+
+    prefix: str
+
+
+Actor = AbstractBaseUser | AnonymousUser | KeyActor | None
 
 
 def record(row: models.Model, message: str, *, user: Actor = None, flag: int = CHANGE) -> None:
@@ -177,15 +187,18 @@ def _excerpt(text: str, start: int = 0) -> str:
 
 
 def _user_id(user: Actor) -> int:
-    if user is None:
+    if user is None or isinstance(user, KeyActor):
         user, _ = User.objects.get_or_create(
-            username=COMMAND_LINE, defaults={"is_active": False, "password": make_password(None)}
+            username=API if user else COMMAND_LINE,
+            defaults={"is_active": False, "password": make_password(None)},
         )
     assert user.pk is not None  # noqa: S101  `admin_view` requires a signed-in user
     return int(user.pk)
 
 
 def _message(message: str, user: Actor) -> str:
+    if isinstance(user, KeyActor):
+        return f"By the API key {user.prefix}: {message}"
     return message if user else f"By the operating system's user {_system_user()}: {message}"
 
 

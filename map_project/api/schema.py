@@ -34,7 +34,7 @@ _DESCRIPTIONS = {
     202: "The run is queued",
     400: "Bad request",
     401: "The API key is missing or invalid",
-    403: "The resource belongs to another tenant",
+    403: "The API key lacks the scope, or the resource belongs to another tenant",
     404: "The resource does not exist",
     409: "Another request has precedence",
     410: "It is too late for the request",

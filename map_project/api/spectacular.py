@@ -67,6 +67,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "map_project.api.schema.rename_components",
         "map_project.api.schema.describe_success",
+        "map_project.tenants.openapi.describe_scopes",
         "ratelimit.openapi.document_rate_limit",
         "map_project.openai_api.openapi.schemas.document_components",
     ],

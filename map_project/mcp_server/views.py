@@ -34,8 +34,9 @@ from map_project.mcp_server.revisions import (
     check_revision,
 )
 from map_project.mcp_server.tools import CACHING, find_agent, tool_page
+from map_project.tenants.scopes import READ, RUN
 from map_project.tenants.viewsets import TenantViewSet
-from ratelimit.middleware import is_admitted, keyed_request, repeated_request
+from ratelimit.middleware import MCP_RUN, is_admitted, keyed_request, repeated_request
 
 _CAPABILITIES: Mapping[str, Any] = {"tools": {}}
 _INSTRUCTIONS = "Each tool is an agent, which answers a prompt. It remembers no earlier call."
@@ -53,10 +54,18 @@ class McpViewSet(TenantViewSet[Agent]):
     """Messages of MCP. `ratelimit.middleware` has taken a unit of the quota for each `tools/call`."""
 
     ignores_unknown_parameters = True
+    # Of `tools/call`. `ratelimit.middleware` checks it before it takes a unit.
+    scopes = {"create": RUN}
     queryset = Agent.objects.filter(model__isnull=False)
     resource = "agent"
     not_found = AgentNotFound
     serializer_class = ArgumentsSerializer
+
+    @property
+    def required_scope(self) -> str:
+        data = self.request.data
+        is_run = isinstance(data, dict) and data.get("method") == MCP_RUN
+        return super().required_scope if is_run else READ
 
     def create(self, request: Request) -> HttpResponseBase:
         is_modern = True

@@ -15,6 +15,7 @@ from executions.responses import conversation_id, id_of
 from map_project.openai_api import openapi
 from map_project.openai_api.items import conversation_page
 from map_project.openai_api.serializers import NewConversationSerializer
+from map_project.tenants.scopes import ACTION_SCOPES, READ, RUN
 from map_project.tenants.viewsets import TenantViewSet
 
 
@@ -23,6 +24,7 @@ class ConversationViewSet(TenantViewSet[Conversation]):
     """The tenant's conversations."""
 
     ignores_unknown_parameters = True
+    scopes = {**ACTION_SCOPES, "create": RUN, "items": READ}
     queryset = Conversation.objects.all()
     serializer_class = NewConversationSerializer
     resource = "conversation"

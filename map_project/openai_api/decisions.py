@@ -14,6 +14,7 @@ from executions.responses import id_of
 from map_project.api.errors import ValidationFailed
 from map_project.openai_api.inputs import Decision
 from map_project.tenants.authentication import Caller
+from map_project.tenants.scopes import APPROVE, check_scopes
 
 
 def decide_all(
@@ -26,8 +27,9 @@ def decide_all(
     """Store the decisions of a request, and return their execution.
 
     The previous response or the conversation of the request, if it has one, must be that of the execution.
-    Raises ApiError.
+    Raises ApiError, also if the key has only the scope of the operation.
     """
+    check_scopes(caller.scopes, [APPROVE])
     approvals = [_approval(decision, caller) for decision in decisions]
     execution = approvals[0].execution
     if any(approval.execution_id != execution.pk for approval in approvals):

@@ -37,6 +37,7 @@ from map_project.openai_api.serializers import (
     NewResponseSerializer,
     NewRunSerializer,
 )
+from map_project.tenants.scopes import ACTION_SCOPES, READ, RUN
 from map_project.tenants.viewsets import TenantViewSet
 from ratelimit import leases
 from ratelimit.idempotency import REPLAYED
@@ -52,6 +53,7 @@ class ModelViewSet(TenantViewSet[Agent]):
     """The tenant's agents that can be run here: those with a default model."""
 
     ignores_unknown_parameters = True
+    scopes = {"models": READ, "retrieve": READ}
     queryset = Agent.objects.filter(model__isnull=False).select_related("tenant")
     resource = "agent"
     not_found = ModelNotFound
@@ -71,6 +73,7 @@ class RunViewSet(TenantViewSet[Agent]):
     """Requests for runs. `ratelimit.middleware` has taken a unit of the quota before."""
 
     ignores_unknown_parameters = True
+    scopes = {"create": RUN}
     queryset = Agent.objects.all()
     resource = "agent"
     not_found = ModelNotFound
@@ -208,6 +211,7 @@ class ResponseViewSet(TenantViewSet[Execution]):
     """The tenant's executions, as responses."""
 
     ignores_unknown_parameters = True
+    scopes = {**ACTION_SCOPES, "cancel": RUN, "input_items": READ}
     queryset = Execution.objects.filter(is_hidden=False)
     resource = "response"
     not_found = ResponseNotFound

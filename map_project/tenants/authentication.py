@@ -16,6 +16,7 @@ from map_project.tenants import last_used
 from map_project.tenants.errors import InvalidApiKey, MissingApiKey
 from map_project.tenants.keys import hash_key
 from map_project.tenants.models import DEFAULT_QUEUED_RUNS, ApiKey
+from map_project.tenants.scopes import DEFAULT_SCOPES
 
 _WWW_AUTHENTICATE = 'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
 
@@ -47,6 +48,7 @@ class Caller:
     allowed_models: frozenset[str] | None
     max_concurrent_runs: int | None = None
     max_queued_runs: int = DEFAULT_QUEUED_RUNS
+    scopes: frozenset[str] = frozenset(DEFAULT_SCOPES)
 
 
 def resolve_caller(request: HttpRequest | Request) -> Caller | None:
@@ -122,6 +124,7 @@ def _load_caller(key_hash: str) -> Caller | None:
         max_queued_runs=(
             DEFAULT_QUEUED_RUNS if tenant.max_queued_runs is None else tenant.max_queued_runs
         ),
+        scopes=frozenset(DEFAULT_SCOPES if key.scopes is None else key.scopes),
     )
 
 

@@ -1,4 +1,7 @@
-"""Errors of authentication and isolation."""
+"""Errors of authentication, isolation and scopes."""
+
+from collections.abc import Sequence
+from typing import Self
 
 from map_project.api.errors import ApiError
 
@@ -29,3 +32,18 @@ class TenantIsolationViolation(ApiError):
         "resource_type": "agent",
         "resource_id": "0197a3c0-5b7e-7c1a-9f60-3a2f4f0f7a11",
     }
+
+
+class InsufficientScope(ApiError):
+    """403. `required` is the scope that the operation requires, `granted` has those of the key."""
+
+    status_code = 403
+    error_code = "INSUFFICIENT_SCOPE"
+    message = "The API key does not have the scope 'write'."
+    example_details = {"required": "write", "granted": ["read", "run"]}
+
+    @classmethod
+    def of(cls, required: str, granted: Sequence[str]) -> Self:
+        """Return the error of a key that has only the granted scopes."""
+        message = f"The API key does not have the scope '{required}'."
+        return cls(message, required=required, granted=granted)

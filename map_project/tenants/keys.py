@@ -6,7 +6,9 @@ security, but slow down each request (as in djangorestframework-api-key).
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.admin.models import ADDITION
 from django.db import IntegrityError, transaction
@@ -14,6 +16,7 @@ from django.utils import timezone
 
 from map_project.api import audit
 from map_project.tenants.models import ApiKey, Tenant
+from map_project.tenants.scopes import ordered
 
 PREFIX_LENGTH = 12
 
@@ -29,42 +32,49 @@ def issue_key(
     tenant: Tenant,
     name: str = "",
     expires_in: timedelta | None = None,
+    scopes: Sequence[str] | None = None,
     user: audit.Actor = None,
 ) -> tuple[ApiKey, str]:
     """Create a key for the tenant. Return its row and the key, which is not stored.
 
     The key consists of `map_` and 43 URL-safe characters (256 random bits). `user` is for the audit log.
     """
-    key, text = _create_key(tenant, name, expires_in)
+    scopes = scopes and ordered(scopes)
+    key, text = _create_key(
+        user=user, expires_in=expires_in, tenant=tenant, name=name, scopes=scopes
+    )
     audit.record(tenant, f"Issued the API key {key.prefix}.", user=user)
-    values = audit.changes({}, {"name": name, "expires_at": key.expires_at})
+    values = audit.changes({}, {"name": name, "scopes": scopes, "expires_at": key.expires_at})
     audit.record(key, f"Issued. {values}".strip(), user=user, flag=ADDITION)
     return key, text
 
 
-def _create_key(tenant: Tenant, name: str, expires_in: timedelta | None) -> tuple[ApiKey, str]:
-    expires_at = timezone.now() + expires_in if expires_in else None
+def _create_key(
+    *, user: audit.Actor, expires_in: timedelta | None, **fields: Any
+) -> tuple[ApiKey, str]:
+    fields |= _creator(user)
+    fields["expires_at"] = timezone.now() + expires_in if expires_in else None
     while True:
         key = f"map_{secrets.token_urlsafe(32)}"
         try:
             with transaction.atomic():
-                return store_key(tenant=tenant, key=key, name=name, expires_at=expires_at), key
+                return store_key(key=key, **fields), key
         except IntegrityError as error:
             # A prefix has 48 random bits. Generate another key if the prefix exists.
             if "prefix" not in str(error):
                 raise
 
 
-def store_key(
-    *, tenant: Tenant, key: str, name: str = "", expires_at: datetime | None = None
-) -> ApiKey:
+def _creator(user: audit.Actor) -> dict[str, str]:
+    if isinstance(user, audit.KeyActor):
+        return {"created_by_key": user.prefix}
+    return {"created_by": user.get_username() if user else audit.COMMAND_LINE}
+
+
+def store_key(*, tenant: Tenant, key: str, **fields: Any) -> ApiKey:
     """Create the row of a given key, for example a demo key."""
     return ApiKey.objects.create(
-        tenant=tenant,
-        name=name,
-        prefix=key[:PREFIX_LENGTH],
-        key_hash=hash_key(key),
-        expires_at=expires_at,
+        tenant=tenant, prefix=key[:PREFIX_LENGTH], key_hash=hash_key(key), **fields
     )
 
 
@@ -83,7 +93,7 @@ def rotate_key(*, key: ApiKey, grace: timedelta, user: audit.Actor = None) -> tu
     """Replace a valid key. Return the row of the new key and the key, which is not stored.
 
     The old key remains valid for `grace`, but not beyond its expiry; without grace it is revoked. The new
-    key has the same name and the same lifetime, starting now. Raises ValueError if the key is not valid.
+    key has the same name, scopes and lifetime, starting now. Raises ValueError if the key is not valid.
     """
     with transaction.atomic():
         key = ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)
@@ -91,7 +101,9 @@ def rotate_key(*, key: ApiKey, grace: timedelta, user: audit.Actor = None) -> tu
         if not is_valid(key, at=now):
             raise ValueError("This key is no longer valid. Issue a new one.")
         lifetime = key.expires_at - key.created_at if key.expires_at else None
-        new, text = _create_key(key.tenant, key.name, lifetime)
+        new, text = _create_key(
+            user=user, expires_in=lifetime, tenant=key.tenant, name=key.name, scopes=key.scopes
+        )
         before = {"expires_at": key.expires_at, "revoked_at": key.revoked_at}
         if grace:
             key.expires_at = min(key.expires_at or now + grace, now + grace)

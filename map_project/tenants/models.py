@@ -1,5 +1,6 @@
 """Tenants, their API keys, and the base class of all rows of a tenant."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -91,6 +92,15 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100, blank=True)
     prefix = models.CharField(max_length=12, unique=True, editable=False)
     key_hash = models.CharField(max_length=64, unique=True, editable=False)
+    # Null: `DEFAULT_SCOPES`.
+    scopes = ArrayField(
+        models.CharField(max_length=20),
+        null=True,
+        editable=False,
+    )
+    # Of the operator or of the API key that created this one. Both are empty for keys of older releases.
+    created_by = models.CharField(max_length=150, db_default="", blank=True, editable=False)
+    created_by_key = models.CharField(max_length=12, db_default="", blank=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)

@@ -15,6 +15,7 @@ from map_project.api.errors import ApiError, BadRequest, MalformedJson, UnknownQ
 from map_project.api.fields import parse_uuid, unknown_names
 from map_project.tenants.authentication import Caller, TenantAuthentication
 from map_project.tenants.errors import TenantIsolationViolation
+from map_project.tenants.scopes import ACTION_SCOPES, HasScope
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -24,10 +25,12 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
 
     Actions in `paginated_actions` take the query parameters of the pagination, `list` also those of
     `exact_filters` (`map_project.api.filters`), and each action its own of `query_parameters`. Other
-    parameters are errors, unless `ignores_unknown_parameters`.
+    parameters are errors, unless `ignores_unknown_parameters`. `scopes` has the scope of each action.
     """
 
     authentication_classes = (TenantAuthentication,)
+    permission_classes = (HasScope,)
+    scopes: Mapping[str, str] = ACTION_SCOPES
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     paginated_actions: Sequence[str] = ("list",)
     exact_filters: Mapping[str, tuple[str, str]] = {}
@@ -38,6 +41,11 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
     def caller(self) -> Caller:
         """The authenticated caller."""
         return cast(Caller, self.request.auth)
+
+    @property
+    def required_scope(self) -> str:
+        """The scope that the request requires."""
+        return self.scopes[self.action]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

@@ -10,6 +10,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ModelViewSet
 
 from map_project.api.fields import parse_uuid
+from map_project.tenants.scopes import ACTION_SCOPES, READ, WRITE
 from map_project.tenants.viewsets import TenantViewSet
 from map_project.webhooks import openapi, services
 from map_project.webhooks.errors import DeliveryNotFound, WebhookNotFound
@@ -29,6 +30,13 @@ class WebhookViewSet(TenantViewSet[WebhookEndpoint], ModelViewSet[WebhookEndpoin
     serializer_class = WebhookSerializer
     resource = "webhook"
     not_found = WebhookNotFound
+    scopes = {
+        **ACTION_SCOPES,
+        "rotate_secret": WRITE,
+        "deliveries": READ,
+        "test": WRITE,
+        "retry": WRITE,
+    }
     paginated_actions = ("list", "deliveries")
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:

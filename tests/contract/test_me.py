@@ -17,7 +17,7 @@ def test_it_has_the_key_the_tenant_and_the_quota(tenant: Tenant) -> None:
     assert key.expires_at
     assert datetime.fromisoformat(me["api_key"]["expires_at"]) == key.expires_at
     assert Api(issue_key(tenant=tenant)[1]).get("me").json["api_key"]["expires_at"] is None
-    assert me["scopes"] == ["read", "write", "run"]
+    assert me["scopes"] == ["read", "write", "run", "approve"]
     assert me["rate_limit"] == {
         "limit": 100,
         "window_seconds": 60,

@@ -36,6 +36,7 @@ from tests.factories import (
     WebhookFactory,
 )
 from tests.integration.test_isolation import TABLE, V1_TABLE
+from tests.integration.test_scopes import SCOPES, V1_SCOPES
 from tools.models import Tool
 
 OPERATIONS = {
@@ -46,7 +47,11 @@ OPERATIONS = {
 API = {name: operation for name, operation in OPERATIONS.items() if "/api/v1/" in name}
 V1 = {name: operation for name, operation in OPERATIONS.items() if " /v1/" in name}
 # The error statuses of every operation of the API.
-COMMON_STATUSES = {"400", "401", "413", "500", "503"}
+COMMON_STATUSES = {"400", "401", "403", "413", "500", "503"}
+COMMON_CODES = {
+    *("MISSING_API_KEY", "INVALID_API_KEY", "INSUFFICIENT_SCOPE"),
+    *("BAD_REQUEST", "REQUEST_TOO_LARGE"),
+}
 LIMITED = ("/run", "/tools/{id}/test", "/tools/import", "/tools/{id}/refresh")
 CODES = {
     "VALIDATION_ERROR",
@@ -74,6 +79,7 @@ CODES = {
     "INVALID_API_KEY",
     "TENANT_ISOLATION_VIOLATION",
     "CROSS_TENANT_TOOL",
+    "INSUFFICIENT_SCOPE",
     "TOOL_NOT_FOUND",
     "AGENT_NOT_FOUND",
     "EXECUTION_NOT_FOUND",
@@ -160,6 +166,17 @@ def plain(route: str) -> str:
     return re.sub("<(str|path):(.*?)>", r"{\2}", route).replace("{pk}", "{id}")
 
 
+def method_and_route(name: str) -> tuple[str, str]:
+    """Return the method and the route of an operation, as in the tables of routes."""
+    (found,) = (
+        row
+        for prefix, table in (("/api/v1/", TABLE), ("/v1/", V1_TABLE))
+        for row in table
+        if f"{row[0]} {prefix}{plain(row[1])}" == name
+    )
+    return found
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_has_a_unique_summary(name: str) -> None:
     summary = OPERATIONS[name]["summary"]
@@ -209,15 +226,17 @@ def test_every_body_has_valid_examples(name: str) -> None:
 @pytest.mark.parametrize("name", API)
 def test_every_operation_of_the_api_has_its_errors_and_requires_a_key(name: str) -> None:
     operation = API[name]
-    assert operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
+    scope = SCOPES[method_and_route(name)]
+    assert operation["security"] == [{"ApiKey": [scope]}, {"Bearer": [scope]}]
+    assert operation["description"].endswith(f"\n\nRequired scope: `{scope}`.")
     responses = operation["responses"].keys()
     assert responses >= COMMON_STATUSES
     codes = codes_of(operation)
     assert codes <= CODES
-    assert codes >= {"MISSING_API_KEY", "INVALID_API_KEY", "BAD_REQUEST", "REQUEST_TOO_LARGE"}
+    assert codes >= COMMON_CODES
     assert ("415" in responses) == ("requestBody" in operation)
     assert ({"VALIDATION_ERROR", "MALFORMED_JSON"} <= codes) == ("requestBody" in operation)
-    assert ({"403", "404"} <= responses) == ("{id}" in name)
+    assert ("404" in responses) == ("{id}" in name)
     assert ("INVALID_PAGINATION" in codes) == (operation["operationId"].endswith("_list"))
     limited = name.endswith(LIMITED)
     assert ("RATE_LIMIT_EXCEEDED" in codes) == ("429" in responses) == limited
@@ -226,17 +245,19 @@ def test_every_operation_of_the_api_has_its_errors_and_requires_a_key(name: str)
 @pytest.mark.parametrize("name", V1)
 def test_every_operation_of_v1_has_its_errors_and_requires_a_key(name: str) -> None:
     operation = V1[name]
-    assert operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
+    scope = V1_SCOPES[method_and_route(name)]
+    assert operation["security"] == [{"ApiKey": [scope]}, {"Bearer": [scope]}]
+    assert operation["description"].endswith(f"\n\nRequired scope: `{scope}`.")
     responses = operation["responses"].keys()
     assert responses >= COMMON_STATUSES
     codes = v1_codes_of(operation)
     assert codes <= CODES | V1_CODES
-    assert codes >= {"MISSING_API_KEY", "INVALID_API_KEY", "BAD_REQUEST", "REQUEST_TOO_LARGE"}
+    assert codes >= COMMON_CODES
     has_body = "requestBody" in operation
     assert ("415" in responses) == has_body
     assert ({"VALIDATION_ERROR", "MALFORMED_JSON"} <= codes) == has_body
     is_run = name in V1_RUNS
-    assert ({"403", "404"} <= responses) == ("{" in name or is_run)
+    assert ("404" in responses) == ("{" in name or is_run)
     assert ("RATE_LIMIT_EXCEEDED" in codes) == ("429" in responses) == is_run
     for status, response in operation["responses"].items():
         if status >= "400":

@@ -291,6 +291,15 @@ class TestInvalidAnswers:
             assert error["param"] == "input[0].approval_request_id"
         assert Approval.objects.get(pk=request["id"].removeprefix("mcpr_")).status == "pending"
 
+    def test_a_decision_requires_its_own_scope(
+        self, live: LiveApi, tenant: Tenant, agent: Agent
+    ) -> None:
+        (request,) = requests_of(respond(live, agent).json)
+        runner = LiveApi(live.port, api_of(tenant, ["read", "run"]).key)
+        refused = respond(runner, agent, [answer_of(request)])
+        assert (refused.status, refused.json["error"]["code"]) == (403, "insufficient_scope")
+        assert Approval.objects.get(pk=request["id"].removeprefix("mcpr_")).status == "pending"
+
     def test_requests_of_another_response(
         self, live: LiveApi, agent: Agent, stub: StubModel
     ) -> None:

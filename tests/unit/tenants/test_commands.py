@@ -14,6 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from map_project.api.audit import COMMAND_LINE
 from map_project.tenants import last_used
 from map_project.tenants.keys import hash_key, issue_key
 from map_project.tenants.models import ApiKey, Tenant
@@ -142,6 +143,7 @@ class TestUpdateTenant:
             ["--window", "Default"],
             ["--rate-limit", ""],
             ["--name", " "],
+            *(["--scopes", scopes] for scopes in ("", "read,", "read, run", "admin", "READ")),
             ["--name", "x" * 101],
             ["--active", "--inactive"],
         ],
@@ -215,6 +217,21 @@ class TestCreateApiKey:
         assert (row["expires_at"], row["revoked_at"], row["last_used_at"]) == (None, None, None)
         assert not [value for value in row.values() if key[12:] in str(value)]
 
+    @pytest.mark.parametrize(
+        ("options", "scopes"),
+        [
+            ([], None),
+            (["--scopes", "run,read,run"], ["read", "run"]),
+            (["--scopes=keys"], ["keys"]),
+        ],
+    )
+    def test_a_key_has_the_given_scopes(
+        self, tenant: Tenant, options: list[str], scopes: list[str] | None
+    ) -> None:
+        run("create_api_key", str(tenant.pk), *options)
+        row = ApiKey.objects.get(tenant=tenant)
+        assert (row.scopes, row.created_by) == (scopes, COMMAND_LINE)
+
     def test_keys_differ(self, tenant: Tenant) -> None:
         keys = {run("create_api_key", str(tenant.pk)) for _ in range(5)}
         assert len(keys) == 5
@@ -247,7 +264,9 @@ class TestCreateApiKey:
 class TestListApiKeys:
     def test_it_prints_a_line_for_each_key(self, tenant: Tenant) -> None:
         unused, _ = issue_key(tenant=tenant)
-        used, key = issue_key(tenant=tenant, name="ci", expires_in=timedelta(days=1))
+        used, key = issue_key(
+            tenant=tenant, name="ci", scopes=["read"], expires_in=timedelta(days=1)
+        )
         Api(key).get("tools")
         last_used.flush()
         run("revoke_api_key", used.prefix)
@@ -259,9 +278,12 @@ class TestListApiKeys:
             [used.prefix, tenant.name, "ci"],
         ]
         assert re.fullmatch(time, fields[0][3])
-        assert fields[0][4:] == ["-", "-", "-"]
-        assert all(re.fullmatch(time, text) for text in fields[1][3:])
-        assert [len(row) for row in fields] == [7, 7]
+        assert fields[0][4:7] == ["-", "-", "-"]
+        assert all(re.fullmatch(time, text) for text in fields[1][3:7])
+        assert [row[7:] for row in fields] == [
+            ["read,write,run,approve", "(command line)"],
+            ["read", "(command line)"],
+        ]
 
     def test_it_prints_no_keys(self, tenant: Tenant) -> None:
         row, key = issue_key(tenant=tenant)
@@ -282,7 +304,7 @@ class TestListApiKeys:
         tenant = Tenant.objects.create(name=f"{name}\t\n\x1b[31m")
         issue_key(tenant=tenant, name="a\tb\nc")
         (line,) = run("list_api_keys", str(tenant.pk)).splitlines()
-        assert len(line.split("\t")) == 7
+        assert len(line.split("\t")) == 9
         assert line.isprintable() or line.replace("\t", "").isprintable()
 
 

@@ -7,12 +7,13 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from map_project.tenants.lookup import get_tenant, text
 from map_project.tenants.models import ApiKey
+from map_project.tenants.scopes import DEFAULT_SCOPES
 
 
 class Command(BaseCommand):
     """Prints one line per key, with tabs between the fields and "-" for an empty one."""
 
-    help = "List API keys: prefix, tenant, name, created, last used, expires, revoked."
+    help = "List API keys: prefix, tenant, name, created, last used, expires, revoked, scopes, created by."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -26,7 +27,10 @@ class Command(BaseCommand):
         for key in keys.iterator():
             times = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
             names = (_printable(key.tenant.name), _printable(key.name) or "-")
-            self.stdout.write("\t".join((key.prefix, *names, *map(_format_time, times))))
+            creator = key.created_by_key or _printable(key.created_by) or "-"
+            scopes = ",".join(DEFAULT_SCOPES if key.scopes is None else key.scopes)
+            fields = (key.prefix, *names, *map(_format_time, times), scopes or "-", creator)
+            self.stdout.write("\t".join(fields))
 
 
 def _printable(name: str) -> str:
