@@ -19,7 +19,7 @@ from map_project.tenants.viewsets import TenantViewSet
 from tools import openapi
 from tools.errors import ToolInUse, ToolNotCallable, ToolNotFound, ToolNotRefreshable
 from tools.imports import import_serializer
-from tools.imports.mcp import current_definition, refresh_tool
+from tools.imports.mcp import current_fields, refresh_tool
 from tools.imports.serializers import ImportResultSerializer
 from tools.imports.services import import_tools
 from tools.invokers import INVOKERS, CallableTool, call
@@ -84,8 +84,8 @@ class ToolViewSet(TenantViewSet[Tool], ModelViewSet[Tool]):
         if tool.kind != Tool.Kind.MCP:
             raise ToolNotRefreshable(tool_id=str(tool.pk), kind=tool.kind)
         with released_connection():
-            definition = current_definition(tool)
-        return Response(ToolSerializer(refresh_tool(tool=tool, definition=definition)).data)
+            fields = current_fields(tool)
+        return Response(ToolSerializer(refresh_tool(tool=tool, fields=fields)).data)
 
     @action(detail=True, methods=["post"], serializer_class=ToolTestSerializer)
     def test(self, request: Request, pk: str) -> Response:

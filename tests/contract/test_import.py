@@ -8,9 +8,11 @@ import pytest
 from django.conf import LazySettings
 
 from map_project.tenants.models import Tenant
-from tests.api import Answer, Api
+from tests.api import Answer, Api, LiveApi
+from tests.at_once import at_once
 from tests.conftest import api_of
 from tests.factories import TenantFactory, ToolFactory
+from tests.live import serving
 from tests.mcp_server import ECHO, SESSIONS, McpServer, mcp_server
 from tools.models import Tool
 
@@ -165,6 +167,9 @@ class TestImport:
             (named("bad", inputSchema={"type": "object", "$ref": "http://x.example/"}), "$ref"),
             (named("x" * 128), "100 characters"),
             (named("echo"), "same name"),
+            (named(" echo"), "same name"),
+            (named("bad", description="a\0b"), "Null"),
+            (named("bad\0"), "Null"),
             (
                 named("bad", inputSchema={"type": "object", "x-mcp-header": "A"}),
                 "x-mcp-header",
@@ -179,6 +184,25 @@ class TestImport:
         assert names(result["created"]) == ["echo"]
         assert [each["source_name"] for each in result["left"]] == [tool["name"]]
         assert reason in result["left"][0]["reason"]
+
+    def test_secrets_that_the_server_repeats_are_removed(self, api: Api, server: McpServer) -> None:
+        server.tools = [named("echo", description=f"Send {SECRET} to me.")]
+        secrets = {"headers": HEADERS, "secrets": {"token": SECRET}}
+        [created] = imported(api, server, **secrets)["created"]
+        assert api.get(f"tools/{created['id']}").json["description"] == "Send [secret] to me."
+        assert imported(api, server, **secrets)["unchanged"] == [created]
+        assert call(api, created["id"]).json["ok"]
+
+    def test_secrets_that_cannot_be_decrypted_are_set_again(
+        self, api: Api, server: McpServer
+    ) -> None:
+        secrets = {"headers": HEADERS, "secrets": {"token": SECRET}}
+        [created] = imported(api, server, **secrets)["created"]
+        Tool.objects.filter(pk=created["id"]).update(secrets_token="invalid")
+        response = api.post(f"tools/{created['id']}/refresh")
+        assert response.details["reason"] == "secrets_unreadable"
+        assert imported(api, server, **secrets)["changed"] == [created]
+        assert call(api, created["id"]).json["ok"]
 
     def test_at_most_a_hundred_tools(self, api: Api, server: McpServer) -> None:
         server.tools = [named(f"t{n}") for n in range(120)]
@@ -281,11 +305,23 @@ class TestChange:
         assert (response.status, response.error_code) == (400, "TOOL_SERVER_ERROR")
         assert response.details["reason"] == "unknown_tool"
 
-    def test_a_schema_that_is_not_accepted(self, api: Api, server: McpServer) -> None:
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"inputSchema": {"type": "array"}}, "parameters"),
+            ({"inputSchema": {"type": "object", "x-mcp-header": "A"}}, "mcp"),
+            ({"description": "a\0b"}, "description"),
+        ],
+    )
+    def test_a_definition_that_is_not_accepted(
+        self, api: Api, server: McpServer, changes: dict[str, Any], field: str
+    ) -> None:
         [created] = imported(api, server)["created"]
-        server.tools = [named("echo", inputSchema={"type": "array"})]
+        before = api.get(f"tools/{created['id']}").json
+        server.tools = [named("echo", **changes)]
         response = api.post(f"tools/{created['id']}/refresh")
-        assert list(response.fields) == ["parameters"]
+        assert list(response.fields) == [field]
+        assert api.get(f"tools/{created['id']}").json == before
 
     def test_other_kinds_cannot_be_refreshed(self, api: Api, tenant: Tenant) -> None:
         tool = ToolFactory.create(tenant=tenant)
@@ -306,3 +342,73 @@ class TestChange:
         call(api, created["id"])
         call(api, created["id"])
         assert server.methods() == ["tools/call"] * 2
+
+
+class TestSingleTools:
+    """`POST /tools` with the kind `mcp`"""
+
+    def test_the_server_is_not_contacted_and_the_definition_is_not_compared(
+        self, api: Api, server: McpServer
+    ) -> None:
+        body = {"name": "own", "description": "Mine.", "kind": "mcp"}
+        response = api.post("tools", {**body, "mcp": {"url": server.url, "tool": "echo"}})
+        assert response.status == 201, response.content
+        pk = response.json["id"]
+        assert server.received == []
+        assert response.json["parameters"] == {"type": "object", "properties": {}}
+        assert call(api, pk).json["ok"]
+        server.tools = [named("echo", description="New.")]
+        assert call(api, pk).json["ok"]
+        refreshed = api.post(f"tools/{pk}/refresh").json
+        assert (refreshed["name"], refreshed["description"]) == ("own", "New.")
+        server.tools = [ECHO]
+        assert call(api, pk).json["error"] == "TOOL_CHANGED"
+
+    def test_a_change_of_the_texts_keeps_the_comparison(self, api: Api, server: McpServer) -> None:
+        [created] = imported(api, server)["created"]
+        api.patch(f"tools/{created['id']}", {"description": "Mine."})
+        assert call(api, created["id"]).json["ok"]
+        server.tools = [named("echo", description="New.")]
+        assert call(api, created["id"]).json["error"] == "TOOL_CHANGED"
+
+    def test_another_kind_has_no_state(self, api: Api, server: McpServer) -> None:
+        [created] = imported(api, server)["created"]
+        server.tools = []
+        call(api, created["id"])
+        changed = api.patch(f"tools/{created['id']}", {"kind": "declared"}).json
+        assert (changed["state"], changed["mcp"]) == ("ready", None)
+
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"mcp": None}, "mcp"),
+            ({"mcp": {"url": "https://x.example/"}}, "mcp"),
+            ({"mcp": {"tool": "t"}}, "mcp"),
+            ({"mcp": {"url": "https://x.example/", "tool": ""}}, "mcp"),
+            ({"mcp": {"url": "https://x.example/", "tool": "t", "method": "GET"}}, "mcp"),
+            ({"mcp": {"url": "https://x.example/", "tool": "t", "timeout_seconds": 61}}, "mcp"),
+            ({"mcp": {"url": "https://x.example/", "tool": "t", "headers": HEADERS}}, "mcp"),
+            ({"http": {"method": "GET", "url": "https://x.example/"}}, "http"),
+            ({"kind": "http", "http": {"method": "GET", "url": "https://x.example/"}}, "mcp"),
+            ({"kind": "declared"}, "mcp"),
+            ({"state": "changed"}, "state"),
+        ],
+    )
+    def test_a_wrong_body(self, api: Api, changes: dict[str, Any], field: str) -> None:
+        body = {"name": "own", "description": "d", "kind": "mcp"}
+        mcp = {"url": "https://x.example/", "tool": "t"}
+        response = api.post("tools", {**body, "mcp": mcp, **changes})
+        assert (response.status, list(response.fields)) == (400, [field])
+
+
+def test_imports_at_once_create_each_tool_once(server: McpServer) -> None:
+    tenant = TenantFactory.create()
+    server.tools = [named(f"t{n}") for n in range(20)]
+    with serving(TOOL_ALLOWED_NETWORKS="127.0.0.0/8") as port:
+        live = LiveApi(port, api_of(tenant).key)
+        answers = at_once([lambda: live.post("tools/import", request(server)) for _ in range(6)])
+    assert [answer.status for answer in answers] == [200] * 6, answers
+    created = [each["id"] for answer in answers for each in answer.json["created"]]
+    assert len(created) == len(set(created)) == 20
+    assert all(len(a.json["created"] + a.json["unchanged"]) == 20 for a in answers)
+    assert Tool.objects.filter(tenant=tenant).count() == 20

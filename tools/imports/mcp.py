@@ -6,7 +6,6 @@ from typing import Any
 
 from rest_framework import serializers
 
-from map_project.api.errors import ValidationFailed
 from map_project.api.fields import ObjectField, TextField
 from tools.errors import ToolServerError
 from tools.imports.base import MAX_IMPORTED_TOOLS, MAX_READ_SECONDS, Candidate, Outcome
@@ -15,7 +14,8 @@ from tools.invokers import ToolError, decrypt_secrets
 from tools.invokers.http_config import secret_problems
 from tools.invokers.mcp import Definition, definitions, server_problems
 from tools.models import Tool
-from tools.schemas import schema_errors
+from tools.redaction import SecretRedactor
+from tools.serializers import ToolSerializer
 from tools.services import update_tool
 
 MAX_DESCRIPTION_CHARACTERS = 1_000
@@ -87,7 +87,7 @@ class McpImportSerializer(ImportSerializer):
                 "headers": data.get("headers", {}),
             },
             "secrets": data.get("secrets", {}),
-            **described(definition),
+            **described(definition, _values(data.get("secrets"))),
         }
         return Candidate(definition.name, fields, pinned(definition))
 
@@ -102,9 +102,13 @@ def read_definitions(
         raise ToolServerError(reason=error.code, text=error.text) from None
 
 
-def described(definition: Definition) -> dict[str, Any]:
-    """Return the fields of a tool that its definition sets. A long description is cut."""
-    description = definition.description.strip() or definition.name
+def described(definition: Definition, secrets: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a tool that its definition sets. A long description is cut.
+
+    Some servers repeat what they receive, so secrets are removed.
+    """
+    description = SecretRedactor(secrets.values()).redact(definition.description).strip()
+    description = description or definition.name
     if len(description) > MAX_DESCRIPTION_CHARACTERS:
         description = description[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"
     return {"description": description, "parameters": definition.schema}
@@ -119,23 +123,22 @@ def _values(secrets: Mapping[str, str | None] | None) -> dict[str, str]:
     return {name: value for name, value in (secrets or {}).items() if value is not None}
 
 
-def current_definition(tool: Tool) -> Definition:
-    """Return the definition that an `mcp` tool has on its server. Raises ToolServerError."""
+def current_fields(tool: Tool) -> dict[str, Any]:
+    """Return the fields of an `mcp` tool by its current definition on the server. Raises ToolServerError."""
     config = tool.config or {}
     try:
         secrets = decrypt_secrets(tool.pk, tool.secrets_token)
     except ToolError as error:
         raise ToolServerError(reason=error.code, text=error.text) from None
-    found = read_definitions(config["url"], config["headers"], secrets)
-    for definition in found:
+    for definition in read_definitions(config["url"], config["headers"], secrets):
         if definition.name == config["tool"]:
-            return definition
+            return {**described(definition, secrets), **pinned(definition)}
     raise ToolServerError(reason="unknown_tool", text="The server has no such tool.")
 
 
-def refresh_tool(*, tool: Tool, definition: Definition) -> Tool:
-    """Take the definition of a tool's server. Raises ValidationFailed if its schema is not accepted."""
-    fields = described(definition)
-    if errors := schema_errors(fields["parameters"]):
-        raise ValidationFailed(fields={"parameters": errors})
-    return update_tool(tool=tool, fields={**fields, **pinned(definition)})
+def refresh_tool(*, tool: Tool, fields: Mapping[str, Any]) -> Tool:
+    """Set the fields of `current_fields`. Raises ValidationError, and ValidationFailed as `update_tool`."""
+    described_fields = {name: fields[name] for name in ("description", "parameters")}
+    serializer = ToolSerializer(instance=tool, data=described_fields, partial=True)
+    serializer.is_valid(raise_exception=True)
+    return update_tool(tool=tool, fields={**fields, **serializer.validated_data})

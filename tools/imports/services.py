@@ -2,11 +2,13 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any
 
 import orjson
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
@@ -16,6 +18,9 @@ from tools.imports.base import MAX_IMPORTED_TOOLS, Candidate, ImportResult, Outc
 from tools.models import Tool
 from tools.serializers import ToolSerializer
 from tools.services import set_fields
+
+# Of other requests that create a tool with one of the names at the same moment.
+MAX_CONFLICTS = 5
 
 _WRITTEN = (
     *("description", "parameters", "config", "idempotent", "definition_hash", "state"),
@@ -36,17 +41,17 @@ def import_tools(
     those of which this is known already.
     """
     result = ImportResult(dry_run, left=list(left))
-    valid = []
-    for candidate, fields in _valid_fields(candidates, result):
-        valid.append((candidate, fields))
-    try:
-        return _written(tenant_id, valid, result)
-    except IntegrityError:
+    valid = list(_valid_fields(candidates, result))
+    for _ in range(MAX_CONFLICTS):
+        with suppress(IntegrityError):
+            return _written(tenant_id, valid, result)
         # A tool with one of the names was created at the same moment, and exists now.
-        return _written(tenant_id, valid, result)
+    return _written(tenant_id, valid, result)
 
 
-def _valid_fields(candidates: Sequence[Candidate], result: ImportResult) -> Any:
+def _valid_fields(
+    candidates: Sequence[Candidate], result: ImportResult
+) -> Iterator[tuple[Candidate, dict[str, Any]]]:
     """Yield the candidates with their validated fields, and leave the others."""
     names = set()
     for number, candidate in enumerate(candidates):
@@ -56,12 +61,12 @@ def _valid_fields(candidates: Sequence[Candidate], result: ImportResult) -> Any:
             reason = (
                 f"An import creates at most {MAX_IMPORTED_TOOLS} tools. Name the others in tools."
             )
-        elif name in names:
-            reason = "Another tool of this import has the same name."
         elif not serializer.is_valid():
             reason = _sentence(serializer.errors)
+        elif serializer.validated_data["name"] in names:
+            reason = "Another tool of this import has the same name."
         else:
-            names.add(name)
+            names.add(serializer.validated_data["name"])
             yield candidate, {**serializer.validated_data, **candidate.pinned}
             # Other requests continue: the schema of each tool was compiled.
             time.sleep(0)
@@ -137,10 +142,13 @@ def _is_changed(
 
 def _content(tool: Tool) -> tuple[Any, ...]:
     """Return what an import sets. The values of secrets are decrypted: each token is another text."""
+    values = None
+    # Those that cannot be decrypted differ from those that are set.
+    with suppress(secrets.Unreadable, ImproperlyConfigured):
+        values = secrets.decrypt(tool.secrets_token) if tool.secrets_token else ""
     return (
         *(tool.description, tool.kind, tool.idempotent, tool.definition_hash, tool.state),
-        *(orjson.dumps(tool.parameters), orjson.dumps(tool.config)),
-        secrets.decrypt(tool.secrets_token) if tool.secrets_token else "",
+        *(orjson.dumps(tool.parameters), orjson.dumps(tool.config), values),
     )
 
 
