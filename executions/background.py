@@ -10,12 +10,14 @@ from django.db import Error, connection
 from agents import language_models
 from executions.approvals.services import end_expired
 from executions.events import reading
+from executions.events.open_streams import store_open_streams
 from executions.events.recording import store_pending
 from executions.jobs import leases
 from executions.jobs.recovery import enqueue_lost_jobs, recover_lost_runs
 from executions.jobs.slots import enqueue_waiting_runs
 from executions.providers import get_provider
-from ratelimit import idempotency
+from map_project.usage.folding import fold
+from ratelimit import denials, idempotency
 from ratelimit.leases import extend_all
 from ratelimit.limiter import LimiterUnavailable
 
@@ -69,6 +71,9 @@ _TASKS: Tasks = (
     end_expired,
     idempotency.delete_expired,
     reading.delete_expired,
+    denials.store,
+    fold,
+    store_open_streams,
     _import_providers,
 )
 # By their intervals in seconds.

@@ -15,7 +15,7 @@ from gunicorn.glogging import Logger
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "map_project.settings"
 try:
-    host, port = settings.HOST, settings.PORT
+    host, port, metrics_port = settings.HOST, settings.PORT, settings.METRICS_PORT
 except ImproperlyConfigured as error:
     sys.exit(str(error))
 configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
@@ -33,7 +33,8 @@ class PropagatingLogger(Logger):
 
 wsgi_app = "map_project.wsgi:application"
 # An IPv6 address needs brackets.
-bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+_address = f"[{host}]" if ":" in host else host
+bind = [f"{_address}:{number}" for number in (port, metrics_port) if number]
 
 worker_class = "gevent"
 workers = settings.WEB_CONCURRENCY

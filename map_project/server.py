@@ -32,6 +32,8 @@ def main() -> None:
 
     try:
         await_port(gunicorn_conf.host, gunicorn_conf.port)
+        if gunicorn_conf.metrics_port:
+            await_port(gunicorn_conf.host, gunicorn_conf.metrics_port, name="METRICS_PORT")
     except EmbeddedServersError as error:
         sys.exit(str(error))
     if "--stop-with-stdin" in sys.argv:

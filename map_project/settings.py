@@ -79,6 +79,9 @@ TOOL_ALLOWED_NETWORKS = env_networks("TOOL_ALLOWED_NETWORKS")
 
 HOST = env_host("HOST", "127.0.0.1")
 PORT = env_int("PORT", 8000, minimum=1, maximum=65535)
+METRICS_PORT = env_int("METRICS_PORT", 0, minimum=0, maximum=65535)  # of /metrics; 0: none
+if METRICS_PORT == PORT:
+    raise ImproperlyConfigured("METRICS_PORT must differ from PORT.")
 WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", 2, minimum=1, maximum=64)
 # Client connections per server process. Most requests wait for a model and occupy only a greenlet.
 WEB_CONNECTIONS = env_int("WEB_CONNECTIONS", 4_000, minimum=10, maximum=20_000)
@@ -128,6 +131,7 @@ INSTALLED_APPS = [
     "map_project.api",
     "map_project.embedded",
     "map_project.tenants",
+    "map_project.usage",
     "map_project.webhooks",
     "tools",
     "agents",

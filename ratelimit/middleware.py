@@ -15,7 +15,7 @@ from map_project.api.errors import ApiError, ServiceUnavailable, as_api_error
 from map_project.postgresql.connections import released_connection
 from map_project.tenants.authentication import Caller, resolve_caller
 from map_project.tenants.scopes import check_scopes, scope_of_call
-from ratelimit import leases
+from ratelimit import denials, leases
 from ratelimit.errors import (
     ConcurrencyLimitExceeded,
     IdempotencyInProgress,
@@ -159,6 +159,8 @@ def _replay(request: HttpRequest, stored: IdempotentRequest) -> HttpResponse | N
 
 def _refusal(request: HttpRequest, decision: Decision, caller: Caller) -> HttpResponse | None:
     request.rate_limit_decision = decision  # type: ignore[attr-defined]
+    if decision.refusal:
+        denials.count(decision.refusal)
     match decision.refusal:
         case "quota":
             return RateLimitExceeded.of(decision).response()

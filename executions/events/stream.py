@@ -55,6 +55,11 @@ class EventStream:
         self._closing.close()
 
 
+def open_count() -> int:
+    """Return the number of open streams of this process."""
+    return _open_count
+
+
 @contextmanager
 def open_stream() -> Iterator[ExitStack]:
     """Take a place among the open streams of this process. Raises TooManyStreams.

@@ -17,6 +17,7 @@ from executions.jobs import leases
 from executions.jobs.queue import enqueue, requeue
 from executions.models import Execution
 from executions.stop_reasons import StopReason
+from map_project.usage.counters import LEASES_EXPIRED, increase
 
 logger = logging.getLogger("map.runs")
 
@@ -60,6 +61,8 @@ def _release(execution_id: uuid.UUID, condition: Q, *, charged: bool) -> bool:
         execution = rows.select_for_update(no_key=True, skip_locked=True).first()
         if execution is None:
             return False
+        if charged:
+            increase(LEASES_EXPIRED)
         attempt = execution.attempt if charged else execution.attempt - 1
         can_continue = attempt - _waits(execution) < MAX_ATTEMPTS and _can_continue(execution)
         if can_continue:

@@ -11,8 +11,11 @@ from map_project.embedded.waiting import wait_until
 RELEASE_TIMEOUT_SECONDS = 5.0
 
 
-def await_port(host: str, port: int) -> None:
-    """Wait until the port is free. Raises EmbeddedServersError if the server cannot listen on it."""
+def await_port(host: str, port: int, *, name: str = "PORT") -> None:
+    """Wait until the port is free. Raises EmbeddedServersError if the server cannot listen on it.
+
+    `name` is that of its setting.
+    """
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -21,11 +24,11 @@ def await_port(host: str, port: int) -> None:
             return
     except OSError as error:
         raise EmbeddedServersError(
-            f"Cannot serve on {host}:{port}: {error.strerror}. Set other values for HOST and PORT."
+            f"Cannot serve on {host}:{port}: {error.strerror}. Set other values for HOST and {name}."
         ) from error
     raise EmbeddedServersError(
         f"Port {port} of {host} is in use by another program: stop it, or set another port, "
-        f"for example PORT={port + 1 if port < 65535 else port - 1}."
+        f"for example {name}={port + 1 if port < 65535 else port - 1}."
     )
 
 

@@ -17,6 +17,7 @@ from standardwebhooks import Webhook
 from map_project import VERSION
 from map_project.api import secrets
 from map_project.postgresql.connections import released_connection
+from map_project.usage.counters import WEBHOOK_DELIVERIES, increase
 from map_project.webhooks.models import TEST_EVENT, WebhookDelivery, WebhookEndpoint
 from tools.invokers.url import parse_url
 from tools.outbound import OutboundError, send
@@ -196,7 +197,9 @@ def _retry_after_seconds(text: str) -> float:
 
 def _finish(delivery: WebhookDelivery, status: WebhookDelivery.Status, *, error: str) -> None:
     delivery.error = error
-    _update(delivery, status=status, finished_at=Now(), next_attempt_at=None)
+    with transaction.atomic():
+        _update(delivery, status=status, finished_at=Now(), next_attempt_at=None)
+        increase(WEBHOOK_DELIVERIES, outcome=status.value)
 
 
 def _update(delivery: WebhookDelivery, **columns: object) -> None:
