@@ -16,7 +16,7 @@ from executions.jobs import leases
 from executions.jobs.recovery import enqueue_lost_jobs, recover_lost_runs
 from executions.jobs.slots import enqueue_waiting_runs
 from executions.providers import get_provider
-from map_project.usage.folding import fold
+from map_project.usage.folding import fold_usage
 from ratelimit import denials, idempotency
 from ratelimit.leases import extend_all
 from ratelimit.limiter import LimiterUnavailable
@@ -71,8 +71,8 @@ _TASKS: Tasks = (
     end_expired,
     idempotency.delete_expired,
     reading.delete_expired,
-    denials.store,
-    fold,
+    denials.store_denials,
+    fold_usage,
     store_open_streams,
     _import_providers,
 )

@@ -1,4 +1,4 @@
-"""Counts of the run calls that this process has refused. `store` has to be called every few seconds."""
+"""Counts of the calls that this process has refused. `store_denials` has to be called every few seconds."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ def count(reason: str) -> None:
     _counts[reason] += 1
 
 
-def store() -> None:
+def store_denials() -> None:
     """Add the counts to the counters of the platform. Raises DatabaseError, and keeps them."""
     stored = Counter(_counts)
     with transaction.atomic():

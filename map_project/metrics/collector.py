@@ -31,7 +31,7 @@ _COUNTERS: Iterable[tuple[str, tuple[str, ...], str]] = (
     (counters.TOOL_CALLS, ("outcome",), "Tool calls of ended runs: succeeded or failed."),
     (counters.LEASES_EXPIRED, (), "Running executions whose process was lost."),
     (counters.WEBHOOK_DELIVERIES, ("outcome",), "Webhook deliveries: succeeded or failed."),
-    (counters.RATELIMIT_DENIED, ("reason",), "Run calls that were refused: quota or slots."),
+    (counters.RATELIMIT_DENIED, ("reason",), "Calls that a limit refused: quota or slots."),
 )
 
 

@@ -1,8 +1,8 @@
 """Moves ended runs into the hourly totals, and increments into the counters.
 
-Every process calls `fold` every few seconds; an advisory lock lets one do it at a time. So only one process
-updates the rows of the totals, and a run that ends waits for none of them. There is no mark up to which rows
-are counted: a row that is not committed yet is not visible, and is folded after its transaction has ended.
+Every process calls `fold_usage` every few seconds; an advisory lock lets one do it at a time. So only one
+process updates the rows of the totals, and a run that ends waits for none of them. There is no mark up to
+which rows are counted: a row that is not committed yet is not visible, and is folded by a later call.
 """
 
 from django.db import connection, transaction
@@ -84,7 +84,7 @@ SELECT count(*) FROM batch
 """
 
 
-def fold() -> None:
+def fold_usage() -> None:
     """Add what has been committed to the totals, unless another process does. Raises DatabaseError."""
     for _ in range(MAX_BATCHES):
         if not _fold_batch():

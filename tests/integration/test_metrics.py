@@ -1,6 +1,7 @@
 """`/metrics`: its names and values, and counters that never go back, whichever process returns them."""
 
 import http.client
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import OperationalError, connection
+from django_redis import get_redis_connection
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,7 +23,7 @@ from executions.jobs.recovery import recover_lost_runs
 from executions.models import Execution
 from map_project.metrics.wsgi import metrics
 from map_project.tenants.models import Tenant
-from map_project.usage.folding import fold
+from map_project.usage.folding import fold_usage
 from map_project.usage.models import EndedRun, Increment
 from map_project.webhooks.delivery import deliver
 from ratelimit import denials
@@ -79,7 +81,7 @@ def series(found: Iterable[Metric], types: set[str]) -> Series:
 def value(name: str, **labels: str) -> float:
     """Return the value of a sample after all has been folded. Servers of other tests fold as well."""
     while EndedRun.objects.exists() or Increment.objects.exists():
-        fold()
+        fold_usage()
     found = series(families(scraped()[1]), {"counter", "gauge", "histogram"})
     return found.get((name, tuple(sorted(labels.items()))), 0)
 
@@ -94,7 +96,7 @@ def test_the_text_follows_the_conventions_of_prometheus(tenant: Tenant) -> None:
     """What `promtool check metrics` reports."""
     for status in Execution.Status.values:
         ExecutionFactory.create(agent__tenant=tenant, status=status, input_tokens=1)
-    fold()
+    fold_usage()
     text = scraped()[1]
     assert text.endswith("\n")
     for metric in families(text):
@@ -146,7 +148,8 @@ def test_the_buckets_of_the_histogram_are_cumulative(tenant: Tenant) -> None:
         4,
         5,
     ]
-    assert (found["count"], found["sum"]) == (5, pytest.approx(7_200.022))
+    assert found["count"] == 5
+    assert found["sum"] == pytest.approx(7_200.022)
 
 
 def test_runs_tokens_cost_and_tool_calls(tenant: Tenant) -> None:
@@ -181,13 +184,13 @@ def test_deliveries_of_webhooks() -> None:
 
 
 def test_refused_run_calls() -> None:
-    denials.store()
+    denials.store_denials()
     before = value("map_ratelimit_denied_total", reason="quota")
     tenant = TenantFactory.create(rate_limit_requests=1)
     api, agent = api_of(tenant), AgentFactory.create(tenant=tenant)
     assert [api.run(agent.pk).status for _ in range(4)] == [200, 429, 429, 429]
-    denials.store()
-    denials.store()
+    denials.store_denials()
+    denials.store_denials()
     assert value("map_ratelimit_denied_total", reason="quota") == before + 3
 
 
@@ -195,17 +198,17 @@ def test_refused_run_calls_are_kept_while_the_database_is_unavailable() -> None:
     def fail(*_: Any) -> Any:
         raise OperationalError
 
-    denials.store()
+    denials.store_denials()
     before = value("map_ratelimit_denied_total", reason="quota")
     denials.count("quota")
     with connection.execute_wrapper(fail), pytest.raises(OperationalError):
-        denials.store()
-    denials.store()
+        denials.store_denials()
+    denials.store_denials()
     assert value("map_ratelimit_denied_total", reason="quota") == before + 1
 
 
 def test_open_streams_are_those_of_all_live_processes() -> None:
-    redis = open_streams.get_redis_connection("default")
+    redis = get_redis_connection("default")
     redis.delete(open_streams.KEY)
     now, _ = redis.time()
     redis.hset(
@@ -237,6 +240,17 @@ def test_without_the_database() -> None:
 
     with connection.execute_wrapper(fail):
         assert scraped() == ("503 Service Unavailable", "The database is unavailable.\n")
+
+
+def test_the_dashboard_has_metrics_that_exist() -> None:
+    folder = settings.BASE_DIR / "deploy" / "grafana" / "dashboards"
+    dashboard = json.loads((folder / "platform.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    used = set(re.findall(r"map_[a-z_]+", " ".join(expressions)))
+    suffixes = {"counter": "_total", "gauge": "", "histogram": "_bucket"}
+    assert used == {f"{name}{suffixes[kind]}" for name, kind in NAMES.items()} - {"map_build_info"}
+    # Correct also if several servers are scraped.
+    assert all(re.search(r"\bmax\b", expression) for expression in expressions)
 
 
 # --- With servers

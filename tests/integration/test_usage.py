@@ -25,7 +25,7 @@ from executions.endings import cancel
 from executions.models import Execution, Step
 from executions.stop_reasons import StopReason
 from map_project.tenants.models import Tenant
-from map_project.usage.folding import LOCK_ID, fold
+from map_project.usage.folding import LOCK_ID, fold_usage
 from map_project.usage.models import Counter, EndedRun, HourlyUsage, Increment, Usage
 from tests.api import Api, LiveApi
 from tests.conftest import api_of
@@ -67,7 +67,7 @@ def difference(*tenants: Tenant) -> list[Any]:
     """Return the rows in which the usage and a recount differ."""
     with connection.cursor() as cursor:
         cursor.execute(_DIFFERENCE, {"tenants": [tenant.pk for tenant in tenants]})
-        return cursor.fetchall()
+        return [*cursor.fetchall()]
 
 
 def totals(tenant: Tenant) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def totals(tenant: Tenant) -> dict[str, Any]:
 def fold_all(tenant: Tenant) -> None:
     """Fold until no row of the tenant is left. Servers of other tests fold as well."""
     while EndedRun.objects.filter(tenant=tenant).exists():
-        fold()
+        fold_usage()
 
 
 def test_a_run_is_in_the_usage_at_once_and_once_after_folding(api: Api, tenant: Tenant) -> None:
@@ -87,7 +87,7 @@ def test_a_run_is_in_the_usage_at_once_and_once_after_folding(api: Api, tenant: 
     before = totals(tenant)
     assert before["runs"] == 1
     fold_all(tenant)
-    fold()
+    fold_usage()
     assert totals(tenant) == before
     (row,) = HourlyUsage.objects.filter(tenant=tenant)
     execution = Execution.objects.get(tenant=tenant)
@@ -204,7 +204,7 @@ def test_a_second_process_does_not_fold(tenant: Tenant) -> None:
     thread.start()
     assert with_lock.wait(30)
     ExecutionFactory.create(agent__tenant=tenant)
-    fold()
+    fold_usage()
     assert EndedRun.objects.filter(tenant=tenant).count() == 1
     released.set()
     thread.join(30)
@@ -217,17 +217,18 @@ def test_increments_are_added_to_their_counter_once() -> None:
     for amount in (1, 2, 4):
         Increment.objects.create(name=name, labels={"a": "b"}, amount=amount)
     while Increment.objects.filter(name=name).exists():
-        fold()
-    fold()
-    assert [*Counter.objects.filter(name=name).values_list("labels", "value")] == [({"a": "b"}, 7)]
+        fold_usage()
+    fold_usage()
+    counter = Counter.objects.get(name=name)
+    assert (counter.labels, float(counter.value)) == ({"a": "b"}, 7)
 
 
 # --- With processes
 
 _FOLD_REPEATEDLY = """
 import django; django.setup()
-from map_project.usage.folding import fold
-while True: fold()
+from map_project.usage.folding import fold_usage
+while True: fold_usage()
 """
 
 
