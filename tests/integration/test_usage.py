@@ -132,6 +132,18 @@ def test_later_changes_to_an_ended_run_are_not_counted(tenant: Tenant) -> None:
     assert totals(tenant)["runs"] == 1
 
 
+def test_a_run_that_is_set_back_by_hand_can_end_again(tenant: Tenant) -> None:
+    execution = ExecutionFactory.create(agent__tenant=tenant)
+    rows = Execution.objects.filter(pk=execution.pk)
+    # In one transaction, so that no process folds in between.
+    with transaction.atomic():
+        EndedRun.objects.filter(pk=execution.pk).delete()
+        for status in ("running", "failed", "running", "failed"):
+            rows.update(status=status)
+        assert EndedRun.objects.filter(pk=execution.pk).count() == 1
+    assert rows.get().status == "failed"
+
+
 def test_the_totals_stay_when_executions_are_deleted(tenant: Tenant) -> None:
     execution = ExecutionFactory.create(agent__tenant=tenant, input_tokens=3, output_tokens=4)
     before = totals(tenant)

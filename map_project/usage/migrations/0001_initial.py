@@ -23,7 +23,9 @@ BEGIN
         NEW.model, NEW.provider, NEW.agent_id, NEW.agent_name, NEW.key_prefix, NEW.status,
         COALESCE(NEW.input_tokens, 0), COALESCE(NEW.output_tokens, 0), COALESCE(NEW.cost_usd, 0),
         made, failed, NEW.latency_ms
-    );
+    )
+    -- Of a run that was set back to an unfinished status by hand. It must be able to end again.
+    ON CONFLICT (execution_id) DO NOTHING;
     RETURN NULL;
 END
 $$;
