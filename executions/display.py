@@ -11,8 +11,10 @@ _TONES = {
     "succeeded": "good",
     "failed": "bad",
     "incomplete": "warn",
-    **dict.fromkeys(map(str, Execution.UNFINISHED), "busy"),
+    **dict.fromkeys(map(str, Execution.ACTIVE), "busy"),
+    "requires_action": "warn",
 }
+_APPROVAL_TONES = {"pending": "warn", "approved": "good", "declined": "bad"}
 _UNKNOWN = "-"
 _ZERO_PART = re.compile(" 0 (min|s)$")
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+|[\[\]{},:]')
@@ -25,6 +27,11 @@ _MAX_JSON_LENGTH = 20_000
 def tone(status: str) -> str:
     """The color class of a status; neutral for an unknown one."""
     return _TONES.get(status, "plain")
+
+
+def approval_tone(status: str) -> str:
+    """The color class of the status of an approval."""
+    return _APPROVAL_TONES.get(status, "plain")
 
 
 def duration(milliseconds: float) -> str:
@@ -44,7 +51,7 @@ def period(seconds: int) -> str:
 
 def latency(execution: Execution, now: datetime) -> str:
     """The duration of a run; of one that has not ended, the time since it was requested."""
-    if execution.status not in Execution.UNFINISHED:
+    if execution.status not in Execution.ACTIVE:
         return duration(execution.latency_ms)
     elapsed = (now - execution.created_at).total_seconds()
     return f"{duration(1000 * max(elapsed, 0))} so far"

@@ -226,7 +226,6 @@ class Approval(models.Model):
     arguments_sha256 = models.CharField(max_length=64)
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     reason = models.TextField(blank=True, default="")
-    # The prefix of the API key, or "operator".
     decided_by = models.CharField(max_length=12, blank=True, default="")
     decided_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -239,6 +238,7 @@ class Approval(models.Model):
         ]
         indexes = [
             models.Index(fields=("tenant", "-created_at", "-id"), name="approval_by_age"),
+            models.Index(fields=("created_at", "id"), name="approval_by_time"),
             models.Index(
                 fields=("tenant", "status", "-created_at", "-id"), name="approval_by_status"
             ),

@@ -11,9 +11,11 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from map_project.tenants.admin import TenantOwnedAdmin
-from tools import services
+from tools import serializers, services
 from tools.forms import SchemaField, indented
 from tools.models import Tool
+
+_OF_CALLABLE = ("configuration", "secret_names", "approval", "approval_timeout_seconds")
 
 
 @admin.register(Tool)
@@ -41,7 +43,7 @@ class ToolAdmin(TenantOwnedAdmin):
         if obj is None:
             return texts
         schema = "parameters" if self.has_change_permission(request, obj) else "schema"
-        config = ("configuration", "secret_names") if obj.config is not None else ()
+        config = _OF_CALLABLE if obj.config is not None else ()
         state = ("state",) if obj.kind == Tool.Kind.MCP else ()
         return (*texts, "kind", *state, schema, *config, *TenantOwnedAdmin.readonly_fields)
 
@@ -50,6 +52,9 @@ class ToolAdmin(TenantOwnedAdmin):
     ) -> Any:
         if db_field.name == "parameters":
             return SchemaField(help_text="JSON Schema of the tool's arguments.")
+        if db_field.name == "approval_timeout_seconds":
+            limits = serializers.APPROVAL_TIMEOUT_SECONDS
+            options |= {"min_value": limits[0], "max_value": limits[1]}
         return super().formfield_for_dbfield(db_field, request, **options)
 
     def save_changes(self, obj: Any, fields: Mapping[str, Any]) -> None:

@@ -51,6 +51,10 @@ class LocationSerializer(serializers.Serializer[Any]):
         return {"in": place, **super().get_fields(), "style": style}
 
 
+# The least and the greatest, 30 days.
+APPROVAL_TIMEOUT_SECONDS = (60, 30 * 24 * 3600)
+
+
 # Documents `http`; `tools.invokers.http_config` validates it.
 @extend_schema_serializer(component_name="HttpConfig")
 class HttpSerializer(serializers.Serializer[Any]):
@@ -238,8 +242,8 @@ class ToolSerializer(StrictSerializer):
     )
     approval_timeout_seconds = WholeNumberField(
         required=False,
-        min_value=60,
-        max_value=2_592_000,
+        min_value=APPROVAL_TIMEOUT_SECONDS[0],
+        max_value=APPROVAL_TIMEOUT_SECONDS[1],
         help_text="How long a call waits for its approval. After this time, its run ends. Defaults to 86400, "
         "a day.",
     )

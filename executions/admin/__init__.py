@@ -20,6 +20,7 @@ from django.utils.safestring import mark_safe
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
 from agents.models import Agent
+from executions.admin.approvals import ApprovalAdmin
 from executions.admin.changelist import HistoryChangeList
 from executions.admin.conversations import ConversationAdmin
 from executions.admin.filters import (
@@ -33,13 +34,13 @@ from executions.admin.filters import (
 from executions.display import cost, duration, latency, short_cost, step_texts, tokens, tone
 from executions.endings import cancel
 from executions.events.stream import event_number, numbered_frame, open_stream, stream_execution
-from executions.models import Conversation, Execution
+from executions.models import Approval, Conversation, Execution
 from executions.stop_reasons import StopReason
 from map_project.api import audit
 from map_project.api.errors import ApiError
 from map_project.tenants.admin import ReadOnlyAdmin
 
-__all__ = ["ConversationAdmin", "ExecutionAdmin"]
+__all__ = ["ApprovalAdmin", "ConversationAdmin", "ExecutionAdmin"]
 
 STEPS_PER_PAGE = 100
 
@@ -128,7 +129,9 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "cost": cost(execution.cost_usd),
             "page": page,
             "steps": [(step, duration(step.latency_ms), step_texts(step)) for step in page],
+            "is_active": execution.status in Execution.ACTIVE,
             "is_unfinished": execution.status in Execution.UNFINISHED,
+            "pending": _pending_approvals(execution),
             "can_cancel": _can_cancel(request),
             "agent_exists": Agent.objects.filter(pk=execution.agent_id).exists(),
             "conversation_exists": execution.conversation_id is not None
@@ -217,6 +220,13 @@ class ExecutionAdmin(ReadOnlyAdmin):
     @admin.display(description="cost (USD)")
     def cost(self, execution: Execution) -> str:
         return format_html('<span class="desk-nowrap">{}</span>', short_cost(execution.cost_usd))
+
+
+def _pending_approvals(execution: Execution) -> list[Approval]:
+    """What the run waits for."""
+    if execution.status != Execution.Status.REQUIRES_ACTION:
+        return []
+    return [*execution.approvals.filter(status=Approval.Status.PENDING).order_by("position")]
 
 
 def _can_cancel(request: HttpRequest) -> bool:

@@ -13,6 +13,7 @@ _GROUPS = (
         (
             ("History", "history", "executions", "execution"),
             ("Conversations", "forum", "executions", "conversation"),
+            ("Approvals", "check_circle", "executions", "approval"),
         ),
     ),
     (

@@ -15,12 +15,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.models import Agent, LanguageModel
-from executions.models import Conversation, Execution, Step
+from executions.models import Approval, Conversation, Execution, Step
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import ApiKey, Tenant
 from map_project.webhooks.models import WebhookDelivery
 from tests.factories import (
     AgentFactory,
+    ApprovalFactory,
     ExecutionFactory,
     TenantFactory,
     ToolFactory,
@@ -62,7 +63,8 @@ def create_rows(user: User) -> dict[type[Model], Model]:
     )
     rows = (
         *(webhook, delivery, create_conversation(agent, model.name)),
-        *(tenant, tool, agent, key, model, attempt, create_executions(agent, model.name)),
+        *(tenant, tool, agent, key, model, attempt),
+        *((execution := create_executions(agent, model.name)), create_approval(execution)),
         *(user, Group.objects.get(name="operator"), LogEntry.objects.latest("pk")),
     )
     return {type(row): row for row in rows}
@@ -83,6 +85,17 @@ def create_executions(agent: Agent, model: str) -> Execution:
             input='{"city": "' + "c" * 300 + '"}', output="o" * 300, error="e" * 100,
         )  # fmt: skip
     return execution
+
+
+def create_approval(execution: Execution) -> Approval:
+    """An approval that is pending, of a run that waits."""
+    waiting = ExecutionFactory.create(
+        agent=Agent.objects.get(pk=execution.agent_id), status="requires_action", response=""
+    )
+    approval: Approval = ApprovalFactory.create(
+        execution=waiting, tool_name=long_name(), arguments='{"city": "' + "c" * 3000 + '"}'
+    )
+    return approval
 
 
 def create_conversation(agent: Agent, model: str) -> Conversation:

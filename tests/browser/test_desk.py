@@ -15,7 +15,7 @@ from tests.browser.chromium import PHONE, Visit
 from tests.browser.conftest import PASSWORD, account
 from tests.checkouts import eventually
 from tests.conftest import api_of
-from tests.factories import AgentFactory, ExecutionFactory
+from tests.factories import AgentFactory, ApprovalFactory, ExecutionFactory
 from tests.streams import streaming
 from tests.stub_model import completion, streamed, stub_model
 
@@ -235,6 +235,23 @@ def test_a_quota_is_lowered_and_its_usage_is_reset(
     desk.page.get_by_role("button", name="Reset usage").click()
     expect(desk.page.get_by_text("was reset")).to_be_visible()
     assert live.run(agent.pk).status == 200
+
+
+def test_a_tool_call_is_declined_with_a_reason(visit: Visitor, execution: Execution) -> None:
+    Execution.objects.filter(pk=execution.pk).update(status="requires_action")
+    approval = ApprovalFactory.create(execution=execution)
+    desk = visit("operator")
+    desk.open(f"/admin/executions/execution/{execution.pk}/change/")
+    desk.page.get_by_role("link", name="delete_customer").click()
+    expect(desk.page.get_by_text('"customer": 4711')).to_be_visible()
+    desk.page.get_by_label("Reason").fill("The contract runs until March.")
+    desk.page.get_by_role("button", name="Decline").click()
+    expect(desk.page.get_by_text("The call was declined.")).to_be_visible()
+    expect(desk.page.get_by_role("button", name="Approve")).to_have_count(0)
+    approval.refresh_from_db()
+    assert (approval.status, approval.reason) == ("declined", "The contract runs until March.")
+    desk.page.get_by_role("link", name="Approvals").first.click()
+    expect(desk.page.get_by_role("heading", name="Approvals").first).to_be_visible()
 
 
 def test_an_auditor_can_read_but_not_change(visit: Visitor, execution: Execution) -> None:

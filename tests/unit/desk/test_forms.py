@@ -23,7 +23,11 @@ def change(client: Client, row: Agent | Tool, **sent: Any) -> Any:
     kind = row._meta.label_lower.replace(".", "_")
     form: dict[str, Any] = {"name": row.name, "description": row.description}
     if isinstance(row, Tool):
-        form["parameters"] = json.dumps(row.parameters)
+        form |= {
+            "parameters": json.dumps(row.parameters),
+            "approval": row.approval,
+            "approval_timeout_seconds": row.approval_timeout_seconds,
+        }
     else:
         form |= {
             "role": row.role,

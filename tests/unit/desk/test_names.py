@@ -12,6 +12,7 @@ from tests.factories import AgentFactory
 LISTS = {
     "/admin/executions/execution/": "History",
     "/admin/executions/conversation/": "Conversations",
+    "/admin/executions/approval/": "Approvals",
     "/admin/tenants/tenant/": "Tenants",
     "/admin/tenants/apikey/": "API keys",
     "/admin/agents/agent/": "Agents",

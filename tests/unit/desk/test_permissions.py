@@ -11,11 +11,11 @@ from django.urls import reverse
 from executions.models import Conversation
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
-from tests.factories import AgentFactory, ExecutionFactory
+from tests.factories import AgentFactory, ApprovalFactory, ExecutionFactory
 
 KINDS = [
     *("tenants_tenant", "tenants_apikey", "tools_tool", "agents_agent", "executions_execution"),
-    "executions_conversation",
+    *("executions_conversation", "executions_approval"),
 ]
 READ_BY_ALL = [*KINDS, "admin_logentry", "axes_accessattempt"]
 
@@ -28,7 +28,8 @@ def rows(tenant: Tenant) -> dict[str, Any]:
         "tenants_apikey": issue_key(tenant=tenant)[0],
         "tools_tool": agent.tools.get(),
         "agents_agent": agent,
-        "executions_execution": ExecutionFactory.create(agent=agent),
+        "executions_execution": (execution := ExecutionFactory.create(agent=agent)),
+        "executions_approval": ApprovalFactory.create(execution=execution),
         "executions_conversation": Conversation.objects.create(tenant=tenant),
     }
 
@@ -99,7 +100,7 @@ PERMISSIONS = {
         "agents": "view_agent add_agent change_agent delete_agent "
         "view_agenttool add_agenttool change_agenttool delete_agenttool "
         "view_languagemodel add_languagemodel change_languagemodel delete_languagemodel",
-        "executions": "view_execution view_conversation",
+        "executions": "view_execution view_conversation view_approval change_approval",
         "webhooks": "view_webhookendpoint change_webhookendpoint view_webhookdelivery",
         "admin": "view_logentry",
         "axes": "view_accessattempt delete_accessattempt",
@@ -108,7 +109,7 @@ PERMISSIONS = {
         "tenants": "view_tenant view_apikey",
         "tools": "view_tool",
         "agents": "view_agent view_agenttool view_languagemodel",
-        "executions": "view_execution view_conversation",
+        "executions": "view_execution view_conversation view_approval",
         "webhooks": "view_webhookendpoint view_webhookdelivery",
         "admin": "view_logentry",
         "axes": "view_accessattempt",
