@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -106,6 +107,28 @@ def test_a_run_whose_stream_of_anthropic_was_cut_has_not_succeeded(
         assert stream[-1].type == "response.failed"
     found = Execution.objects.filter(agent_id=agent_id)
     assert {*found.values_list("status", flat=True)} == {"failed"}
+
+
+def test_other_requests_are_served_during_a_fast_stream(
+    *, api: Api, agent_id: str, model_server: StubModel, models: dict[str, str]
+) -> None:
+    # Each event is a chunk of its own, and all are sent at once.
+    events = b"%x\r\n%s\r\n" % (len(TEXT), TEXT) * 50_000 + b"e\r\n" + DONE + b"\r\n0\r\n\r\n"
+    headers = {"Transfer-Encoding": "chunked"}
+    model_server.says(StubStream([events], is_chunked=False, headers=headers))
+    with serving(WEB_CONCURRENCY="1") as port:
+        body = {"prompt": "Hi", "model": models["openai"], "stream": True}
+        path = f"agents/{agent_id}/run"
+        times = [time.monotonic()]
+        with streaming(port, api.key, "POST", path, body) as response:
+            assert next(frames(response)).type == "response.created"
+            times.append(time.monotonic())
+            while Execution.objects.get(agent_id=agent_id).status == "running":
+                assert LiveApi(port).get("/live").status == 200
+                times.append(time.monotonic())
+    assert Execution.objects.get(agent_id=agent_id).response == "a" * 50_000
+    longest = max(end - start for start, end in pairwise(times))
+    assert longest < (times[-1] - times[0]) / 2, times
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])

@@ -1,9 +1,13 @@
 """A decoder of server-sent events, as the HTML standard defines them."""
 
+import time
 from collections.abc import Iterable, Iterator
 
 # Of one event. A server may send a whole tool call in one.
 MAX_EVENT_BYTES = 8 * 1024 * 1024
+# After this number of events, other requests of the process are served. A server may send events faster than
+# they are read, so that no read ever waits.
+_EVENTS_BETWEEN_PAUSES = 100
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -12,12 +16,15 @@ def events(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
     Raises ValueError for an event that is too large.
     """
-    name, size = b"", 0
+    name, size, count = b"", 0, 0
     data: list[bytes] = []
     for line in _lines(chunks):
         if not line:
             if content := b"\n".join(data):
                 yield name, content
+                count += 1
+                if count % _EVENTS_BETWEEN_PAUSES == 0:
+                    time.sleep(0)
             name, data, size = b"", [], 0
             continue
         field, _, value = line.partition(b":")
