@@ -1,4 +1,4 @@
-"""The response to a run call that repeats an idempotency key, while its response is not stored."""
+"""The response to a run call that repeats an idempotency key, if its response is not stored."""
 
 import time
 from datetime import timedelta
@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.http import HttpResponse
 from django.utils import timezone
 
-from executions.errors import RunInterrupted
+from executions.errors import ExecutionNotFound, RunInterrupted
 from executions.models import Execution
 from map_project.postgresql.connections import released_connection
 from ratelimit.errors import IdempotencyInProgress
@@ -18,20 +18,28 @@ from ratelimit.models import IdempotentRequest
 STORED_WITHIN = timedelta(seconds=2)
 
 
+def repeated_execution(stored: IdempotentRequest) -> Execution:
+    """Return the execution of a request. Raises ExecutionNotFound if an operator has deleted it."""
+    execution = Execution.objects.filter(pk=stored.execution_id).first()
+    if execution is None:
+        raise ExecutionNotFound(execution_id=str(stored.execution_id))
+    return execution
+
+
 def await_response(stored: IdempotentRequest) -> HttpResponse | Execution:
     """Wait for a foreground run, and return its response, or the execution if the response was lost.
 
     A run that waits for approvals is returned as well.
 
-    Raises IdempotencyInProgress if the run takes longer, and RunInterrupted if it failed and the error was
-    lost.
+    Raises IdempotencyInProgress if the run takes longer, RunInterrupted if it failed and the error was lost,
+    and ExecutionNotFound.
     """
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         stored.refresh_from_db()
         if stored.response_status is not None:
             return replayed(stored)
-        execution = Execution.objects.get(pk=stored.execution_id)
+        execution = repeated_execution(stored)
         if execution.status == Execution.Status.REQUIRES_ACTION:
             return execution
         ended_at = execution.finished_at

@@ -32,6 +32,12 @@ class RunStream:
     model_request: ModelRequest
     record: RunRecord
     queue: "SimpleQueue[Event | None]" = field(default_factory=SimpleQueue)
+    events: RunEvents = field(init=False)
+
+    def __post_init__(self) -> None:
+        items = ItemEvents(self.record.execution_id, first_events_count(background=False))
+        self.events = RunEvents(items.execution_id, self.record.attempt, items, self.queue)
+        self.record.events = self.events
 
     def start(self, on_end: Callable[[], None]) -> threading.Thread:
         """Run in a thread, which calls `on_end` at its end, and return the thread."""
@@ -41,10 +47,8 @@ class RunStream:
 
     def _run(self, on_end: Callable[[], None]) -> None:
         execution_id = self.record.execution_id
-        items = ItemEvents(execution_id, first_events_count(background=False))
-        self.record.events = RunEvents(execution_id, self.record.attempt, items, self.queue)
         try:
-            with self.record.events, leases.extended(execution_id):
+            with self.events, leases.extended(execution_id):
                 self._complete()
         except leases.LeaseLost:
             logger.warning("run %s stops here: it has ended elsewhere", execution_id)

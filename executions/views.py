@@ -30,7 +30,7 @@ from executions.events.stream import (
 )
 from executions.history import HistoryPagination, with_steps
 from executions.models import Execution
-from executions.replays import await_response
+from executions.replays import await_response, repeated_execution
 from executions.results import Run
 from executions.run_serializers import RunSerializer
 from executions.serializers import ExecutionDetailSerializer, ExecutionSerializer, StepSerializer
@@ -113,7 +113,7 @@ class RunViewSet(TenantViewSet[Agent]):
 
     def _repeat(self, stored: IdempotentRequest) -> HttpResponseBase:
         """Return the response to a call that repeats an idempotency key."""
-        execution = Execution.objects.get(pk=stored.execution_id)
+        execution = repeated_execution(stored)
         response: HttpResponseBase
         if _is_stream(self.request.data):
             with open_stream() as closing:

@@ -75,7 +75,8 @@ class LogGuard:
             self.note("a query string", path.partition("?")[2])
             self.note("a prompt", body.get("prompt") if isinstance(body, dict) else None)
             response = call(api, method, path, body, **options)
-            if path.endswith("/run") and response.status == 200:
+            is_json = response.headers.get("content-type") == "application/json"
+            if path.endswith("/run") and response.status == 200 and is_json:
                 self.note("a response", response.json["response"])
             return response
 

@@ -56,8 +56,8 @@ class RunEvents:
         try:
             self._store_rest()
         finally:
-            if self.queue is not None:
-                self.queue.put(None)
+            if (queue := self.queue) is not None:
+                queue.put(None)
 
     def add_text(self, piece: str) -> None:
         """Add the events of a piece of the model's text, and send them."""
@@ -81,12 +81,16 @@ class RunEvents:
         """Add the end of a message that an earlier attempt has begun."""
         self.pending.extend(self.items.close_interrupted())
 
+    def disconnect(self) -> None:
+        """Send no more events to the queue: its client has disconnected."""
+        self.queue = None
+
     def _send(self) -> None:
-        unsent = self.pending[self.sent_count :]
+        unsent, queue = self.pending[self.sent_count :], self.queue
         self.sent_count = len(self.pending)
-        if self.queue is not None:
+        if queue is not None:
             for event in unsent:
-                self.queue.put(event)
+                queue.put(event)
 
     def _store_rest(self) -> None:
         """Store what was sent and is pending, unless the run ended too long ago in another process."""

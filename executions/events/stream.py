@@ -96,6 +96,7 @@ def stream_run(
         lease = take_lease(request)
         thread = run.stream.start(on_end=lambda: leases.release(lease) if lease else None)
         closing.callback(thread.join)
+        closing.callback(run.stream.events.disconnect)
         queue = run.stream.queue
     return _response(_frames(follow(run.id, queue=queue), framing), closing)
 

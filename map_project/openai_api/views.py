@@ -22,7 +22,7 @@ from executions.events.stream import (
 )
 from executions.models import Execution
 from executions.records import recorded_steps, requests
-from executions.replays import await_response
+from executions.replays import await_response, repeated_execution
 from executions.responses import id_of, output_items, response_id, response_object
 from executions.services import run_agent
 from executions.stop_reasons import StopReason
@@ -128,7 +128,7 @@ class RunViewSet(TenantViewSet[Agent]):
         framing = self.framing(serializer)
         with open_stream() as closing:
             if stored:
-                return stream_execution(stored.execution_id, -1, closing, framing)
+                return stream_execution(repeated_execution(stored).pk, -1, closing, framing)
             return stream_run(self.request, self._run(serializer), closing, framing)
 
     def _whole(
@@ -137,7 +137,7 @@ class RunViewSet(TenantViewSet[Agent]):
         if stored is None:
             execution = Execution.objects.get(pk=self._run(serializer).id)
         elif serializer.validated_data.get("background"):
-            execution = Execution.objects.get(pk=stored.execution_id)
+            execution = repeated_execution(stored)
         else:
             found = await_response(stored)
             if isinstance(found, HttpResponse):

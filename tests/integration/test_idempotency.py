@@ -144,6 +144,23 @@ def test_a_background_run_is_repeated_with_its_present_state(
     assert used_units(tenant) == 1
 
 
+@pytest.mark.parametrize("more", [{"stream": True}, {"background": True}])
+@pytest.mark.parametrize("is_openai", [True, False])
+def test_a_run_whose_execution_was_deleted_is_not_found(
+    api: Api, tenant: Tenant, more: dict[str, bool], *, is_openai: bool
+) -> None:
+    agent = AgentFactory.create(tenant=tenant, model="gpt-4o")
+    openai = ("/v1/responses", {"model": agent.name, "input": "Hi", **more})
+    native = (f"agents/{agent.pk}/run", {"prompt": "Hi", **more})
+    path, body = openai if is_openai else native
+    headers = {"Idempotency-Key": "k"}
+    assert api.post(path, body, headers=headers).status in {200, 202}
+    Execution.objects.filter(agent_id=agent.pk).delete()
+    repeated = api.post(path, body, headers=headers)
+    assert repeated.status == 404
+    assert b"execution_not_found" in repeated.content.lower()
+
+
 def test_a_lost_response_is_made_from_the_execution(
     api: Api, agent: Agent, stub: StubModel
 ) -> None:
