@@ -46,6 +46,11 @@ def response_errors(text: str, schema: Mapping[str, Any]) -> list[str]:
     return []
 
 
+def is_output(text: str, schema: Mapping[str, Any] | None) -> bool:
+    """Return whether a text is a valid output, which any text is without a schema."""
+    return schema is None or not response_errors(text, schema)
+
+
 def repair_request(schema: Mapping[str, Any], errors: tuple[str, ...]) -> str:
     """Return the message to the model after an invalid response.
 

@@ -9,9 +9,10 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from executions.models import Approval, Execution
+from executions.output import is_output, without_code_block
 from executions.steps import Step
 
 STATUSES: Mapping[str, str] = {
@@ -24,6 +25,8 @@ STATUSES: Mapping[str, str] = {
     Execution.Status.FAILED: "failed",
     Execution.Status.CANCELLED: "cancelled",
 }
+# Whether a message is the answer. Clients parse no other message as structured output.
+Phase = Literal["commentary", "final_answer"]
 # The label that clients show for the tools of agents.
 SERVER_LABEL = "map"
 APPROVAL_REQUEST = "mcp_approval_request"
@@ -113,7 +116,7 @@ def output_items(
     execution: Execution, steps: Iterable[Step], approvals: Iterable[Approval]
 ) -> list[dict[str, Any]]:
     """Return the output items of an execution, in order: messages, requests for approval and tool calls."""
-    return [*_items(execution.pk, output_parts(local_steps(execution, [*steps]), approvals))]
+    return [*_items(execution, output_parts(local_steps(execution, [*steps]), approvals))]
 
 
 def output_parts(steps: Iterable[Step], approvals: Iterable[Approval]) -> Iterator[Step | Approval]:
@@ -126,13 +129,13 @@ def output_parts(steps: Iterable[Step], approvals: Iterable[Approval]) -> Iterat
             yield requests.popleft()
 
 
-def _items(execution_id: uuid.UUID, parts: Iterable[Step | Approval]) -> Iterator[dict[str, Any]]:
+def _items(execution: Execution, parts: Iterable[Step | Approval]) -> Iterator[dict[str, Any]]:
     index = 0
     for part in parts:
         if isinstance(part, Approval):
             yield request_item(part)
         elif part.kind == "tool" or has_message(part):
-            yield step_item(execution_id, index, part)
+            yield step_item(execution.pk, index, part, execution.output_schema)
             index += 1
 
 
@@ -144,28 +147,48 @@ def local_steps(execution: Execution, steps: list[Step]) -> list[Step]:
 
 
 def has_message(step: Step) -> bool:
-    """Return whether a response of the model is an item: it has text, or it is the last one."""
-    return not step.error and bool(step.output or not step.tool_calls)
+    """Return whether a call of the model is an item: it has text, or it is the last one.
+
+    The text of a failed call is as long as it arrived.
+    """
+    return bool(step.output or not (step.tool_calls or step.error))
 
 
-def step_item(execution_id: uuid.UUID, index: int, step: Step) -> dict[str, Any]:
-    """Return the output item of a step."""
+def step_item(
+    execution_id: uuid.UUID, index: int, step: Step, schema: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the output item of a step. `schema` is the output schema of the run."""
     if step.kind == "tool":
         return call_item(execution_id, index, step)
-    status = "incomplete" if step.finish_reason in _CUT else "completed"
-    return message_item(execution_id, index, status, [text_part(step.output)])
+    is_cut = step.error or step.finish_reason in _CUT
+    status = "incomplete" if is_cut else "completed"
+    is_answer = not step.tool_calls and is_output(step.output, schema)
+    phase: Phase = "final_answer" if is_answer else "commentary"
+    has_block = schema is not None and is_answer and not begins_as_json(step.output)
+    text = without_code_block(step.output) if has_block else step.output
+    return message_item(execution_id, index, status, [text_part(text)], phase)
+
+
+def begins_as_json(text: str) -> bool:
+    """Return whether a text may be an output as it is, without a code block."""
+    return text.lstrip().startswith("{")
 
 
 def message_item(
-    execution_id: uuid.UUID, index: int, status: str, content: list[dict[str, Any]]
+    execution_id: uuid.UUID,
+    index: int,
+    status: str,
+    content: list[dict[str, Any]],
+    phase: Phase | None = None,
 ) -> dict[str, Any]:
-    """Return a message of the model."""
+    """Return a message of the model. Its phase is None while it is unknown."""
     return {
         "id": f"msg_{execution_id.hex}{index:03x}",
         "type": "message",
         "status": status,
         "role": "assistant",
         "content": content,
+        "phase": phase,
     }
 
 

@@ -35,7 +35,8 @@ class RunStream:
     events: RunEvents = field(init=False)
 
     def __post_init__(self) -> None:
-        items = ItemEvents(self.record.execution_id, first_events_count(background=False))
+        number = first_events_count(background=False)
+        items = ItemEvents(self.record.execution_id, number, self.request.output_schema)
         self.events = RunEvents(items.execution_id, self.record.attempt, items, self.queue)
         self.record.events = self.events
 

@@ -31,7 +31,7 @@ from executions.texts import first_bytes
 # Of a text, of arguments, and of a result: a page of 100 items has at most 3.2 MiB.
 MAX_ITEM_BYTES = 16 * 1024
 # The steps that are output items, as in `executions.responses.output_items`.
-_SHOWN = Q(kind=Step.Kind.TOOL) | Q(error="") & (~Q(output="") | Q(tool_calls=[]))
+_SHOWN = Q(kind=Step.Kind.TOOL) | ~Q(output="") | Q(error="", tool_calls=[])
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def _items_of(execution: dict[str, Any], steps: list[dict[str, Any]]) -> Iterato
             yield Item(pk, position, index, "tool_call", time, **_call(step))
         else:
             text = _text("assistant", step["output_start"])
-            yield Item(pk, position, index, "message", time, **text)
+            yield Item(pk, position, index, "message", time, error=step["error"] or None, **text)
 
 
 def _text(role: str, text: str) -> dict[str, Any]:

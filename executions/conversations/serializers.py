@@ -52,7 +52,10 @@ class ItemSerializer(serializers.Serializer[Any]):
         allow_null=True,
         help_text="Result of a call, truncated at 16 KiB. Null while the call is in progress.",
     )
-    error = serializers.CharField(allow_null=True, help_text="Error code of a call that failed.")
+    error = serializers.CharField(
+        allow_null=True,
+        help_text="Error code of a tool call that failed, or of a model call that ended within its text.",
+    )
     is_truncated = serializers.BooleanField(help_text="Whether a text was truncated.")
     created_at = serializers.DateTimeField(
         help_text="When the run was requested, or the response or result was stored."

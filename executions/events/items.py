@@ -10,6 +10,8 @@ import orjson
 from executions.models import Approval
 from executions.responses import (
     APPROVAL_REQUEST,
+    Phase,
+    begins_as_json,
     call_item,
     has_message,
     message_item,
@@ -52,13 +54,16 @@ class ItemEvents:
     """Makes the events of the output items of an execution.
 
     `number` is the number of the next event, and `index` that of the next item. The IDs of messages and of
-    calls do not count the requests for approval.
+    calls do not count the requests for approval. With an output `schema`, a text that does not begin as JSON
+    is sent with its step, when it is known whether it is the answer.
     """
 
     execution_id: uuid.UUID
     number: int
+    schema: Mapping[str, Any] | None = None
     index: int = 0
     request_count: int = 0
+    _held: str = ""
     _texts: list[str] = field(default_factory=list)
     _has_open_call: bool = False
     # Whether the last event is that of a request, with which a run waits.
@@ -72,20 +77,26 @@ class ItemEvents:
     def text(self, piece: str) -> Iterator[Event]:
         """Yield the events of a piece of the model's text."""
         if not self._texts:
-            yield from self._open_message()
+            if self.schema is not None:
+                self._held = piece = self._held + piece
+                if not begins_as_json(piece):
+                    return
+            self._held = ""
+            yield from self._open_message(None)
         self._texts.append(piece)
         yield self._event("output_text.delta", content_index=0, delta=piece, logprobs=[])
 
     def step(self, step: Step) -> Iterator[Event]:
         """Yield the events of a step: of the rest of its text, or of its tool call.
 
-        A failed model call has none. Its message, if there is one, remains open.
+        A failed model call without text has none.
         """
+        self._held = ""
         if step.kind == "tool":
             yield from self._call(step)
         elif has_message(step):
             yield from self._message(step)
-        elif self._texts and not step.error:
+        elif self._texts:
             raise ValueError("the text of the response differs from its pieces")
 
     def replay(self, event: Event) -> None:
@@ -124,26 +135,29 @@ class ItemEvents:
     def close_interrupted(self) -> Iterator[Event]:
         """Yield the end of a message that an earlier attempt has begun. The model is called again."""
         if self._texts:
-            yield from self._close_message("".join(self._texts), "incomplete")
+            content = [text_part("".join(self._texts))]
+            item = message_item(
+                self.execution_id, self.item_number, "incomplete", content, "commentary"
+            )
+            yield from self._close_message(item)
 
-    def _open_message(self) -> Iterator[Event]:
-        item = message_item(self.execution_id, self.item_number, "in_progress", [])
+    def _open_message(self, phase: Phase | None) -> Iterator[Event]:
+        item = message_item(self.execution_id, self.item_number, "in_progress", [], phase)
         yield self._item_event(ITEM_ADDED, item)
         yield self._event("content_part.added", content_index=0, part=text_part(""))
 
     def _message(self, step: Step) -> Iterator[Event]:
-        sent = "".join(self._texts)
+        item = step_item(self.execution_id, self.item_number, step, self.schema)
+        sent, text = "".join(self._texts), item["content"][0]["text"]
         if not self._texts:
-            yield from self._open_message()
-        if rest := step.output[len(sent) :]:
+            yield from self._open_message(item["phase"])
+        if rest := text[len(sent) :]:
             yield self._event("output_text.delta", content_index=0, delta=rest, logprobs=[])
-        item = step_item(self.execution_id, self.item_number, step)
-        yield from self._close_message(step.output, item["status"])
+        yield from self._close_message(item)
 
-    def _close_message(self, text: str, status: str) -> Iterator[Event]:
-        part = text_part(text)
-        item = message_item(self.execution_id, self.item_number, status, [part])
-        yield self._event("output_text.done", content_index=0, text=text, logprobs=[])
+    def _close_message(self, item: dict[str, Any]) -> Iterator[Event]:
+        (part,) = item["content"]
+        yield self._event("output_text.done", content_index=0, text=part["text"], logprobs=[])
         yield self._event("content_part.done", content_index=0, part=part)
         yield self._item_event(ITEM_DONE, item)
         self._texts.clear()

@@ -141,7 +141,8 @@ def _request(execution: Execution, agent: AgentSnapshot, model: KnownModel) -> R
 
 def _events(execution: Execution, attempt: int) -> RunEvents:
     """Return the events of an attempt, which continue those of the former ones."""
-    items = ItemEvents(execution.pk, first_events_count(background=execution.background))
+    number = first_events_count(background=execution.background)
+    items = ItemEvents(execution.pk, number, execution.output_schema)
     for event in stored_events(execution.pk):
         items.replay(event)
     events = RunEvents(execution.pk, attempt, items)

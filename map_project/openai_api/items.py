@@ -104,7 +104,8 @@ def conversation_item(item: Item) -> dict[str, Any]:
         )
     if item.type == "message":
         part = text_part(item.text or "")
-        return message_item(item.execution_id, item.output_index, "completed", [part])
+        status = "incomplete" if item.error else "completed"
+        return message_item(item.execution_id, item.output_index, status, [part])
     step = Step(
         "tool",
         item.name or "",

@@ -320,3 +320,29 @@ def test_text_of_several_responses_of_the_model(door: Door, model_server: StubMo
             assert found.usage.total_tokens == 30
     assert texts == ["I look it up.\n\nIt is done."] * 2
     row.delete()
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [completion("I look.", calls=[("first", "{}")]), completion('{"city": "Oslo", "days": 1}')],
+        [completion("Sure!"), completion('{"city": "Oslo", "days": 1}')],
+        [completion('```json\n{"city": "Oslo", "days": 1}\n```')],
+    ],
+)
+def test_structured_output_after_other_texts(
+    door: Door, model_server: StubModel, answers: list[dict[str, Any]]
+) -> None:
+    row = LanguageModel.objects.create(
+        name=f"structured {door.tenant.pk}", provider="openai", base_url=model_server.url
+    )
+    time.sleep(1)  # the models are cached for less
+    type(door.agent).objects.filter(pk=door.agent.pk).update(model=row.name)
+    client = OpenAI(base_url=door.url, api_key=door.key)
+    model_server.says(*answers)
+    response = client.responses.parse(model=door.model, input="Where?", text_format=Trip)
+    assert response.output_parsed == Trip(city="Oslo", days=1)
+    model_server.says(*answers)
+    with client.responses.stream(model=door.model, input="Where?", text_format=Trip) as stream:
+        assert stream.get_final_response().output_parsed == Trip(city="Oslo", days=1)
+    row.delete()

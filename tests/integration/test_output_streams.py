@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from tests.checkouts import eventually
 from tests.factories import AgentFactory
 from tests.live import serving, start_worker, working
 from tests.streams import Frame, check_whole, frames, read_stream, streaming
-from tests.stub_model import HANG, StubModel, completion
+from tests.stub_model import HANG, StubModel, completion, streamed
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 INVALID, VALID = '{"a": "one", "b": 2}', '{"a": 1}'
@@ -115,6 +116,56 @@ def test_the_stream_of_a_run_without_a_valid_response(
     assert "The response is not JSON" in failure["message"] == last["response"]["error"]["message"]
     check_resumption(other_port, api, stream)
     assert api.get(f"history/{execution_id_of(stream)}").json["output"] is None
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Responses of a model, and the texts and phases of the messages: of the first event, and of the last."""
+
+    answers: list[dict[str, Any]]
+    texts: list[str]
+    added: list[str | None]
+    done: list[str]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Phases(
+            [completion("I look.", calls=[("none", "{}")]), completion(VALID)],
+            ["I look.", VALID],
+            ["commentary", None],
+            ["commentary", "final_answer"],
+        ),
+        Phases(
+            [completion("Sure!"), completion(VALID)],
+            ["Sure!", VALID],
+            ["commentary", None],
+            ["commentary", "final_answer"],
+        ),
+        Phases(
+            [completion(INVALID), completion(VALID)],
+            [INVALID, VALID],
+            [None, None],
+            ["commentary", "final_answer"],
+        ),
+        Phases([completion(f"```json\n{VALID}\n```")], [VALID], ["final_answer"], ["final_answer"]),
+    ],
+)
+def test_the_phase_of_a_message(
+    *, api: Api, port: int, other_port: int, stub: StubModel, agent: Agent, case: Phases
+) -> None:
+    """Clients parse each message whose phase is not `commentary` as output, in a stream that of its start."""
+    stub.says(*map(streamed, case.answers))
+    stream = run(port, api, agent)
+    check_whole(stream)
+    started = [frame.event["item"] for frame in stream if frame.type.endswith("item.added")]
+    assert [item["phase"] for item in started if item["type"] == "message"] == case.added
+    output = stream[-1].event["response"]["output"]
+    ended = [item for item in output if item["type"] == "message"]
+    assert [item["phase"] for item in ended] == case.done
+    assert [item["content"][0]["text"] for item in ended] == case.texts
+    check_resumption(other_port, api, stream)
 
 
 def test_the_stream_of_the_mock(api: Api, port: int, other_port: int, agent: Agent) -> None:

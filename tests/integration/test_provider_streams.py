@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents.models import LanguageModel
-from executions.models import Execution
+from executions.models import EventBatch, Execution
 from map_project.tenants.models import Tenant
 from tests.api import Api, LiveApi
 from tests.factories import AgentFactory
@@ -16,7 +16,7 @@ from tests.live import serving
 from tests.providers.messages import events_of, message, named, streamed_message
 from tests.providers.reading import wait_until_closed
 from tests.streams import Frame, check_whole, frames, read_stream, streaming
-from tests.stub_model import DONE, StubModel, StubStream, chunk, streamed
+from tests.stub_model import DONE, StubModel, StubStream, chunk, completion, streamed
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,30 @@ def test_other_requests_are_served_during_a_fast_stream(
     assert Execution.objects.get(agent_id=agent_id).response == "a" * 50_000
     longest = max(end - start for start, end in pairwise(times))
     assert longest < (times[-1] - times[0]) / 2, times
+
+
+def test_a_text_that_a_failure_interrupts_is_incomplete(
+    *, api: Api, port: int, agent_id: str, model_server: StubModel, models: dict[str, str]
+) -> None:
+    cut = streamed(completion("Hello you there."), cut_at=700)
+    model_server.says(completion("I look.", calls=[("none", "{}")]), cut)
+    stream = run(api, port, agent_id, models["openai"])
+    check_whole(stream)
+    items = [frame.event["item"] for frame in stream if frame.type.endswith("item.done")]
+    assert [(item["type"], item["status"]) for item in items] == [
+        ("message", "completed"),
+        ("mcp_call", "failed"),
+        ("message", "incomplete"),
+    ]
+    assert [item.get("phase") for item in items] == ["commentary", None, "final_answer"]
+    assert "Hello".startswith(items[-1]["content"][0]["text"].split()[0])
+    response = stream[-1].event["response"]
+    assert (response["status"], response["output"]) == ("failed", items)
+    execution_id = Execution.objects.get(agent_id=agent_id).pk
+    EventBatch.objects.filter(execution_id=execution_id).delete()
+    later = read_stream(port, api.key, "GET", f"history/{execution_id}/events")
+    check_whole(later)
+    assert later[-1].event["response"] == response
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])

@@ -13,6 +13,7 @@ MESSAGE: dict[str, Any] = {
     "content": [
         {"type": "output_text", "text": "Sales grew by 4 %.", "annotations": [], "logprobs": []}
     ],
+    "phase": "final_answer",
 }
 PROMPT = "What changed in the third quarter?"
 INPUT_MESSAGE: dict[str, Any] = {
