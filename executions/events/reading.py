@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from queue import Empty, SimpleQueue
 
 from django.db import connection
 from django.db.models import DurationField, ExpressionWrapper, F, Max
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from executions.events import notices
 from executions.events.items import Event, ItemEvents, is_request
@@ -34,6 +36,9 @@ from map_project.postgresql.connections import with_retries
 KEPT = timedelta(hours=24)
 # Of one call of `delete_expired`.
 BATCH = 100
+# Of one list of events: a client receives the events of a long run in several writes. Of one query: each row
+# has the events of a step, or of a part of a second.
+MAX_EVENTS, MAX_ROWS = 1_000, 20
 # A reader that received nothing else receives an empty list after this time.
 IDLE_SECONDS = 15.0
 
@@ -59,7 +64,8 @@ def follow(
 
     They end with those of its end, or of the moment at which it waits for approvals.
 
-    Each list has all that are there at the time. It is empty when there was no event for `IDLE_SECONDS`.
+    Each list has all that are there at the time, up to `MAX_EVENTS`. It is empty when there was no event for
+    `IDLE_SECONDS`.
     Holds no database connection between the events. `queue` has the events of a run that this process has
     just started. Raises Execution.DoesNotExist, and DatabaseError after a long outage.
     """
@@ -74,6 +80,8 @@ def follow(
                 yield events
             if is_over:
                 return
+            if len(events) == MAX_EVENTS:
+                continue
             if queue is not None:
                 for events in _queued(queue, number):
                     number = events[-1].number if events else number
@@ -88,7 +96,7 @@ def follow(
 
 
 def _read(execution_id: uuid.UUID, after: int, *, settles: bool) -> tuple[list[Event], bool]:
-    """Return the events that there are now after a number, and whether the last one is among them.
+    """Return the next events after a number, up to `MAX_EVENTS`, and whether the stream ends with them.
 
     With `settles`, waits for what the process of the run may still store. Raises DatabaseError.
     """
@@ -96,8 +104,9 @@ def _read(execution_id: uuid.UUID, after: int, *, settles: bool) -> tuple[list[E
         while True:
             execution = Execution.objects.annotate(ended_for=_ENDED_FOR).get(pk=execution_id)
             if not (settles and _is_settling(execution)):
-                is_over = execution.status not in Execution.ACTIVE
-                return [*available(execution, after)], is_over
+                events = [*islice(available(execution, after), MAX_EVENTS)]
+                is_whole = len(events) < MAX_EVENTS or events[-1].type == _last_type(execution)
+                return events, is_whole and execution.status not in Execution.ACTIVE
             connection.close()
             time.sleep(SETTLING_STEP_SECONDS)
     finally:
@@ -122,8 +131,11 @@ def _queued(queue: Queue, after: int) -> Iterator[list[Event]]:
             # The clients of a busy process receive several events at once.
             while event is not None:
                 events.append(event)
+                if len(events) == MAX_EVENTS:
+                    break
                 event = queue.get_nowait()
-            is_over = True
+            else:
+                is_over = True
         found = [event for event in events if event.number > after]
         if found or not (events or is_over):
             yield found
@@ -139,14 +151,24 @@ def available(execution: Execution, after: int = -1) -> Iterator[Event]:
         if event.number > after:
             yield event
     if execution.status not in Execution.ACTIVE:
-        # A client may have received events that its server had not stored when it was killed, or the last
-        # event of the time in which the run waited.
-        is_repeated = execution.stop_reason == StopReason.WORKER_LOST or (
-            is_waiting and execution.status != Execution.Status.REQUIRES_ACTION
-        )
+        # Of the events that a client has received, the last one may be that of the time in which the run waited.
+        has_waited = is_waiting and execution.status != Execution.Status.REQUIRES_ACTION
+        is_repeated = has_waited or _has_other_numbers(execution)
         for event in _last_events(execution, number):
             if event.number > after or is_repeated:
                 yield event
+
+
+def _has_other_numbers(execution: Execution) -> bool:
+    """Return whether a client may have received events with higher numbers than there are now.
+
+    Its server had not stored them when it was killed, or they were deleted since.
+    """
+    was_lost = execution.stop_reason == StopReason.WORKER_LOST
+    ended_at = execution.finished_at
+    return was_lost or (
+        execution.is_streamed and ended_at is not None and ended_at < timezone.now() - KEPT
+    )
 
 
 def first_events_count(*, background: bool) -> int:
@@ -179,7 +201,11 @@ def _last_events(execution: Execution, number: int) -> Iterator[Event]:
     steps = recorded_steps(execution.pk)
     items = output_items(execution, steps, requests(execution.pk, steps))
     response = response_object(execution, items)
-    yield Event.of(number, f"response.{STATUSES[execution.status]}", response=response)
+    yield Event.of(number, _last_type(execution), response=response)
+
+
+def _last_type(execution: Execution) -> str:
+    return f"response.{STATUSES[execution.status]}"
 
 
 def _item_events(execution: Execution, number: int, after: int) -> Iterator[Event]:
@@ -191,7 +217,7 @@ def _item_events(execution: Execution, number: int, after: int) -> Iterator[Even
             yield event
         if is_stored or execution.status in Execution.UNFINISHED:
             return
-    items = ItemEvents(execution.pk, number)
+    items = ItemEvents(execution.pk, number, execution.output_schema)
     steps = local_steps(execution, recorded_steps(execution.pk, with_running=True))
     approvals = requests(execution.pk, steps)
     for part in output_parts(steps, approvals):
@@ -219,10 +245,14 @@ def stored_events(execution_id: uuid.UUID, after: int = -1) -> Iterator[Event]:
     """Yield the stored events, from the batch on that has the one after `after`, or the last batch."""
     batches = EventBatch.objects.filter(execution_id=execution_id)
     start = batches.filter(first_number__lte=after + 1).aggregate(max=Max("first_number"))
-    found = batches.filter(first_number__gte=start["max"] or 0).order_by("first_number")
-    for first_number, lines in found.values_list("first_number", "events"):
-        for number, data in enumerate(lines.split("\n"), first_number):
-            yield Event.of_data(number, data)
+    found = batches.order_by("first_number").values_list("first_number", "events")
+    number, row_count = start["max"] or 0, MAX_ROWS
+    while row_count == MAX_ROWS:
+        rows = [*found.filter(first_number__gte=number)[:MAX_ROWS]]
+        for first_number, lines in rows:
+            for number, data in enumerate(lines.split("\n"), first_number):
+                yield Event.of_data(number, data)
+        number, row_count = number + 1, len(rows)
 
 
 def delete_expired() -> None:

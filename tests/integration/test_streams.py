@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from django.db.models.functions import Now
 
 from agents.models import AgentTool, LanguageModel
+from executions.events.items import Event
+from executions.events.reading import KEPT, MAX_EVENTS
 from executions.models import EventBatch, Execution
 from map_project.tenants.models import Tenant
 from tests.api import Api, LiveApi
@@ -178,6 +181,50 @@ def test_the_events_of_a_run_that_was_not_streamed(
     later = read_stream(port, api.key, "GET", f"history/{execution_id}/events")
     check_whole(later)
     assert later[-1].event["response"] == stream[-1].event["response"]
+
+
+def test_the_last_event_is_sent_after_the_events_were_deleted(
+    api: Api, port: int, agent_id: str
+) -> None:
+    whole = run(api, port, agent_id, prompt=TWO_TOOLS)
+    execution_id = execution_id_of(whole)
+    path = f"history/{execution_id}/events?starting_after=900"
+    assert read_stream(port, api.key, "GET", path) == []
+    EventBatch.objects.filter(execution_id=execution_id).delete()
+    Execution.objects.filter(pk=execution_id).update(finished_at=Now() - 2 * KEPT)
+    (last,) = read_stream(port, api.key, "GET", path)
+    assert last.type == "response.completed"
+    assert last.event["response"]["output"] == whole[-1].event["response"]["output"]
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size"),
+    [(MAX_EVENTS - 1, 1), (MAX_EVENTS, 300), (10_000, 100), (10_000, 20_000)],
+)
+def test_a_long_run_is_read_in_parts(
+    api: Api, port: int, agent_id: str, count: int, batch_size: int
+) -> None:
+    execution_id = LiveApi(port, api.key).run(agent_id).json["execution_id"]
+    deltas = [
+        Event.of(number, "response.output_text.delta", delta="a") for number in range(2, count)
+    ]
+    EventBatch.objects.bulk_create(
+        EventBatch(
+            execution_id=execution_id,
+            first_number=batch[0].number,
+            events="\n".join(event.data for event in batch),
+        )
+        for start in range(0, len(deltas), batch_size)
+        if (batch := deltas[start : start + batch_size])
+    )
+    Execution.objects.filter(pk=execution_id).update(is_streamed=True)
+    path = f"history/{execution_id}/events"
+    stream = read_stream(port, api.key, "GET", path)
+    assert [frame.event["sequence_number"] for frame in stream] == [*range(count + 1)]
+    assert stream[-1].type == "response.completed"
+    for after in (0, 2, 3, 500, count - 1):
+        found = read_stream(port, api.key, "GET", f"{path}?starting_after={after}")
+        assert found == stream[after + 1 :]
 
 
 def test_errors_before_the_stream_are_json(api: Api, port: int, agent_id: str) -> None:
