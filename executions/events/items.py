@@ -23,6 +23,8 @@ from executions.steps import Step
 
 ITEM_ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done"
 _START = '{"type":"'
+# Before JSON. Some models repeat blanks without end.
+_MAX_BLANK_CHARACTERS = 100
 
 
 class Event(NamedTuple):
@@ -63,6 +65,7 @@ class ItemEvents:
     schema: Mapping[str, Any] | None = None
     index: int = 0
     request_count: int = 0
+    # The begin of a text that is not sent yet: as much as tells whether it is JSON.
     _held: str = ""
     _texts: list[str] = field(default_factory=list)
     _has_open_call: bool = False
@@ -78,10 +81,11 @@ class ItemEvents:
         """Yield the events of a piece of the model's text."""
         if not self._texts:
             if self.schema is not None:
-                self._held = piece = self._held + piece
-                if not begins_as_json(piece):
+                if len(self._held) <= _MAX_BLANK_CHARACTERS and not self._held.strip():
+                    self._held += piece
+                if not begins_as_json(self._held):
                     return
-            self._held = ""
+                piece = self._held
             yield from self._open_message(None)
         self._texts.append(piece)
         yield self._event("output_text.delta", content_index=0, delta=piece, logprobs=[])

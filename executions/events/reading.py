@@ -151,7 +151,7 @@ def available(execution: Execution, after: int = -1) -> Iterator[Event]:
         if event.number > after:
             yield event
     if execution.status not in Execution.ACTIVE:
-        # Of the events that a client has received, the last one may be that of the time in which the run waited.
+        # A client may have received the last event of the time in which the run waited.
         has_waited = is_waiting and execution.status != Execution.Status.REQUIRES_ACTION
         is_repeated = has_waited or _has_other_numbers(execution)
         for event in _last_events(execution, number):
