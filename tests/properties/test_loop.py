@@ -4,7 +4,8 @@ For all responses, the run ends within its limits and each requested call has ex
 """
 
 import json
-from dataclasses import dataclass, field
+import uuid
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import given
@@ -19,7 +20,7 @@ from executions.loop import (
 from executions.outcomes import Outcome
 from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
 from executions.providers.mock import words
-from executions.steps import LoopTool, Step
+from executions.steps import Decision, LoopTool, Step
 
 TEXT = st.text(max_size=20)
 IDS = st.sampled_from(["", "a", "b", "call_0", "call_1", "\0"])
@@ -378,3 +379,87 @@ def test_an_alias_does_not_depend_on_the_other_names() -> None:
     assert aliases(["web search", "x", "y z"])["web search"] == alias
     # Unless a tool has this name.
     assert len(set(aliases(["web search", alias]).values())) == 2
+
+
+def run_with_decisions(
+    loop: Loop, answers: list[bool]
+) -> tuple[list[Step], dict[int, Decision], Outcome]:
+    """Run to the end, and decide about the calls whenever the run waits, as processes do.
+
+    Returns the steps, the decisions by the positions of their calls, and the outcome.
+    """
+    steps: list[Step] = []
+    decisions: dict[int, Decision] = {}
+    loop.decisions = lambda count: [decisions.get(len(steps) + offset) for offset in range(count)]
+    while True:
+        running = loop.run([Message("user", "go")], [*steps])
+        while True:
+            try:
+                event = next(running)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                break
+            if isinstance(event, Step) and not event.is_running:
+                steps.append(event)
+        if not outcome.open_calls:
+            return steps, decisions, outcome
+        assert outcome.status == "requires_action"
+        for call in outcome.open_calls:
+            position = len(steps) + call.offset
+            # No call is asked about twice.
+            assert position not in decisions
+            is_approved = answers[len(decisions) % len(answers)]
+            decisions[position] = Decision(
+                uuid.uuid4(), is_approved, call.tool.id, call.arguments, "Because."
+            )
+
+
+@given(
+    script=st.lists(st.tuples(RESPONSES, st.just(0.0)), min_size=1, max_size=6),
+    max_steps=st.integers(1, 6),
+    max_tool_calls=st.integers(1, 8),
+    answers=st.lists(st.booleans(), min_size=1, max_size=6),
+)
+def test_a_call_is_made_as_it_was_approved_and_never_when_it_was_declined(
+    script: list[tuple[ModelResponse | ModelError, float]],
+    max_steps: int,
+    max_tool_calls: int,
+    answers: list[bool],
+) -> None:
+    clock = Clock()
+
+    def loop_with(tools: Tools, *, needs_approval: bool) -> Loop:
+        known = replace(tools.named("known")["known"], needs_approval=needs_approval)
+        return Loop(
+            Scripted(script, clock),
+            "m",
+            {"known": known, **tools.named("other")},
+            max_steps,
+            max_tool_calls,
+            10**6,
+            deadline=100,
+            clock=clock,
+        )
+
+    free, asked, all_approved = Tools(clock, 0), Tools(clock, 0), Tools(clock, 0)
+    plain = finished(run_to_end(loop_with(free, needs_approval=False))[0])
+    steps, decisions, _ = run_with_decisions(loop_with(asked, needs_approval=True), answers)
+    approved, _, _ = run_with_decisions(loop_with(all_approved, needs_approval=True), [True])
+
+    assert [replace(step, approval_id=None) for step in approved] == plain
+    assert all_approved.calls == free.calls
+    # The calls are the same ones, whatever the decisions are.
+    assert [(step.kind, step.input) for step in steps if step.kind == "tool"] == [
+        (step.kind, step.input) for step in plain if step.kind == "tool"
+    ]
+    for position, decision in decisions.items():
+        step = steps[position]
+        assert (step.approval_id, step.input) == (decision.approval_id, decision.arguments)
+        assert (step.error == "declined") == (not decision.is_approved)
+    made = [step.input for step in steps if step.kind == "tool" and not step.error]
+    assert [arguments for _, arguments in asked.calls] == made
+    assert not [
+        step
+        for step in steps
+        if step.name == "the known" and not step.approval_id and not step.error
+    ]
