@@ -197,13 +197,11 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="status")
     def status_badge(self, execution: Execution) -> str:
-        # A code may be broken after an underscore.
-        code = format_html_join(mark_safe("_<wbr>"), "{}", zip(execution.error_code.split("_")))
         return format_html(
             '<span class="desk-badge desk-{}">{}</span> <span class="desk-faint">{}</span>',
             tone(execution.status),
-            execution.status,
-            code,
+            _breakable(execution.status),
+            _breakable(execution.error_code),
         )
 
     @admin.display(description="latency")
@@ -232,6 +230,11 @@ def _pending_approvals(execution: Execution) -> list[Approval]:
 def _can_cancel(request: HttpRequest) -> bool:
     """Whether the user is an operator. Executions themselves cannot be changed."""
     return request.user.has_perm("tenants.change_tenant")
+
+
+def _breakable(code: str) -> str:
+    """A code, which may be broken after an underscore."""
+    return format_html_join(mark_safe("_<wbr>"), "{}", zip(code.split("_")))
 
 
 def _two_lines(first: object, second: object) -> str:
