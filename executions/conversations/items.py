@@ -54,6 +54,8 @@ class Item:
     output: str | None = None
     error: str | None = None
     is_truncated: bool = False
+    # Of a message of the model: whether it is the answer, as in `executions.responses.step_item`.
+    is_answer: bool = False
 
 
 class ItemList:
@@ -102,9 +104,11 @@ class ItemList:
         """Yield the items of these executions, the oldest first."""
         rows = self.executions.filter(pk__in=pks)
         steps = _steps(pks)
-        for execution in rows.annotate(**_starts("prompt", "response")).values(
-            *("pk", "status", "options", "created_at", "prompt_start", "response_start")
-        ):
+        columns = ("pk", "status", "options", "created_at", "prompt_start", "response_start")
+        has_schema = Q(output_schema__isnull=False)
+        for execution in rows.annotate(
+            has_schema=has_schema, **_starts("prompt", "response")
+        ).values(*columns, "has_schema"):
             yield from _items_of(execution, steps[execution["pk"]])
 
 
@@ -129,8 +133,8 @@ def _steps(pks: list[uuid.UUID]) -> dict[uuid.UUID, list[dict[str, Any]]]:
     columns = ("execution_id", "kind", "name", "error", "is_running", "created_at")
     for row in (
         rows.order_by("execution_id", "position")
-        .annotate(**_starts("output", "input"))
-        .values(*columns, "output_start", "input_start")
+        .annotate(has_calls=~Q(tool_calls=[]), **_starts("output", "input"))
+        .values(*columns, "has_calls", "output_start", "input_start")
     ):
         steps[row["execution_id"]].append(row)
     return steps
@@ -151,14 +155,20 @@ def _items_of(execution: dict[str, Any], steps: list[dict[str, Any]]) -> Iterato
         yield Item(pk, position, None, "message", created_at, **_text(role, text))
     if not steps and execution["status"] == Execution.Status.SUCCEEDED:
         text = _text("assistant", execution["response_start"])
-        yield Item(pk, len(messages), 0, "message", created_at, **text)
+        yield Item(pk, len(messages), 0, "message", created_at, is_answer=True, **text)
     for index, step in enumerate(steps):
         position, time = len(messages) + index, step["created_at"]
         if step["kind"] == Step.Kind.TOOL:
             yield Item(pk, position, index, "tool_call", time, **_call(step))
         else:
-            text = _text("assistant", step["output_start"])
-            yield Item(pk, position, index, "message", time, error=step["error"] or None, **text)
+            # With an output schema, the valid response is the last one.
+            is_last = index == len(steps) - 1 and execution["status"] == Execution.Status.SUCCEEDED
+            message = {
+                **_text("assistant", step["output_start"]),
+                "error": step["error"] or None,
+                "is_answer": not step["has_calls"] and (is_last or not execution["has_schema"]),
+            }
+            yield Item(pk, position, index, "message", time, **message)
 
 
 def _text(role: str, text: str) -> dict[str, Any]:

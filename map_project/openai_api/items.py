@@ -6,7 +6,7 @@ from typing import Any
 
 from executions.conversations.items import Item, ItemList
 from executions.models import Execution
-from executions.responses import call_item, id_of, message_item, text_part
+from executions.responses import Phase, call_item, id_of, message_item, text_part
 from executions.steps import Step
 from map_project.api.errors import BadRequest
 
@@ -105,7 +105,8 @@ def conversation_item(item: Item) -> dict[str, Any]:
     if item.type == "message":
         part = text_part(item.text or "")
         status = "incomplete" if item.error else "completed"
-        return message_item(item.execution_id, item.output_index, status, [part])
+        phase: Phase = "final_answer" if item.is_answer else "commentary"
+        return message_item(item.execution_id, item.output_index, status, [part], phase)
     step = Step(
         "tool",
         item.name or "",
