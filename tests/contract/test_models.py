@@ -17,6 +17,13 @@ from tests.factories import AgentFactory, TenantFactory
 SEEDED = ["gpt-4o", "gpt-4", "gpt-3.5-turbo", "claude-3-opus", "claude-3-sonnet"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _only_seeded_models() -> None:
+    """Delete the models that other tests have left."""
+    LanguageModel.objects.exclude(name__in=SEEDED).delete()
+    language_models.forget()
+
+
 @pytest.fixture
 def agent(tenant: Tenant) -> Agent:
     return AgentFactory.create(tenant=tenant)
