@@ -29,17 +29,19 @@ stop: install-run ## stop `make run` of this checkout, and its PostgreSQL and Re
 reset: install-run ## delete the data of this checkout's PostgreSQL and Redis (ARGS=--noinput: without a question)
 	@$(BIN)/python manage.py reset $(ARGS)
 
-# A process for each core, each with its own PostgreSQL and Redis. Much of the tests' time is spent waiting.
-PROCESSES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A process for each core, each with its own PostgreSQL and Redis. The tests start hundreds of processes, each of
+# which would compile the code if none could keep the result.
+TESTS := env -u PYTHONDONTWRITEBYTECODE $(BIN)/coverage run -m pytest \
+	-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: install-dev ## run the tests except the slow ones, with branch coverage
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(PROCESSES) -m "not slow"
+	$(TESTS) -m "not slow"
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 test-all: install-dev ## run all tests, with branch coverage
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(PROCESSES)
+	$(TESTS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 check: install-dev ## check format, lint, types, import layers, migrations and the OpenAPI document

@@ -34,7 +34,8 @@ def checkout() -> Iterator[Path]:
         for part in _PARTS:
             source, target = SOURCE / part, folder / part
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                # With the compiled files, except those that are being written.
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc.*"))
             else:
                 shutil.copy2(source, target)
         yield folder

@@ -207,7 +207,11 @@ class ExecutionAdmin(ReadOnlyAdmin):
     @admin.display(description="latency")
     def latency(self, execution: Execution) -> str:
         shown = latency(execution, timezone.now())
-        return format_html('<span class="desk-nowrap">{}</span>', shown)
+        # The column has no room for "1 min 20 s so far" on one line.
+        value = shown.removesuffix(" so far")
+        return format_html(
+            '<span class="desk-nowrap">{}</span>{}', value, shown.removeprefix(value)
+        )
 
     @admin.display(description="tokens")
     def token_counts(self, execution: Execution) -> str:

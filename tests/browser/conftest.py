@@ -22,7 +22,7 @@ PASSWORD = "a-password-of-the-tests"
 Visitor = Callable[..., Visit]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if chromium.executable() is None:
         pytest.skip(f"none of these is installed: {', '.join(chromium.NAMES)}")
@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def desk_port(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A live server that trusts one proxy, with collected static files, as of `make run`."""
     folder = tmp_path_factory.mktemp("collected") / "static"

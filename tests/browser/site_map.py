@@ -72,8 +72,10 @@ def create_rows(user: User) -> dict[type[Model], Model]:
 
 def create_executions(agent: Agent, model: str) -> Execution:
     """Runs in every status. Returns a failed one with steps."""
+    # Long enough for the widest duration of a run in progress.
+    created_at = timezone.now() - timedelta(minutes=12)
     for status in Execution.Status:
-        ExecutionFactory.create(agent=agent, status=status, model=model)
+        ExecutionFactory.create(agent=agent, status=status, model=model, created_at=created_at)
     execution = ExecutionFactory.create(
         agent=agent, model=model, prompt="p" * 3000, response="", status="failed",
         error_code="E" * 50, request_id="r" * 128, system_prompt="s" * 500, latency_ms=4_200_000,

@@ -1,8 +1,9 @@
 """The admin in a browser, against a live server."""
 
 import re
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import expect
@@ -114,27 +115,36 @@ def test_the_page_of_an_execution(visit: Visitor, execution: Execution) -> None:
     assert desk.page.evaluate("navigator.clipboard.readText()") == execution.prompt
 
 
-def test_a_run_in_progress_is_followed(visit: Visitor, tenant: Tenant, desk_port: int) -> None:
-    agent = AgentFactory.create(tenant=tenant)
+@pytest.fixture
+def slow_model() -> Iterator[str]:
+    """A model whose response takes seconds. Tests of the API compare the list of models."""
     with stub_model() as stub:
         stub.says(streamed(completion("One two three four."), delay_seconds=1.0))
-        model = LanguageModel.objects.create(
-            name=f"slow {uuid.uuid4()}", provider="openai", base_url=stub.url
-        )
-        body = {"prompt": "Count", "model": model.name, "stream": True}
-        path = f"agents/{agent.pk}/run"
-        with streaming(desk_port, api_of(tenant).key, "POST", path, body) as response:
-            assert response.status == 200
-            execution = Execution.objects.get(tenant=tenant)
-            desk = visit("operator")
-            url = f"{desk.base}/admin/executions/execution/{execution.pk}/change/"
-            desk.page.goto(url, wait_until="domcontentloaded")
-            expect(desk.page.locator("#response")).to_have_text(re.compile("^One "))
-            expect(desk.page.get_by_role("button", name="Cancel run")).to_be_visible()
-            # The page is loaded again at the end.
-            expect(desk.page.locator(".desk-outcome")).to_contain_text("succeeded", timeout=30_000)
-            expect(desk.page.locator("#response")).to_have_text("One two three four.")
-            expect(desk.page.get_by_role("button", name="Cancel run")).to_have_count(0)
+        name = f"slow {uuid.uuid4()}"
+        row = LanguageModel.objects.create(name=name, provider="openai", base_url=stub.url)
+        time.sleep(1)  # the models are cached for less
+        yield name
+        row.delete()
+
+
+def test_a_run_in_progress_is_followed(
+    visit: Visitor, tenant: Tenant, desk_port: int, slow_model: str
+) -> None:
+    agent = AgentFactory.create(tenant=tenant)
+    body = {"prompt": "Count", "model": slow_model, "stream": True}
+    path = f"agents/{agent.pk}/run"
+    with streaming(desk_port, api_of(tenant).key, "POST", path, body) as response:
+        assert response.status == 200
+        execution = Execution.objects.get(tenant=tenant)
+        desk = visit("operator")
+        url = f"{desk.base}/admin/executions/execution/{execution.pk}/change/"
+        desk.page.goto(url, wait_until="domcontentloaded")
+        expect(desk.page.locator("#response")).to_have_text(re.compile("^One "))
+        expect(desk.page.get_by_role("button", name="Cancel run")).to_be_visible()
+        # The page is loaded again at the end.
+        expect(desk.page.locator(".desk-outcome")).to_contain_text("succeeded", timeout=30_000)
+        expect(desk.page.locator("#response")).to_have_text("One two three four.")
+        expect(desk.page.get_by_role("button", name="Cancel run")).to_have_count(0)
 
 
 def test_the_page_of_a_conversation(visit: Visitor, execution: Execution) -> None:
