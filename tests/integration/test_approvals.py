@@ -366,6 +366,7 @@ def test_of_two_decisions_at_once_one_is_stored(api: Api, agent: Agent, stub: St
             winners = {number < 2 for number, status in enumerate(statuses) if status == 200}
             assert winners == {stored == "approved"}
     assert status_of(api, execution_id) == "queued"
+    api.post(f"history/{execution_id}/cancel")
 
 
 def test_the_last_two_decisions_at_once_continue_the_run_once(

@@ -22,6 +22,8 @@ from tests.streams import check_whole, read_stream
 from tests.stub_model import StubModel, completion, streamed
 
 TOOLS = {"TOOL_ALLOWED_NETWORKS": "127.0.0.1/32"}
+# No other test has queued runs of this model, which the worker here would make.
+MODEL = "careful at v1"
 DELETE = '{"customer": 4711}'
 CALL = completion("I will delete it.", calls=[("delete", DELETE)])
 DONE = completion("It was deleted.")
@@ -31,7 +33,7 @@ DONE = completion("It was deleted.")
 def model(model_server: StubModel) -> Iterator[LanguageModel]:
     # Before the processes start, which cache the models for a while.
     row = LanguageModel.objects.create(
-        name="careful", provider="openai", base_url=model_server.url, max_retries=0
+        name=MODEL, provider="openai", base_url=model_server.url, max_retries=0
     )
     yield row
     row.delete()
@@ -62,7 +64,7 @@ def effects() -> Iterator[EffectsServer]:
 
 @pytest.fixture
 def agent(tenant: Tenant, effects: EffectsServer, stub: StubModel) -> Agent:
-    agent: Agent = AgentFactory.create(tenant=tenant, model="careful")
+    agent: Agent = AgentFactory.create(tenant=tenant, model=MODEL)
     tool = ToolFactory.create(
         tenant=tenant, name="delete", kind="http", config=effects.config(), approval="always"
     )
@@ -278,7 +280,7 @@ def test_openai_s_sdk_answers_a_request(port: int, agent: Agent, api: Api) -> No
 class TestInvalidAnswers:
     def test_unknown_and_foreign_requests(self, live: LiveApi, agent: Agent) -> None:
         other = TenantFactory.create()
-        foreign = AgentFactory.create(tenant=other, model="careful")
+        foreign = AgentFactory.create(tenant=other, model=MODEL)
         (request,) = requests_of(respond(live, agent).json)
         answers = (
             respond(live, agent, [answer_of({"id": f"mcpr_{uuid.uuid4().hex}"})]),
