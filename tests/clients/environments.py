@@ -3,6 +3,7 @@
 OpenAI's Agents SDK is a module `agents`, as one of this project's, and would shadow it.
 """
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -32,13 +33,19 @@ def node() -> Path:
 
 
 def _created(name: str, lock: Path, install: Callable[[Path], None]) -> Path:
-    """Return the folder of an environment. If its lock file has changed, it is created again."""
+    """Return the folder of an environment. If its lock file has changed, it is created again.
+
+    The processes of pytest-xdist share it: one creates it, the others wait.
+    """
     folder, digest = ROOT / ".map" / "clients" / name, hashlib.sha256(lock.read_bytes()).hexdigest()
     stamp = folder / "lock.sha256"
-    if not (stamp.exists() and stamp.read_text() == digest):
-        shutil.rmtree(folder, ignore_errors=True)
-        install(folder)
-        stamp.write_text(digest)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not (stamp.exists() and stamp.read_text() == digest):
+            shutil.rmtree(folder, ignore_errors=True)
+            install(folder)
+            stamp.write_text(digest)
     return folder
 
 

@@ -245,14 +245,13 @@ def test_the_migration_records_the_runs_of_earlier_releases(tenant: Tenant) -> N
     cancel(execution.pk, StopReason.CANCELLED_BY_CALLER)
     ExecutionFactory.create(agent__tenant=tenant, status="running")
     earlier_runs = import_module("map_project.usage.migrations.0002_totals").RECORD_EARLIER_RUNS
-    _, statement = earlier_runs.split(";\n", 1)
     fold_all(tenant)
     ExecutionFactory.create(agent__tenant=tenant, output_tokens=7)
     # It records the folded runs of other tests again.
     with transaction.atomic(), connection.cursor() as cursor:
         HourlyUsage.objects.filter(tenant=tenant).delete()
         assert difference(tenant)
-        cursor.execute(statement)
+        cursor.execute(earlier_runs)
         assert not difference(tenant)
         assert totals(tenant)["runs"] == 2
         transaction.set_rollback(True)
