@@ -5,6 +5,7 @@ called a few times per second. Only the process that holds the lease of the atte
 the lease because the run has ended, it may store what it has sent for `SETTLING` more.
 """
 
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from typing import Any
 from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from executions.events import notices
 from executions.events.items import Event, ItemEvents
@@ -26,6 +28,8 @@ from executions.steps import Step
 
 # Readers wait for it before the last event of a run that did not end in its process.
 SETTLING = timedelta(seconds=1.5)
+# Of one transaction of `store_pending`.
+_RUNS_AT_ONCE = 50
 
 _in_progress: set["RunEvents"] = set()
 
@@ -123,7 +127,11 @@ class RunEvents:
             return None
         lines = "\n".join(event.data for event in events)
         return EventBatch(
-            execution_id=self.execution_id, first_number=events[0].number, events=lines
+            execution_id=self.execution_id,
+            first_number=events[0].number,
+            events=lines,
+            # With the default of the database, Django inserts many rows in a much slower way.
+            created_at=timezone.now(),
         )
 
     def stored(self, batch: EventBatch | None) -> None:
@@ -136,7 +144,16 @@ class RunEvents:
 
 def store_pending() -> None:
     """Store the pieces of text that all runs of this process have sent. Raises DatabaseError."""
-    runs = [run for run in [*_in_progress] if run.sent_count and run.lock.acquire(blocking=False)]
+    unstored = [run for run in [*_in_progress] if run.sent_count]
+    while unstored:
+        _store_some(unstored[:_RUNS_AT_ONCE])
+        del unstored[:_RUNS_AT_ONCE]
+        # The streams go on meanwhile.
+        time.sleep(0)
+
+
+def _store_some(unstored: list[RunEvents]) -> None:
+    runs = [run for run in unstored if run.lock.acquire(blocking=False)]
     try:
         if stored := _store({run.execution_id: run for run in runs}):
             notices.publish(stored)
