@@ -35,7 +35,7 @@ from executions.providers import (
     ModelTimeout,
     ToolCall,
 )
-from executions.steps import Decision, LoopTool, OpenCall, Step
+from executions.steps import DECLINED, NOT_CALLED, UNKNOWN_TOOL, Decision, LoopTool, OpenCall, Step
 from executions.stop_reasons import StopReason
 from executions.texts import first_bytes, storable
 from executions.tool_names import resolve
@@ -234,15 +234,15 @@ class Loop:
         if decision is not None:
             step = replace(step, input=decision.arguments, approval_id=decision.approval_id)
         if skip_reason:
-            step = replace(step, output=f"Not called: {skip_reason}.", error="not_called")
+            step = replace(step, output=f"Not called: {skip_reason}.", error=NOT_CALLED)
         elif decision is not None and not decision.is_approved:
-            step = replace(step, output=_declined(decision), error="declined")
+            step = replace(step, output=_declined(decision), error=DECLINED)
         elif tool is None:
             known = f"Available tools: {', '.join(self.tools)}." if self.tools else "You have none."
             text = f"There is no tool with this name. {known}"
-            step = replace(step, output=text, error="unknown_tool")
+            step = replace(step, output=text, error=UNKNOWN_TOOL)
         elif decision is not None and decision.tool_id != tool.id:
-            step = replace(step, output=_REPLACED, error="not_called")
+            step = replace(step, output=_REPLACED, error=NOT_CALLED)
         else:
             step = replace(step, idempotent=tool.idempotent)
             yield replace(step, is_running=True)

@@ -9,6 +9,11 @@ from executions.providers import FinishReason, ToolCall
 
 _NO_ID = uuid.UUID(int=0)
 
+# Errors of tool steps whose calls were not made: the run ended before, there is no such tool, or a person
+# declined the call. `map_project.usage` counts all others as tool calls.
+NOT_CALLED, UNKNOWN_TOOL, DECLINED = "not_called", "unknown_tool", "declined"
+NOT_MADE_ERRORS = (NOT_CALLED, UNKNOWN_TOOL, DECLINED)
+
 
 class CallResult(Protocol):
     """The result of a tool call: a text for the model, and an error code or None."""

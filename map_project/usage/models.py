@@ -17,7 +17,8 @@ from map_project.tenants.models import Tenant
 class UsageColumns(models.Model):
     """Columns of one or several ended runs. Unknown tokens and costs count as 0.
 
-    Tool calls are those that were made, and `failed_tool_calls` are part of them.
+    Tool calls are those that were made: not those that a person declined, that came too late, or that named
+    no tool of the agent. `failed_tool_calls` are part of them.
     """
 
     tenant = models.ForeignKey(

@@ -24,6 +24,7 @@ from django.db.models import Sum
 from agents.models import LanguageModel
 from executions.endings import cancel
 from executions.models import Execution, Step
+from executions.steps import NOT_MADE_ERRORS
 from executions.stop_reasons import StopReason
 from map_project.tenants.models import Tenant
 from map_project.usage.folding import LOCK_ID, fold_usage
@@ -46,10 +47,10 @@ WITH recount AS (
         COALESCE(sum(output_tokens), 0) AS output_tokens, COALESCE(sum(cost_usd), 0) AS cost_usd,
         sum((SELECT count(*) FROM executions_step
             WHERE execution_id = execution.id AND kind = 'tool'
-            AND error NOT IN ('not_called', 'unknown_tool'))) AS tool_calls,
+            AND error <> ALL(%(not_made)s))) AS tool_calls,
         sum((SELECT count(*) FROM executions_step
             WHERE execution_id = execution.id AND kind = 'tool'
-            AND error NOT IN ('not_called', 'unknown_tool', ''))) AS failed_tool_calls,
+            AND error <> ALL(%(not_made)s) AND error <> '')) AS failed_tool_calls,
         sum(latency_ms) AS latency_ms
     FROM executions_execution execution
     WHERE tenant_id = ANY(%(tenants)s) AND status NOT IN ('queued', 'running', 'requires_action')
@@ -66,8 +67,12 @@ UNION ALL
 
 def difference(*tenants: Tenant) -> list[Any]:
     """Return the rows in which the usage and a recount differ."""
+    parameters: dict[str, Any] = {
+        "tenants": [tenant.pk for tenant in tenants],
+        "not_made": [*NOT_MADE_ERRORS],
+    }
     with connection.cursor() as cursor:
-        cursor.execute(_DIFFERENCE, {"tenants": [tenant.pk for tenant in tenants]})
+        cursor.execute(_DIFFERENCE, parameters)
         return [*cursor.fetchall()]
 
 
@@ -112,8 +117,8 @@ def test_a_cancelled_run_has_the_tokens_and_calls_of_its_steps(tenant: Tenant) -
         Step(kind="model", name="m", input_tokens=7, output_tokens=5, latency_ms=1),
         Step(kind="tool", name="t", latency_ms=1),
         Step(kind="tool", name="t", latency_ms=1, error="http_500"),
-        Step(kind="tool", name="t", latency_ms=0, error="unknown_tool"),
         Step(kind="tool", name="t", latency_ms=0, is_running=True),
+        *(Step(kind="tool", name="t", latency_ms=0, error=error) for error in NOT_MADE_ERRORS),
     ]
     for position, step in enumerate(steps):
         step.execution, step.position = execution, position

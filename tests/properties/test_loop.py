@@ -20,7 +20,7 @@ from executions.loop import (
 from executions.outcomes import Outcome
 from executions.providers import Message, ModelError, ModelResponse, ModelTimeout, ToolCall
 from executions.providers.mock import words
-from executions.steps import Decision, LoopTool, Step
+from executions.steps import NOT_MADE_ERRORS, Decision, LoopTool, Step
 
 TEXT = st.text(max_size=20)
 IDS = st.sampled_from(["", "a", "b", "call_0", "call_1", "\0"])
@@ -135,7 +135,7 @@ def finished(events: list[Step]) -> list[Step]:
 
 def assert_each_call_is_announced(events: list[Step]) -> None:
     for before, step in zip([None, *events], events, strict=False):
-        if step.kind == "tool" and step.error not in {"not_called", "unknown_tool"}:
+        if step.kind == "tool" and step.error not in NOT_MADE_ERRORS:
             assert step.is_running or (before and before.is_running and before.input == step.input)
 
 
