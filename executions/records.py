@@ -32,6 +32,8 @@ from executions.texts import storable
 from map_project.postgresql.connections import with_retries
 from map_project.webhooks.services import record_event
 
+# Between the attempts of a write while the database is not available. In total less than a lease.
+RETRY_DELAYS_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0, 4.0)
 MAX_ERROR_LENGTH = 100
 _COLUMNS = [each.name for each in fields(RunStep)]
 _TOKENS_PER_PRICE = 1_000_000

@@ -36,7 +36,7 @@ from executions.providers import (
     Provider,
     get_provider,
 )
-from executions.records import RunRecord, cost_usd
+from executions.records import RETRY_DELAYS_SECONDS, RunRecord, cost_usd
 from executions.results import Run
 from executions.snapshots import AgentSnapshot
 from executions.stop_reasons import StopReason
@@ -218,6 +218,7 @@ def _run_in_steps(
         return None
     record = RunRecord(execution_id, request.agent.tenant_id, request.model)
     if request.stream:
+        record.retry_delays_seconds = RETRY_DELAYS_SECONDS
         stream = RunStream(request, provider, model_request, record)
         return Run.of_request(
             execution_id,

@@ -29,7 +29,7 @@ from executions.models import Execution
 from executions.options import RunOptions
 from executions.outcomes import Outcome
 from executions.providers import get_provider
-from executions.records import RunRecord, stored_past
+from executions.records import RETRY_DELAYS_SECONDS, RunRecord, stored_past
 from executions.responses import response_object
 from executions.snapshots import AgentSnapshot
 from executions.steps import NO_PAST, Past
@@ -38,9 +38,6 @@ from map_project.postgresql.connections import with_retries
 from ratelimit.limiter import LimiterUnavailable
 
 logger = logging.getLogger("map.runs")
-
-# Between the attempts of a write while the database is not available. In total less than a lease.
-RETRY_DELAYS_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True)

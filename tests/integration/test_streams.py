@@ -421,5 +421,6 @@ def test_a_stream_outlives_a_restart_of_the_database(effects: EffectsServer) -> 
                 received += [*stream]
             assert received.pop().text == "data: [DONE]"
             check_whole(received)
+            assert received[-1].type == "response.completed"
             whole = read_stream(port, key, "GET", f"history/{execution_id_of(received)}/events")
             assert whole == received
