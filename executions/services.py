@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from structlog.contextvars import bind_contextvars
 
 from agents import language_models
 from agents.language_models import KnownModel
@@ -112,6 +113,7 @@ def run_agent(
             )
             run = _queue(request, caller) if background else _run(request)
             if run is not None:
+                bind_contextvars(execution_id=str(run.id))
                 return run
         # The agent has changed since the snapshot. The next iteration reads it again.
         snapshots.discard(agent)

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 import structlog
+from structlog.contextvars import get_contextvars
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, ExcInfo, Processor
 
@@ -131,7 +132,7 @@ def _add_common_fields(logger: Any, level: str, event: EventDict) -> EventDict:
     }
     if (identifier := request_id.current()) != request_id.NONE:
         common["request_id"] = identifier
-    return {**common, **event}
+    return {**common, **get_contextvars(), **event}
 
 
 def _redact_event(_logger: Any, _level: str, event: EventDict) -> EventDict:

@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
+from structlog.contextvars import clear_contextvars
 
 from map_project.api import request_id
 from map_project.api.errors import (
@@ -43,6 +44,7 @@ class RequestLogMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         started = time.perf_counter()
         identifier = request_id.begin(request.META.get("HTTP_X_REQUEST_ID"))
+        clear_contextvars()
         response = self.get_response(request)
         response["X-Request-ID"] = identifier
         if not response.streaming:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, OperationalError, connection
 
+from executions.models import Execution
 from map_project.api import logs, request_id
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
@@ -56,6 +57,30 @@ def test_a_run_is_logged_as_one_line(tenant: Tenant, log: Log) -> None:
         "key_prefix": issued.prefix,
         "execution_id": response.json["execution_id"],
     }
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["agents/{}/run", "/v1/responses", "/v1/chat/completions"])
+def test_the_execution_is_in_the_line_of_its_request(
+    tenant: Tenant, log: Log, path: str, stream: bool
+) -> None:
+    _, key = issue_key(tenant=tenant)
+    agent = AgentFactory.create(tenant=tenant, model="gpt-4o")
+    body: dict[str, object] = {"stream": stream}
+    match path:
+        case "/v1/responses":
+            body |= {"model": agent.name, "input": PROMPT}
+        case "/v1/chat/completions":
+            body |= {"model": agent.name, "messages": [{"role": "user", "content": PROMPT}]}
+        case _:
+            body |= {"prompt": PROMPT}
+
+    Api(key).post(path.format(agent.pk), body)
+
+    (line,) = log()
+    assert line["execution_id"] == str(Execution.objects.get(tenant=tenant).pk)
+    Api(key).get("history")
+    assert "execution_id" not in log()[-1]
 
 
 def test_an_unauthenticated_request_is_logged_without_its_contents(log: Log) -> None:
