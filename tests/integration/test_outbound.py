@@ -3,11 +3,11 @@
 The servers are real and run in another process; a resolver of the test answers name look-ups.
 """
 
+import ast
 import gc
 import ipaddress
 import json
 import os
-import re
 import resource
 import socket
 import ssl
@@ -25,151 +25,13 @@ import pytest
 from django.conf import LazySettings
 
 from tests.certificates import write_certificate
+from tests.hostile_urls import HOSTILE, RESOLVED, resolve_names
 from tests.tool_server import tool_server
 from tools import outbound
 from tools.errors import ToolServerError
 from tools.imports import import_serializer
 from tools.invokers import CallableTool, ConfigError, ToolResult, call, http_config, mcp
 from tools.outbound import network, transport
-
-# PORT is the port of a server on loopback that must not be reached.
-HOSTILE = [
-    # Loopback in its notations, some of which only the C library accepts.
-    "http://127.0.0.1:PORT/",
-    "http://127.1:PORT/",
-    "http://127.0.1:PORT/",
-    "http://2130706433:PORT/",
-    "http://0x7f000001:PORT/",
-    "http://0x7f.0.0.1:PORT/",
-    "http://0x7F.1:PORT/",
-    "http://017700000001:PORT/",
-    "http://0177.0.0.1:PORT/",
-    "http://0177.0.0.01:PORT/",
-    "http://127.0.0.1.:PORT/",
-    "http://127.000.000.001:PORT/",
-    "http://0:PORT/",
-    "http://0.0.0.0:PORT/",
-    "http://127.255.255.254:PORT/",
-    "http://localhost:PORT/",
-    "http://LOCALHOST:PORT/",
-    "http://localhost.:PORT/",
-    # Non-ASCII characters: full-width digits, circled ones, ideographic full stops.
-    "http://\uff11\uff12\uff17.\uff10.\uff10.\uff11:PORT/",
-    "http://①②⑦.⓪.⓪.①:PORT/",
-    "http://127。0。0。1:PORT/",
-    "http://ⓛocalhost:PORT/",
-    "http://\u0661\u0662\u0667.\u0660.\u0660.\u0661:PORT/",
-    # IPv6, and IPv4 embedded in it.
-    "http://[::1]:PORT/",
-    "http://[0:0:0:0:0:0:0:1]:PORT/",
-    "http://[::]:PORT/",
-    "http://[::ffff:127.0.0.1]:PORT/",
-    "http://[::ffff:7f00:1]:PORT/",
-    "http://[::ffff:0:127.0.0.1]:PORT/",
-    "http://[::127.0.0.1]:PORT/",
-    "http://[64:ff9b::127.0.0.1]:PORT/",
-    "http://[64:ff9b::7f00:1]:PORT/",
-    "http://[64:ff9b:1::7f00:1]:PORT/",
-    "http://[2002:7f00:1::]:PORT/",
-    "http://[2001:0:7f00:1::]:PORT/",
-    "http://[fe80::1]:PORT/",
-    "http://[fe80::1%25lo]:PORT/",
-    "http://[::1%25lo]:PORT/",
-    "http://[fc00::1]:PORT/",
-    "http://[fd00:ec2::254]/latest/meta-data",
-    "http://[ff02::1]:PORT/",
-    "http://[2001:db8::1]:PORT/",
-    "http://[100::1]:PORT/",
-    "http://[fec0::1]:PORT/",
-    "http://[::1]evil.example:PORT/",
-    "http://::1:PORT/",
-    # Private, metadata and other special-purpose addresses.
-    "http://10.0.0.1/",
-    "http://172.16.0.1/",
-    "http://172.31.255.255/",
-    "http://192.168.1.1/",
-    "http://169.254.169.254/latest/meta-data/iam",
-    "http://169.254.170.2/",
-    "http://100.100.100.200/",
-    "http://168.63.129.16/",
-    "http://192.0.0.192/",
-    "http://100.64.0.1/",
-    "http://198.18.0.1/",
-    "http://192.0.2.1/",
-    "http://203.0.113.5/",
-    "http://224.0.0.1/",
-    "http://240.0.0.1/",
-    "http://255.255.255.255/",
-    "https://10.0.0.1/",
-    # URLs whose host differs between parsers.
-    "http://user@127.0.0.1:PORT/",
-    "http://user:password@public.test:PORT/",
-    "http://public.test@127.0.0.1:PORT/",
-    "http://public.test%40127.0.0.1:PORT/",
-    "http://public.test:80@127.0.0.1:PORT/",
-    "http://public.test:80:PORT/",
-    "http://127.0.0.1:PORT\\@public.test/",
-    "http://public.test\\.127.0.0.1:PORT/",
-    "http://127.0.0.1:PORT#@public.test/",
-    "http://127.0.0.1:PORT?@public.test/",
-    "http:///127.0.0.1:PORT/",
-    "http:127.0.0.1:PORT/",
-    "//127.0.0.1:PORT/",
-    "http://127.0.0.1%00.public.test:PORT/",
-    "http://127.0.0.1\x00.public.test:PORT/",
-    "http://127.0.0.1:PORT\r\nHost: public.test/",
-    "http://127.0.0.1\t:PORT/",
-    " http://127.0.0.1:PORT/",
-    "http://public.test:0/",
-    "http://public.test:65536/",
-    "http://public.test:-1/",
-    "http://public.test:8e1/",
-    "http://public.test:/",
-    "http://:PORT/",
-    "http://.public.test/",
-    "http://a..test/",
-    "http://-/",
-    "http://" + "a" * 64 + ".test/",
-    "http://" + "a." * 127 + "test/",
-    "http://{host}:PORT/",
-    "http://{{secret.host}}:PORT/",
-    "http://public.test:{port}/",
-    "{scheme}://public.test/",
-    # Other schemes.
-    "file:///etc/passwd",
-    "ftp://public.test/",
-    "gopher://127.0.0.1:PORT/_GET",
-    "dict://127.0.0.1:PORT/",
-    "unix:/run/docker.sock",
-    "http+unix://%2Frun%2Fdocker.sock/",
-    "javascript:alert(1)",
-    "data:text/plain,hello",
-    "HTTPS\x0b://public.test/",
-    # Names whose addresses are not public; see `RESOLVED`.
-    "http://private.test:PORT/",
-    "http://mixed.test:PORT/",
-    "http://mapped.test:PORT/",
-    "http://nat64.test:PORT/",
-    "http://zone.test:PORT/",
-    "http://metadata.test/",
-    "http://empty.test/",
-    "http://bad.test/",
-]
-RESOLVED = {
-    "public.test": ["93.184.215.14"],
-    "private.test": ["10.1.2.3"],
-    "mixed.test": ["93.184.215.14", "127.0.0.1"],
-    "mapped.test": ["::ffff:127.0.0.1"],
-    "nat64.test": ["64:ff9b::a00:1"],
-    "zone.test": ["fe80::1%lo"],
-    "metadata.test": ["169.254.169.254"],
-    "localhost": ["127.0.0.1"],
-    "localhost.": ["127.0.0.1"],
-    "empty.test": [],
-    "bad.test": ["not an address"],
-}
-
-Resolver = Callable[..., list[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -186,18 +48,8 @@ def loopback(settings: LazySettings) -> None:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Resolve names from `RESOLVED`, and record the look-ups."""
-    looked_up: list[str] = []
-
-    def look_up(host: str, port: int, **_: object) -> list[Any]:
-        looked_up.append(host)
-        try:
-            return [(2, 1, 6, "", (text, port)) for text in RESOLVED[host]]
-        except KeyError:
-            raise socket.gaierror(socket.EAI_NONAME, "unknown") from None
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    return looked_up
+    """The look-ups of names, which are resolved from a table."""
+    return resolve_names(monkeypatch)
 
 
 def tool(url: str, **config: Any) -> CallableTool:
@@ -613,35 +465,79 @@ def test_under_gevent_an_invalid_name_leaves_no_traceback() -> None:
     assert ended.stdout.split() == ["unreachable"] * 3
 
 
-# Other modules that import a module with which connections can be opened, and what they use of it.
-# PostgreSQL and Redis are reached through psycopg and redis-py, the servers that are listed in the settings.
+# Modules with which connections can be opened.
+OPENERS = {
+    *("socket", "ssl", "socketserver", "asyncio", "http.client", "http.server", "urllib.request"),
+    *("ftplib", "imaplib", "poplib", "smtplib", "telnetlib", "xmlrpc", "multiprocessing"),
+    *("httpx2", "httpcore2", "httpx", "httpcore", "urllib3", "requests", "aiohttp", "websockets"),
+    *("openai", "anthropic", "redis", "psycopg"),
+}
+# The other modules that import one of these, and what they use of it.
 OTHER_OPENERS = {
+    # Providers: their SDKs send requests with the client in `http.py`, whose transport is the outbound one.
     "agents/base_urls.py": "httpx2.URL, to parse",
-    "executions/jobs/leases.py": "socket.gethostname",
-    "executions/providers/http.py": "the client of the providers' SDKs, on OutboundTransport",
+    "executions/providers/anthropic/__init__.py": "the SDK",
+    "executions/providers/anthropic/output_schemas.py": "the SDK's conversion of schemas",
+    "executions/providers/http.py": "the client of the SDKs, on OutboundTransport",
+    "executions/providers/openai/__init__.py": "the SDK",
+    "executions/providers/openai/completions.py": "the SDK's types",
     "executions/providers/openai/requests.py": "httpx2.URL, to parse",
+    "executions/providers/openai/stream.py": "the SDK's types",
+    # PostgreSQL and Redis, the servers in the settings.
+    "executions/events/notices.py": "Redis, for notices of events",
+    "executions/events/open_streams.py": "Redis, for notices of events",
+    "executions/inserts.py": "psycopg.errors",
+    "map_project/api/views.py": "Redis, for /health",
+    "map_project/environment.py": "redis.exceptions, and ssl, to check SSL_CERT_FILE",
+    "map_project/postgresql/base.py": "the database backend",
+    "map_project/settings.py": "the client of Redis",
+    "ratelimit/limiter.py": "Redis, for the limiter",
+    # This machine.
+    "executions/jobs/leases.py": "socket.gethostname",
+    "executions/jobs/readiness.py": "http.server, for the probes of a worker",
+    "executions/jobs/tasks.py": "asyncio, to run threads",
+    "executions/jobs/worker.py": "asyncio, to run threads",
     "map_project/embedded/management/commands/up.py": "the port of the server that it starts",
     "map_project/embedded/ports.py": "free ports of this machine",
     "map_project/embedded/redis.py": "the embedded Redis, through its Unix socket",
-    "map_project/environment.py": "ssl, to check SSL_CERT_FILE",
 }
 
 
+def imported_names(source: str) -> Iterator[str]:
+    """Yield the names that a module imports, wherever the statement is."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def opens_connections(source: str) -> bool:
+    names = [f"{name}." for name in imported_names(source)]
+    return any(name.startswith(f"{opener}.") for name in names for opener in OPENERS)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("import socket", "import os, socket as s", "from socket import create_connection"),
+        *("from urllib import request", "import urllib.request", "from http import client"),
+        "def f():\n    if True:\n        from http.client import HTTPConnection",
+    ],
+)
+def test_an_import_is_found(source: str) -> None:
+    assert opens_connections(source)
+    assert not opens_connections("import os\nfrom urllib.parse import quote\nimport sockets")
+
+
 def test_only_the_outbound_package_opens_connections() -> None:
-    openers = [
-        *("socket", "ssl", "urllib.request", "http.client", "urllib3"),
-        *("requests", "httpx", "httpx2", "httpcore2"),
-    ]
-    pattern = re.compile(
-        rf"^\s*(import|from) ({'|'.join(map(re.escape, openers))})\b", re.MULTILINE
-    )
     root = Path(outbound.__file__).parents[2]
-    openers_of = {
+    openers = {
         str(path.relative_to(root))
         for package in ("map_project", "tools", "agents", "executions", "ratelimit")
         for path in (root / package).rglob("*.py")
-        if pattern.search(path.read_text())
+        if opens_connections(path.read_text())
     }
-    outside = {path for path in openers_of if not path.startswith("tools/outbound/")}
+    outside = {path for path in openers if not path.startswith("tools/outbound/")}
     assert outside == OTHER_OPENERS.keys()
-    assert outside < openers_of
+    assert outside < openers

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from map_project.webhooks.delivery import DELAYS_SECONDS, claim_due, deliver
 from map_project.webhooks.models import WebhookDelivery, WebhookEndpoint
 from tests.api import Api
 from tests.factories import AgentFactory, ExecutionFactory, WebhookFactory
+from tests.hostile_urls import HOSTILE, resolve_names
 from tests.live import working
 from tests.stub_model import StubModel, StubResponse
 
@@ -286,23 +288,22 @@ def test_three_days_of_failures_deactivate_the_endpoint(
     assert (rows.get().failing_since, rows.get().disabled_reason) == (None, "")
 
 
-HOSTILE = [
-    *("http://127.0.0.1:1/", "http://[::1]/", "http://169.254.169.254/latest", "http://0.0.0.0/"),
-    *("http://10.0.0.1/", "http://localhost/", "http://[::ffff:127.0.0.1]/", "http://2130706433/"),
-    *("http://0x7f.1/", "http://192.168.1.1/", "http://[fd00::1]/"),
-]
-
-
 @pytest.mark.parametrize("url", HOSTILE)
-def test_private_addresses_are_not_reached(
-    api: Api, agent: Agent, tenant: Tenant, url: str
+def test_hostile_urls_are_not_reached(
+    api: Api, tenant: Tenant, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    created = api.post("webhooks", {"url": url, "event_types": ["*"]})
+    """No URL in the table of the address guard can be saved, or leads to a connection."""
+    created = api.post("webhooks", {"url": url.replace("PORT", "8000"), "event_types": ["*"]})
     if created.status == 400:
+        assert list(created.json["details"]["fields"]) == ["url"]
         return
-    api.run(agent.pk)
+    assert api.post(f"webhooks/{created.json['id']}/test").status == 202
+    reached: list[object] = []
+    resolve_names(monkeypatch)
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: reached.append(address))
     delivery = attempt(WebhookEndpoint.objects.get(tenant=tenant))
-    assert (delivery.error, delivery.response_status) == ("refused", None)
+    assert (delivery.error, delivery.response_status) in {("refused", None), ("unreachable", None)}
+    assert reached == []
 
 
 def test_a_delivery_has_one_worker_at_a_time(
