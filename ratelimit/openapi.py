@@ -21,6 +21,7 @@ me_documented = extend_schema_view(
         example={
             "tenant": {"id": "11111111-1111-1111-1111-111111111111", "name": "Tenant A"},
             "api_key": {
+                "id": "0197a3c4-6d1e-7b40-8c52-9e2f7a1d3b58",
                 "prefix": "map_3fZc9QvA",
                 "name": "production",
                 "created_at": "2026-11-22T10:00:00.123456Z",

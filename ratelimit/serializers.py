@@ -17,6 +17,7 @@ class MyTenantSerializer(serializers.Serializer[Any]):
 class MyKeySerializer(serializers.Serializer[Any]):
     """The API key of the request."""
 
+    id = serializers.UUIDField(help_text="ID of the key.")
     prefix = serializers.CharField(help_text="First 12 characters of the key.")
     name = serializers.CharField(help_text="Empty if the key has no name.")
     created_at = serializers.DateTimeField(help_text="When the key was created.")

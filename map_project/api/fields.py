@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Collection, Container, Iterable, Mapping
+from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
 from itertools import islice
@@ -23,6 +24,9 @@ MAX_UNKNOWN_NAMES = 20
 MAX_COMPARED_LENGTH = 40
 MIN_SIMILARITY = 0.8
 
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -92,6 +96,20 @@ class IdField(serializers.UUIDField):
         if pk is None:
             self.fail("invalid", value=data)
         return pk
+
+
+class TimeField(serializers.DateTimeField):
+    """A time with its offset, in RFC 3339. Rejects other JSON types and other forms."""
+
+    default_error_messages = {
+        "invalid": "Expected a time in RFC 3339, for example 2027-01-31T12:00:00Z.",
+        "overflow": "The time is out of range.",
+    }
+
+    def to_internal_value(self, data: Any) -> datetime:
+        if not isinstance(data, str) or not _RFC_3339.fullmatch(data):
+            self.fail("invalid")
+        return super().to_internal_value(data.upper())
 
 
 class WholeNumberField(serializers.IntegerField):

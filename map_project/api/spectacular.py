@@ -40,6 +40,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             "description": "URLs that receive a request when a run ends or waits.",
         },
         {"name": "models", "description": "The language models that your runs can use."},
+        {
+            "name": "keys",
+            "description": "The API keys of your tenant, for keys with the scope `keys`.",
+        },
         {"name": "account", "description": "Your API key, its tenant and its rate limit."},
         {
             "name": "openai",

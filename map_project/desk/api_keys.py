@@ -18,7 +18,7 @@ from map_project.desk.pages import (
     tenant_url,
 )
 from map_project.tenants.admin import ReadOnlyAdmin
-from map_project.tenants.keys import is_valid, revoke_key, rotate_key
+from map_project.tenants.keys import KeyNotValidError, is_valid, revoke_key, rotate_key
 from map_project.tenants.models import ApiKey
 
 _EXPIRES_SOON = timedelta(days=7)
@@ -100,7 +100,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         grace = timedelta(seconds=form.cleaned_data["grace"])
         try:
             new_key, text = rotate_key(key=key, grace=grace, user=request.user)
-        except ValueError as error:
+        except KeyNotValidError as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(tenant_url(key.tenant_id))
         return redirect_to_new_key(request, new_key, text)

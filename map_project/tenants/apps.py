@@ -8,4 +8,6 @@ class TenantsConfig(AppConfig):
     verbose_name = "Customers"
 
     def ready(self) -> None:
-        from map_project.tenants import openapi  # noqa: F401  registers the security scheme
+        # They register the security scheme and the error codes.
+        from map_project.tenants import openapi  # noqa: F401
+        from map_project.tenants.self_service import errors  # noqa: F401

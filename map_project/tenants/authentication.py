@@ -14,11 +14,11 @@ from rest_framework.request import Request
 
 from map_project.tenants import last_used
 from map_project.tenants.errors import InvalidApiKey, MissingApiKey
-from map_project.tenants.keys import hash_key
+from map_project.tenants.keys import hash_key, scopes_of
 from map_project.tenants.models import DEFAULT_QUEUED_RUNS, ApiKey
 from map_project.tenants.scopes import DEFAULT_SCOPES
 
-_WWW_AUTHENTICATE = 'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
+WWW_AUTHENTICATE = 'Bearer realm="map", ApiKey realm="map" header="X-API-KEY"'
 
 # Headers of other services in which clients send a key.
 _OTHER_HEADERS = (
@@ -124,7 +124,7 @@ def _load_caller(key_hash: str) -> Caller | None:
         max_queued_runs=(
             DEFAULT_QUEUED_RUNS if tenant.max_queued_runs is None else tenant.max_queued_runs
         ),
-        scopes=frozenset(DEFAULT_SCOPES if key.scopes is None else key.scopes),
+        scopes=frozenset(scopes_of(key)),
     )
 
 
@@ -156,9 +156,9 @@ class TenantAuthentication(BaseAuthentication):
             error = InvalidApiKey if key else MissingApiKey
             raise error(
                 _invalid_key_hint(key) if key else _missing_key_hint(request.META),
-                headers={"WWW-Authenticate": _WWW_AUTHENTICATE},
+                headers={"WWW-Authenticate": WWW_AUTHENTICATE},
             )
         return caller, caller
 
     def authenticate_header(self, request: Request) -> str:
-        return _WWW_AUTHENTICATE
+        return WWW_AUTHENTICATE

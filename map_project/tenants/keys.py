@@ -16,9 +16,13 @@ from django.utils import timezone
 
 from map_project.api import audit
 from map_project.tenants.models import ApiKey, Tenant
-from map_project.tenants.scopes import ordered
+from map_project.tenants.scopes import DEFAULT_SCOPES, ordered
 
 PREFIX_LENGTH = 12
+
+
+class KeyNotValidError(ValueError):
+    """A key that is revoked or expired cannot be rotated."""
 
 
 def hash_key(key: str) -> str:
@@ -32,6 +36,7 @@ def issue_key(
     tenant: Tenant,
     name: str = "",
     expires_in: timedelta | None = None,
+    expires_at: datetime | None = None,
     scopes: Sequence[str] | None = None,
     user: audit.Actor = None,
 ) -> tuple[ApiKey, str]:
@@ -40,8 +45,10 @@ def issue_key(
     The key consists of `map_` and 43 URL-safe characters (256 random bits). `user` is for the audit log.
     """
     scopes = scopes and ordered(scopes)
+    if expires_in:
+        expires_at = timezone.now() + expires_in
     key, text = _create_key(
-        user=user, expires_in=expires_in, tenant=tenant, name=name, scopes=scopes
+        user=user, tenant=tenant, name=name, scopes=scopes, expires_at=expires_at
     )
     audit.record(tenant, f"Issued the API key {key.prefix}.", user=user)
     values = audit.changes({}, {"name": name, "scopes": scopes, "expires_at": key.expires_at})
@@ -49,11 +56,8 @@ def issue_key(
     return key, text
 
 
-def _create_key(
-    *, user: audit.Actor, expires_in: timedelta | None, **fields: Any
-) -> tuple[ApiKey, str]:
+def _create_key(*, user: audit.Actor, **fields: Any) -> tuple[ApiKey, str]:
     fields |= _creator(user)
-    fields["expires_at"] = timezone.now() + expires_in if expires_in else None
     while True:
         key = f"map_{secrets.token_urlsafe(32)}"
         try:
@@ -89,20 +93,31 @@ def revoke_key(*, key: ApiKey, user: audit.Actor = None) -> None:
     audit.record(key.tenant, f"Revoked the API key {key.prefix}.", user=user)
 
 
-def rotate_key(*, key: ApiKey, grace: timedelta, user: audit.Actor = None) -> tuple[ApiKey, str]:
+def rotate_key(
+    *,
+    key: ApiKey,
+    grace: timedelta,
+    not_after: datetime | None = None,
+    user: audit.Actor = None,
+) -> tuple[ApiKey, str]:
     """Replace a valid key. Return the row of the new key and the key, which is not stored.
 
     The old key remains valid for `grace`, but not beyond its expiry; without grace it is revoked. The new
-    key has the same name, scopes and lifetime, starting now. Raises ValueError if the key is not valid.
+    key has the same name, scopes and lifetime, starting now, but expires at `not_after` at the latest.
+    Raises KeyNotValidError.
     """
     with transaction.atomic():
         key = ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)
         now = timezone.now()
         if not is_valid(key, at=now):
-            raise ValueError("This key is no longer valid. Issue a new one.")
-        lifetime = key.expires_at - key.created_at if key.expires_at else None
+            raise KeyNotValidError("This key is no longer valid. Issue a new one.")
+        ends = [not_after, key.expires_at and now + (key.expires_at - key.created_at)]
         new, text = _create_key(
-            user=user, expires_in=lifetime, tenant=key.tenant, name=key.name, scopes=key.scopes
+            user=user,
+            tenant=key.tenant,
+            name=key.name,
+            scopes=key.scopes,
+            expires_at=min(filter(None, ends), default=None),
         )
         before = {"expires_at": key.expires_at, "revoked_at": key.revoked_at}
         if grace:
@@ -122,3 +137,8 @@ def rotate_key(*, key: ApiKey, grace: timedelta, user: audit.Actor = None) -> tu
 def is_valid(key: ApiKey, *, at: datetime) -> bool:
     """Whether the key is neither revoked nor expired at this time. Ignores the state of the tenant."""
     return key.revoked_at is None and (key.expires_at is None or key.expires_at > at)
+
+
+def scopes_of(key: ApiKey) -> Sequence[str]:
+    """Return what the key allows."""
+    return DEFAULT_SCOPES if key.scopes is None else key.scopes

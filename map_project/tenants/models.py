@@ -109,6 +109,7 @@ class ApiKey(models.Model):
     class Meta:
         ordering = ("created_at", "id")
         verbose_name = "API key"
+        indexes = [models.Index(fields=("tenant", "created_at", "id"), name="api_key_by_age")]
 
     def __str__(self) -> str:
         return self.prefix

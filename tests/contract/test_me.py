@@ -13,6 +13,7 @@ def test_it_has_the_key_the_tenant_and_the_quota(tenant: Tenant) -> None:
     key, text = issue_key(tenant=tenant, name="ci", expires_in=timedelta(days=3))
     me = Api(text).get("me").json
     assert me["tenant"] == {"id": str(tenant.pk), "name": tenant.name}
+    assert me["api_key"]["id"] == str(key.pk)
     assert (me["api_key"]["prefix"], me["api_key"]["name"]) == (key.prefix, "ci")
     assert key.expires_at
     assert datetime.fromisoformat(me["api_key"]["expires_at"]) == key.expires_at

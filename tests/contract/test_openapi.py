@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from executions.models import Conversation, Execution
 from executions.stop_reasons import StopReason
 from map_project.api.schema import document as generated
+from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
 from tests.contract.document import COMMITTED, document
 from tests.contract.writes import Rows
@@ -74,6 +75,8 @@ CODES = {
     "IDEMPOTENCY_IN_PROGRESS",
     "IDEMPOTENCY_KEY_REUSED",
     "WEBHOOK_NOT_FOUND",
+    "KEY_NOT_FOUND",
+    "KEY_NOT_VALID",
     "DELIVERY_NOT_FOUND",
     "MISSING_API_KEY",
     "INVALID_API_KEY",
@@ -331,6 +334,7 @@ def ids_of(tenant: Tenant) -> dict[str, str]:
         "history/{id}": execution,
         "approvals/{id}": ApprovalFactory.create(execution=execution),
         "conversations/{id}": Conversation.objects.create(tenant=tenant),
+        "keys/{id}": issue_key(tenant=tenant, scopes=["read", "keys"])[0],
         "webhooks/{id}": webhook,
         "webhooks/{id}/deliveries/{delivery_pk}": DeliveryFactory.create(endpoint=webhook),
     }

@@ -6,6 +6,7 @@ from typing import Any
 from agents.models import Agent
 from executions.models import Execution
 from map_project.tenants.models import Tenant
+from map_project.tenants.scopes import SCOPES
 from tests.api import Answer
 from tests.conftest import api_of
 from tests.factories import AgentFactory, TenantFactory, ToolFactory
@@ -49,7 +50,7 @@ class Rows:
 
     def __init__(self) -> None:
         self.tenant: Tenant = TenantFactory.create(rate_limit_requests=1_000_000)
-        self.api = api_of(self.tenant)
+        self.api = api_of(self.tenant, SCOPES)
         self.tool: Tool = ToolFactory.create(tenant=self.tenant)
         self.agent: Agent = AgentFactory.create(tenant=self.tenant)
 

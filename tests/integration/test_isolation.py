@@ -13,7 +13,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from agents.models import Agent, AgentTool
 from executions.models import Approval, Conversation, Execution
 from map_project.api.fields import parse_uuid
-from map_project.tenants.models import Tenant
+from map_project.tenants.keys import issue_key
+from map_project.tenants.models import ApiKey, Tenant
+from map_project.tenants.scopes import SCOPES
 from map_project.webhooks.models import WebhookDelivery, WebhookEndpoint
 from tests.api import Answer, Api
 from tests.conftest import api_of
@@ -30,7 +32,7 @@ from tools.models import Tool
 
 TOOL = {"name": "new", "description": "d"}
 AGENT = {"name": "new", "role": "r", "description": "d"}
-Row = Tool | Agent | Execution | Approval | Conversation | WebhookEndpoint
+Row = Tool | Agent | Execution | Approval | Conversation | WebhookEndpoint | ApiKey
 RUN = {"prompt": "p", "model": "gpt-4o"}
 # The configuration of a callable tool whose server is not reachable.
 UNREACHABLE = {
@@ -44,6 +46,8 @@ UNREACHABLE = {
 UNREACHABLE_IMPORT = {"kind": "mcp", "url": "http://127.0.0.1:1/"}
 
 WEBHOOK = {"url": "https://example.com/hook", "event_types": ["*"]}
+# No wider than a key with the scope `keys` alone.
+KEY = {"name": "new", "scopes": ["keys"]}
 
 # By method and route: the body, the kind of the resource ("" for a collection), and the status for its
 # own tenant.
@@ -89,6 +93,11 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("GET", "webhooks/<str:pk>/deliveries"): (None, "webhook", 200),
     ("POST", "webhooks/<str:pk>/deliveries/<str:delivery_pk>/retry"): (None, "webhook", 202),
     ("POST", "webhooks/<str:pk>/test"): (None, "webhook", 202),
+    ("GET", "keys"): (None, "", 200),
+    ("POST", "keys"): (KEY, "", 201),
+    ("GET", "keys/<str:pk>"): (None, "key", 200),
+    ("DELETE", "keys/<str:pk>"): (None, "key", 204),
+    ("POST", "keys/<str:pk>/rotate"): ({"grace_seconds": 60}, "key", 201),
 }
 # At `/v1`, likewise. An ID is that of the agent or of the execution, in the form that is used there.
 _V1_RUN = {"input": "p", "messages": [{"role": "user", "content": "p"}]}
@@ -112,7 +121,7 @@ COLLECTIONS = {endpoint: row for endpoint, row in TABLE.items() if not row[1]}
 
 @dataclass
 class TenantRows:
-    """A tenant with one tool, one agent and one execution."""
+    """A tenant with one row of each kind, and a client whose key has all scopes."""
 
     tenant: Tenant
     api: Api
@@ -131,9 +140,10 @@ class TenantRows:
             "execution": (execution := ExecutionFactory.create(agent=agent)),
             "approval": ApprovalFactory.create(execution=execution),
             "conversation": Conversation.objects.create(tenant=tenant),
+            "key": issue_key(tenant=tenant, scopes=["keys"])[0],
         }
         delivery = DeliveryFactory.create(endpoint=webhook)
-        return cls(tenant, api_of(tenant), rows, delivery)
+        return cls(tenant, api_of(tenant, SCOPES), rows, delivery)
 
     def snapshot(self) -> list[Any]:
         """Return all rows of the tenant."""
@@ -148,7 +158,13 @@ class TenantRows:
                 WebhookEndpoint,
                 WebhookDelivery,
             )
-        ] + [list(AgentTool.objects.filter(agent__tenant=self.tenant).values())]
+        ] + [
+            list(AgentTool.objects.filter(agent__tenant=self.tenant).values()),
+            # Without the last use, which a thread writes.
+            list(
+                ApiKey.objects.filter(tenant=self.tenant).values("id", "expires_at", "revoked_at")
+            ),
+        ]
 
 
 @pytest.fixture
@@ -328,8 +344,8 @@ class TestCollections:
         response = call(own.api, endpoint)
         assert response.status == TABLE[endpoint][2]
         found = response.json.get("items", [response.json])
-        # Models belong to the operator, not to a tenant.
-        assert len(found) == 1 or endpoint == ("GET", "models")
+        # Models belong to the operator, not to a tenant. The key of the client is one more.
+        assert len(found) == (2 if endpoint == ("GET", "keys") else 1) or endpoint[1] == "models"
         assert not {item.get("id") for item in found} & {str(row.pk) for row in other.rows.values()}
         assert other.snapshot() == before
 
@@ -349,6 +365,7 @@ def test_totals_and_pages_contain_only_own_rows(own: TenantRows, other: TenantRo
         assert own.api.get(f"{route}?limit=1").json["total"] == 1
         assert own.api.get(f"{route}?limit=1").json["has_more"] is False
         assert own.api.get(f"{route}?offset=1").json["items"] == []
+    assert own.api.get("keys?limit=2").json["total"] == 2
 
 
 @pytest.mark.parametrize("field", ["tenant", "tenant_id", "id"])

@@ -13,7 +13,9 @@ from django.db import transaction
 from agents.models import Agent, AgentTool
 from agents.services import update_agent
 from executions.models import Execution
+from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
+from map_project.tenants.scopes import SCOPES
 from tests.api import Answer, LiveApi
 from tests.at_once import at_once
 from tests.conftest import api_of
@@ -304,3 +306,23 @@ def test_simultaneous_imports_create_each_tool_once(live_api: LiveApi, tenant: T
         assert sum(len(result["created"]) for result in results) == len(paths)
         assert sum(len(result["unchanged"]) for result in results) == (CALLS - 1) * len(paths)
     assert Tool.objects.filter(tenant=tenant).count() == ROUNDS * len(paths)
+
+
+def test_a_key_is_rotated_once(live_port: int, tenant: Tenant) -> None:
+    api = LiveApi(live_port, issue_key(tenant=tenant, scopes=SCOPES)[1])
+    for _ in range(ROUNDS):
+        row, _ = issue_key(tenant=tenant)
+        found = outcomes([partial(api.post, f"keys/{row.pk}/rotate", {})] * CALLS)
+        assert found == Counter({"201": 1, "409 KEY_NOT_VALID": CALLS - 1})
+
+
+def test_of_keys_that_rotate_each_other_one_is_left(live_port: int, tenant: Tenant) -> None:
+    for _ in range(ROUNDS):
+        (first, first_key), (second, second_key) = (
+            issue_key(tenant=tenant, scopes=["keys"]) for _ in range(2)
+        )
+        calls: list[Call] = [
+            partial(LiveApi(live_port, key).post, f"keys/{row.pk}/rotate", {})
+            for key, row in ((first_key, second), (second_key, first))
+        ]
+        assert outcomes(calls) == Counter({"201": 1, "401 INVALID_API_KEY": 1})

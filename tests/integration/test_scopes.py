@@ -71,6 +71,11 @@ SCOPES = {
     ("GET", "webhooks/<str:pk>/deliveries"): "read",
     ("POST", "webhooks/<str:pk>/deliveries/<str:delivery_pk>/retry"): "write",
     ("POST", "webhooks/<str:pk>/test"): "write",
+    ("GET", "keys"): "keys",
+    ("POST", "keys"): "keys",
+    ("GET", "keys/<str:pk>"): "keys",
+    ("DELETE", "keys/<str:pk>"): "keys",
+    ("POST", "keys/<str:pk>/rotate"): "keys",
 }
 V1_SCOPES = {
     ("GET", "models"): "read",
@@ -152,8 +157,9 @@ class TestV1:
         self, own: TenantRows, endpoint: tuple[str, str]
     ) -> None:
         required = V1_SCOPES[endpoint]
+        api = api_of(own.tenant, all_but(required))
         before = own.snapshot()
-        response = call_v1(api_of(own.tenant, all_but(required)), endpoint, own.rows)
+        response = call_v1(api, endpoint, own.rows)
         assert response.status == 403
         assert response.json["error"] == {
             "message": f"The API key does not have the scope '{required}'.",

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from map_project.tenants.keys import scopes_of
 from map_project.tenants.lookup import get_tenant, text
 from map_project.tenants.models import ApiKey
-from map_project.tenants.scopes import DEFAULT_SCOPES
 
 
 class Command(BaseCommand):
@@ -28,7 +28,7 @@ class Command(BaseCommand):
             times = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
             names = (_printable(key.tenant.name), _printable(key.name) or "-")
             creator = key.created_by_key or _printable(key.created_by) or "-"
-            scopes = ",".join(DEFAULT_SCOPES if key.scopes is None else key.scopes)
+            scopes = ",".join(scopes_of(key))
             fields = (key.prefix, *names, *map(_format_time, times), scopes or "-", creator)
             self.stdout.write("\t".join(fields))
 
