@@ -139,6 +139,16 @@ class Execution(models.Model):
                 condition=models.Q(status__in=("queued", "running")),
                 name="execution_unfinished",
             ),
+            # For the report of failures, which reads this index alone. Only failed runs pay for it.
+            models.Index(
+                fields=("created_at",),
+                include=(
+                    *("tenant", "error_code", "error_reason", "stop_reason"),
+                    *("model", "provider"),
+                ),
+                condition=models.Q(status="failed"),
+                name="execution_failed",
+            ),
             # For the search of the admin. Not a hash index: with a client that uses one request ID for all of
             # its runs, inserts would become slower and slower.
             models.Index(fields=("request_id",), name="execution_by_request"),
@@ -193,6 +203,18 @@ class Step(models.Model):
         ordering = ("execution", "position")
         constraints = [
             models.UniqueConstraint(fields=("execution", "position"), name="step_position_unique")
+        ]
+        indexes = [
+            # For the reports of tool calls. They include no column: an update of an included one, such as
+            # the latency of a call that has ended, would have to write to the index again.
+            models.Index(
+                fields=("created_at",), condition=models.Q(kind="tool"), name="step_tool_by_time"
+            ),
+            models.Index(
+                fields=("created_at",),
+                condition=models.Q(kind="tool") & ~models.Q(error=""),
+                name="step_tool_error_by_time",
+            ),
         ]
 
     def __str__(self) -> str:

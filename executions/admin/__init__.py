@@ -31,6 +31,12 @@ from executions.admin.filters import (
     PeriodFilter,
     has_start,
 )
+from executions.admin.report_filters import (
+    ErrorReasonFilter,
+    FailedToolFilter,
+    ProviderFilter,
+    StopReasonFilter,
+)
 from executions.display import cost, duration, latency, short_cost, step_texts, tokens, tone
 from executions.endings import cancel
 from executions.events.stream import event_number, numbered_frame, open_stream, stream_execution
@@ -67,6 +73,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
         ModelFilter,
         ("status", ChoicesDropdownFilter),
         ErrorCodeFilter,
+        *(ErrorReasonFilter, StopReasonFilter, ProviderFilter, FailedToolFilter),
         ("created_at", DatesFilter),
     )
     list_filter_submit = True

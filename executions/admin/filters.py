@@ -125,6 +125,15 @@ def has_start(request: HttpRequest) -> bool:
     return PERIODS[period_name(request.GET.get("period"))][1] is not None
 
 
+def start(request: HttpRequest) -> datetime | None:
+    """The begin of the time range of the filters; None if it is not bounded."""
+    begin, end = date_range(request)
+    length = PERIODS[period_name(request.GET.get("period"))][1]
+    if begin or end or length is None:
+        return begin
+    return timezone.now() - length
+
+
 def _parse(text: str | None, form: str) -> datetime | None:
     try:
         time = datetime.strptime(text or "", form).replace(tzinfo=UTC)

@@ -6,6 +6,8 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+# Pages that are no lists: label, icon, permission, and the name of the URL.
+_PAGES = (("Failures", "error", "executions.view_execution", "failures"),)
 # Each link has a label, an icon, and the app and the name of a model.
 _GROUPS = (
     (
@@ -65,5 +67,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         for title, links in _GROUPS
     ]
     dashboard = {"title": "Dashboard", "icon": "space_dashboard", "link": reverse("admin:index")}
-    groups[0]["items"].insert(0, dashboard)
+    pages = [
+        {"title": label, "icon": icon, "link": reverse(f"admin:{name}")}
+        for label, icon, permission, name in _PAGES
+        if request.user.has_perm(permission)
+    ]
+    groups[0]["items"][:0] = [dashboard, *pages]
     return groups

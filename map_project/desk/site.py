@@ -13,6 +13,7 @@ from unfold.sites import UnfoldAdminSite
 from map_project.api import audit
 from map_project.desk.connection_checks import test_connection_view
 from map_project.desk.dashboard import dashboard
+from map_project.desk.operations.urls import operations_urls
 from map_project.desk.search import search_results
 
 
@@ -28,7 +29,7 @@ class DeskSite(UnfoldAdminSite):
         )
         # Django's redirects to pages of rows outside the admin, of which there are none.
         no_page = path("r/<path:row>", self.admin_view(_no_page))
-        return [pattern, no_page, *super().get_urls()]
+        return [pattern, no_page, *operations_urls(self), *super().get_urls()]
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

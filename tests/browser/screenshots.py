@@ -1,5 +1,7 @@
 """`make screenshots`: write docs/*.png from an admin with a month of demo history.
 
+`python -m tests.browser.screenshots failures` writes only docs/admin-failures.png.
+
 Not a test. It starts its own servers, seeds them and takes screenshots of a live server.
 """
 
@@ -68,7 +70,7 @@ def django_setup() -> None:
 
 
 def take_screenshots() -> None:
-    """Take screenshots of the dashboard, a tenant and an execution."""
+    """Take screenshots of the pages that are named on the command line, or of all."""
     from executions.models import Execution
     from map_project.tenants.models import Tenant
     from tests.browser import chromium
@@ -83,8 +85,10 @@ def take_screenshots() -> None:
         "dashboard": "/admin/",
         "tenant": f"/admin/tenants/tenant/{tenant.pk}/change/",
         "execution": f"/admin/executions/execution/{execution.pk}/change/",
+        "failures": "/admin/failures/?period=24h",
     }
-    heights = {"dashboard": 0, "tenant": SIZE[1], "execution": 760}
+    heights = {"tenant": SIZE[1], "execution": 760, "failures": 1_000}
+    selected = sys.argv[1:] or [*pages]
     with (
         serving() as port,
         chromium.running() as browser,
@@ -92,10 +96,12 @@ def take_screenshots() -> None:
     ):
         desk.sign_in(NAME, PASSWORD)
         use_quotas()
-        for name, path in pages.items():
-            desk.open(path)
+        for name in selected:
+            desk.open(pages[name])
             full_height = desk.page.evaluate("document.documentElement.scrollHeight")
-            desk.page.set_viewport_size({"width": SIZE[0], "height": heights[name] or full_height})
+            desk.page.set_viewport_size(
+                {"width": SIZE[0], "height": heights.get(name, full_height)}
+            )
             desk.page.wait_for_load_state("networkidle")
             desk.page.screenshot(path=DOCS / f"admin-{name}.png")
             print(f"docs/admin-{name}.png")

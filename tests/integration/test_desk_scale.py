@@ -42,6 +42,19 @@ SELECT
 FROM (SELECT i, random() AS chance FROM generate_series(1, {ROWS}) AS i) AS numbers
 """
 
+# A call of the model and one of a tool in each run. One in 50 calls of a tool fails.
+_FILL_STEPS = f"""
+INSERT INTO {SCHEMA}.executions_step
+    (execution_id, position, kind, name, input, output, latency_ms, error, created_at)
+SELECT
+    id, position, CASE position WHEN 0 THEN 'model' ELSE 'tool' END,
+    CASE position WHEN 0 THEN model ELSE 'tool ' || number % 20 END,
+    repeat('A few words. ', 16), repeat('A few words. ', 16), (200 + 8000 * random() * random())::int,
+    CASE WHEN position = 1 AND number % 50 = 0 THEN 'timeout' ELSE '' END, created_at
+FROM (SELECT *, request_id::int AS number FROM {SCHEMA}.executions_execution ORDER BY created_at) AS runs,
+    generate_series(0, 1) AS position
+"""
+
 
 @pytest.fixture(scope="module")
 def million() -> Iterator[uuid.UUID]:
@@ -53,6 +66,9 @@ def million() -> Iterator[uuid.UUID]:
             f"CREATE TABLE {SCHEMA}.executions_execution (LIKE executions_execution INCLUDING ALL)"
         )
         cursor.execute(
+            f"CREATE TABLE {SCHEMA}.executions_step (LIKE executions_step INCLUDING ALL)"
+        )
+        cursor.execute(
             f"CREATE TABLE {SCHEMA}.tenants AS SELECT gen_random_uuid() AS id "
             f"FROM generate_series(1, {TENANTS})"
         )
@@ -61,7 +77,9 @@ def million() -> Iterator[uuid.UUID]:
             f"SELECT id, 'scale-' || id, true FROM {SCHEMA}.tenants"
         )
         cursor.execute(_FILL)
-        cursor.execute(f"VACUUM ANALYZE {SCHEMA}.executions_execution")
+        cursor.execute(_FILL_STEPS)
+        for table in ("executions_execution", "executions_step"):
+            cursor.execute(f"VACUUM ANALYZE {SCHEMA}.{table}")
         cursor.execute(f"SET search_path = {SCHEMA}, public")
         # The session does all the work itself, so that its CPU time is that of the query.
         cursor.execute("SET max_parallel_workers_per_gather = 0")
@@ -128,6 +146,10 @@ def operator() -> Client:
         "/admin/executions/execution/?tenant__id__exact={tenant}&q=ticket+99",
         "/admin/tenants/tenant/",
         "/admin/tenants/tenant/{tenant}/change/",
+        "/admin/failures/?period=24h",
+        "/admin/failures/?period=7d",
+        "/admin/failures/?period=7d&tenant={tenant}",
+        "/admin/executions/execution/?period=7d&failed_tool=tool+0",
     ],
 )
 def test_pages(operator: Client, million: uuid.UUID, path: str) -> None:

@@ -31,6 +31,7 @@ _INCIDENT_BEGAN, _INCIDENT_ENDED = timedelta(hours=9), timedelta(hours=6, minute
 _FAILURES = (("MODEL_ERROR", 5), ("MODEL_TIMEOUT", 3), ("INTERNAL_ERROR", 1))
 _ERROR_REASONS = {"MODEL_ERROR": "server_error", "MODEL_TIMEOUT": "model_timeout"}
 _PROVIDER_ERRORS = {"MODEL_ERROR": {"status": 503}, "MODEL_TIMEOUT": {"status": None}}
+_PROVIDER_MESSAGES = {"MODEL_ERROR": "The engine is currently overloaded. Please try again later."}
 # USD per 1 million input and output tokens.
 _PRICES = {
     "gpt-4o": (2.5, 10),
@@ -39,8 +40,8 @@ _PRICES = {
     "claude-3-opus": (15, 75),
     "claude-3-sonnet": (3, 15),
 }
-# The latest runs also have steps.
-_RUNS_WITH_STEPS = 300
+_TOOL_ERRORS = (("timeout", 3), ("http_503", 2), ("bad_arguments", 1))
+_TOOL_ERROR_SHARE = 0.04
 # Weight of each hour of the customer's local day.
 _HOUR_WEIGHTS = (1, 1, 1, 1, 1, 2, 5, 12, 22, 27, 28, 25, 18, 24, 27, 25, 20, 13, 8, 6, 4, 3, 2, 1)
 _WEEKEND_FACTOR = 0.25
@@ -67,8 +68,8 @@ def create_runs(number: int, *, now: datetime, progress: Callable[[int], None]) 
     for offset in range(0, number, BATCH):
         batch = starts[offset : offset + BATCH]
         runs = Execution.objects.bulk_create([_run(rng, *item, now) for item in batch])
-        if offset + BATCH >= number:
-            _create_steps(runs[-_RUNS_WITH_STEPS:])
+        if offset + 2 * BATCH > number:
+            _create_steps(rng, runs)
         progress(offset + len(batch))
 
 
@@ -148,6 +149,7 @@ def _run(rng: random.Random, at: datetime, item: _DemoTenant, now: datetime) -> 
         error_code=code,
         error_reason=_ERROR_REASONS.get(code, ""),
         provider_error=_PROVIDER_ERRORS.get(code),
+        provider_message=_PROVIDER_MESSAGES.get(code, ""),
         provider="openai",
         system_prompt=system,
         input_tokens=input_tokens,
@@ -161,7 +163,7 @@ def _run(rng: random.Random, at: datetime, item: _DemoTenant, now: datetime) -> 
     )
 
 
-def _create_steps(runs: Sequence[Execution]) -> None:
+def _create_steps(rng: random.Random, runs: Sequence[Execution]) -> None:
     """Insert the steps of each run that succeeded: a model call, a tool call, a model call."""
     agent_tools = AgentTool.objects.filter(agent__in={run.agent_id for run in runs})
     # One tool of each agent.
@@ -170,13 +172,17 @@ def _create_steps(runs: Sequence[Execution]) -> None:
         step
         for run in runs
         if run.status == Execution.Status.SUCCEEDED and run.agent_id in tools
-        for step in _steps(run, tools[run.agent_id])
+        for step in _steps(rng, run, tools[run.agent_id])
     )
 
 
-def _steps(run: Execution, tool: str) -> Iterator[Step]:
+def _steps(rng: random.Random, run: Execution, tool: str) -> Iterator[Step]:
     call, result = json.dumps({"query": run.prompt[:60]}), json.dumps({"results": 3})
-    third = run.latency_ms // 3
+    third, error = run.latency_ms // 3, ""
+    if rng.random() < _TOOL_ERROR_SHARE:
+        weights = [weight for _, weight in _TOOL_ERRORS]
+        error = rng.choices(_TOOL_ERRORS, weights)[0][0]
+        result = f"The call failed: {error}."
     messages = json.dumps([{"role": "user", "content": run.prompt}])
     results = json.dumps([{"role": "tool", "content": result, "tool_call_id": "call_0"}])
     steps = (
@@ -195,6 +201,8 @@ def _steps(run: Execution, tool: str) -> Iterator[Step]:
             input_tokens=tokens_in,
             output_tokens=tokens_out,
             latency_ms=third,
+            error=error if kind == Step.Kind.TOOL else "",
+            created_at=run.created_at,
             tool_calls=[{"id": "call_0", "name": tool, "arguments": call}] if position == 0 else [],
         )
 

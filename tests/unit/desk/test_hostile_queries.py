@@ -221,7 +221,10 @@ def test_forms(client: Client, rows: dict[str, Model], label: str) -> None:
 
 
 def test_other_pages(client: Client) -> None:
-    pages = ("", "login/", "logout/", "password_change/", "search/", "jsi18n/", "autocomplete/")
+    pages = (
+        *("", "login/", "logout/", "password_change/", "search/", "jsi18n/", "autocomplete/"),
+        *("failures/",),
+    )
     names = (*CONTROLS, "next", "app_label", "model_name", "field_name")
     # Other values for the next page.
     for place, page in enumerate(pages):
