@@ -16,6 +16,7 @@ urlpatterns = [
     path("api/v1/", include("tools.urls")),
     path("api/v1/", include("map_project.webhooks.urls")),
     path("api/v1/", include("map_project.tenants.self_service.urls")),
+    path("api/v1/", include("map_project.usage.urls")),
     path("api/v1/", include("ratelimit.urls")),
     path("v1/", include("map_project.openai_api.urls")),
     path("", include("map_project.mcp_server.urls")),

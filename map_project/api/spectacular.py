@@ -34,6 +34,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             "name": "approvals",
             "description": "Tool calls that a person has to approve. Their runs wait for the decisions.",
         },
+        {"name": "usage", "description": "What your runs add up to."},
         {"name": "conversations", "description": "Runs that continue one another, one at a time."},
         {
             "name": "webhooks",

@@ -70,6 +70,7 @@ TABLE: dict[tuple[str, str], tuple[Any, str, int]] = {
     ("POST", "agents/<str:pk>/run"): (RUN, "agent", 200),
     ("GET", "models"): (None, "", 200),
     ("GET", "me"): (None, "", 200),
+    ("GET", "usage"): (None, "", 200),
     ("GET", "history"): (None, "", 200),
     ("GET", "history/<str:pk>"): (None, "execution", 200),
     ("GET", "history/<str:pk>/steps"): (None, "execution", 200),
@@ -343,7 +344,9 @@ class TestCollections:
         before = other.snapshot()
         response = call(own.api, endpoint)
         assert response.status == TABLE[endpoint][2]
-        found = response.json.get("items", [response.json])
+        # Without groups, the usage has no items.
+        is_usage = endpoint == ("GET", "usage")
+        found = [response.json] if is_usage else response.json.get("items", [response.json])
         # Models belong to the operator, not to a tenant. The key of the client is one more.
         assert len(found) == (2 if endpoint == ("GET", "keys") else 1) or endpoint[1] == "models"
         assert not {item.get("id") for item in found} & {str(row.pk) for row in other.rows.values()}
@@ -366,6 +369,9 @@ def test_totals_and_pages_contain_only_own_rows(own: TenantRows, other: TenantRo
         assert own.api.get(f"{route}?limit=1").json["has_more"] is False
         assert own.api.get(f"{route}?offset=1").json["items"] == []
     assert own.api.get("keys?limit=2").json["total"] == 2
+    for group in ("day", "model", "agent", "key", "status"):
+        usage = own.api.get(f"usage?group_by={group}").json
+        assert [item["runs"] for item in (usage["totals"], *usage["items"])] == [1, 1]
 
 
 @pytest.mark.parametrize("field", ["tenant", "tenant_id", "id"])

@@ -48,6 +48,7 @@ SCOPES = {
     ("POST", "agents/<str:pk>/run"): "run",
     ("GET", "models"): "read",
     ("GET", "me"): "read",
+    ("GET", "usage"): "read",
     ("GET", "history"): "read",
     ("GET", "history/<str:pk>"): "read",
     ("GET", "history/<str:pk>/steps"): "read",
