@@ -34,6 +34,12 @@ def decide_all(
     execution = approvals[0].execution
     if any(approval.execution_id != execution.pk for approval in approvals):
         raise ValidationFailed(fields={"input": ["The requests belong to different responses."]})
+    answers = {
+        (approval.pk, decision.approve)
+        for decision, approval in zip(decisions, approvals, strict=True)
+    }
+    if len(answers) > len({approval.pk for approval in approvals}):
+        raise ValidationFailed(fields={"input": ["A request is both approved and declined."]})
     for name, expected, actual in (
         ("previous_response_id", previous_execution_id, execution.pk),
         ("conversation", conversation_id, execution.conversation_id),

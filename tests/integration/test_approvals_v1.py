@@ -313,6 +313,17 @@ class TestInvalidAnswers:
         assert (answer.status, answer.json["error"]["param"]) == (400, "previous_response_id")
         assert not Approval.objects.exclude(status="pending").filter(tenant=agent.tenant).exists()
 
+    def test_a_request_that_is_approved_and_declined_is_not_decided(
+        self, live: LiveApi, agent: Agent
+    ) -> None:
+        (request,) = requests_of(respond(live, agent).json)
+        answers = [answer_of(request), {**answer_of(request), "approve": False}]
+        for both in (answers, answers[::-1]):
+            answer = respond(live, agent, both)
+            assert (answer.status, answer.json["error"]["param"]) == (400, "input")
+        assert Approval.objects.get(pk=request["id"].removeprefix("mcpr_")).status == "pending"
+        assert respond(live, agent, answers[:1] * 2).status == 200
+
     @pytest.mark.parametrize(
         ("fields", "param"),
         [
