@@ -155,6 +155,15 @@ class TestImport:
         assert left["reason"] == 'http: Secret "token" is not set. Add it to secrets.'
         assert not Tool.objects.filter(tenant=tenant).exists()
 
+    def test_a_deprecated_operation_is_imported_if_it_is_named(self, api: Api) -> None:
+        paths = {"/old": {"get": {"operationId": "old", "deprecated": True}}}
+        fields: dict[str, Any] = {"document": {**PETS, "paths": paths}, "secrets": {"token": "x"}}
+        for operations in ({}, {"operations": None}):
+            [left] = imported(api, **fields, **operations)["left"]
+            assert (left["name"], left["id"]) == ("old", None)
+            assert left["reason"] == "It is deprecated. Name it in operations to import it."
+        assert names(imported(api, **fields, operations=["old"])["created"]) == ["old"]
+
     def test_headers_of_all_tools(self, api: Api) -> None:
         headers = {"authorization": "Token {{secret.k}}", "X-Version": "1"}
         result = imported(api, operations=["getPet"], headers=headers, secrets={"k": SECRET})
@@ -336,7 +345,8 @@ class TestUrl:
         ("body", "text"),
         [
             (b"", "not JSON"),
-            (b"openapi: 3.0.0\npaths: {}\n", "Convert it from YAML to JSON."),
+            (b"openapi: 3.0.0\npaths: {}\n", "Convert YAML to JSON."),
+            (b"# Pets\nswagger: '2.0'\n", "Convert YAML to JSON."),
             (b"&a [&b [*a, *a], *b]", "not JSON"),
             (b"[]", "not a JSON object"),
             (b"[" * 100_000, "not JSON"),
@@ -394,6 +404,7 @@ class TestInvalidRequests:
         [
             ({"document": None}, "document", "null"),
             ({"document": []}, "document", "object"),
+            ({"document": "openapi: 3.0.0\npaths: {}"}, "document", "Convert YAML to JSON."),
             ({"document": {}}, "document", "found no version"),
             ({"document": {"swagger": "2.0"}}, "document", "found version 2.0"),
             ({"url": "ftp://a.example/"}, "url", "http://"),

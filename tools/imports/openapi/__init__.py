@@ -11,6 +11,7 @@ from map_project.api.errors import ValidationFailed
 from map_project.api.fields import ObjectField, TextField
 from tools.imports.base import MAX_IMPORTED_TOOLS, Candidate, Outcome
 from tools.imports.openapi.document import (
+    YAML_HINT,
     Document,
     DocumentError,
     Operation,
@@ -35,6 +36,10 @@ class OperationNamesField(serializers.ListField):
 @extend_schema_field({"type": "object", "additionalProperties": True})
 class DocumentField(ObjectField):
     """An OpenAPI document. It may contain what cannot be stored: only parts of it become tools."""
+
+    default_error_messages = {
+        "not_an_object": f"Expected the document as a JSON object. {YAML_HINT}",
+    }
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
@@ -149,6 +154,8 @@ class OpenApiImportSerializer(ImportSerializer):
         return [*{by_name[name].name: by_name[name] for name in wanted}.values()]
 
     def _candidate(self, document: Document, operation: Operation) -> Candidate:
+        if operation.node.get("deprecated") is True and not self.validated_data.get("operations"):
+            raise UnsupportedOperation("It is deprecated. Name it in operations to import it.")
         secrets = self.validated_data.get("secrets", {})
         given = {name for name, value in secrets.items() if value is not None}
         fields = tool_fields(document, operation, headers=self._headers, secret_names=given)

@@ -16,6 +16,7 @@ MAX_NAME_CHARACTERS = 64
 # For `_2` and the like after the name of another operation.
 _SUFFIX_CHARACTERS = 6
 MAX_SHOWN_CHARACTERS = 200
+YAML_HINT = "Convert YAML to JSON."
 
 _UNNAMED = re.compile(r"[^A-Za-z0-9_-]+")
 _VARIABLE = re.compile(r"\{([^{}]*)\}")
@@ -159,11 +160,12 @@ def _with_variables(url: str, variables: Any) -> str:
     def default(match: re.Match[str]) -> str:
         variable = variables.get(match[1]) if isinstance(variables, dict) else None
         value = variable.get("default") if isinstance(variable, dict) else None
-        if not isinstance(value, str):
+        # Some documents in YAML have numbers without quotes.
+        if not isinstance(value, str | int):
             raise UnsupportedOperation(
                 f"The URL of its server has a variable without a default: {match[0][:100]}"
             )
-        return value
+        return str(value)
 
     return _VARIABLE.sub(default, url[:2_000])
 

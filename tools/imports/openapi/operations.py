@@ -57,8 +57,6 @@ def tool_fields(
 
     `headers` are those that every tool sends; `secret_names` are the secrets that are given.
     """
-    if operation.node.get("deprecated") is True:
-        raise UnsupportedOperation("It is deprecated.")
     if len(operation.path) > MAX_PATH_CHARACTERS:
         raise UnsupportedOperation(f"Its path has more than {MAX_PATH_CHARACTERS} characters.")
     if operation.method not in METHODS:

@@ -80,8 +80,11 @@ def _security(document: Document, requirement: Any) -> Security:
 
 
 def _scheme(document: Document, name: str) -> Security:
-    components = document.object(document.content.get("components"))
-    scheme = document.object(document.object(components.get("securitySchemes")).get(name))
+    components = document.object(document.content.get("components", {}))
+    schemes = document.object(components.get("securitySchemes", {}))
+    if name not in schemes:
+        raise UnsupportedOperation(f"The document has no security scheme {name[:100]}.")
+    scheme = document.object(schemes[name])
     secret = secret_name(name)
     placeholder = f"{{{{secret.{secret}}}}}"
     place = _place(scheme, placeholder)

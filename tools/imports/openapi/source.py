@@ -8,7 +8,7 @@ import orjson
 from map_project import VERSION
 from tools.errors import ToolServerError
 from tools.imports.base import MAX_READ_SECONDS
-from tools.imports.openapi.document import DocumentError
+from tools.imports.openapi.document import YAML_HINT, DocumentError
 from tools.invokers.url import UrlError, UrlTemplate, parse_url
 from tools.outbound import MAX_TOOL_RESPONSE_BYTES, OutboundError, Response, send
 
@@ -55,8 +55,7 @@ def _parsed(response: Response) -> dict[str, Any]:
     try:
         content = orjson.loads(response.body.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError:
-        hint = " Convert it from YAML to JSON." if b"openapi:" in response.body[:2_000] else ""
-        raise DocumentError(f"The document is not JSON.{hint}") from None
+        raise DocumentError(f"The document is not JSON. {YAML_HINT}") from None
     if not isinstance(content, dict):
         raise DocumentError("The document is not a JSON object.")
     return content
