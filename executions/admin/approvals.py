@@ -7,6 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -24,6 +25,7 @@ from map_project.api.errors import ApiError
 from map_project.tenants.admin import ReadOnlyAdmin
 
 _ANY = "any"
+_PREVIEW_CHARACTERS = 300
 
 
 class StatusFilter(DropdownFilter):
@@ -60,6 +62,10 @@ class ApprovalAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     sortable_by = ()
     ordering = ("-created_at", "-id")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:
+        start = Left("arguments", _PREVIEW_CHARACTERS)
+        return super().get_queryset(request).defer("arguments").annotate(arguments_start=start)
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[HistoryChangeList]:
         return HistoryChangeList
@@ -112,8 +118,8 @@ class ApprovalAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse("admin:executions_approval_change", args=[pk]))
 
     @admin.display(description="arguments")
-    def arguments_preview(self, approval: Approval) -> str:
-        return format_html('<span class="desk-clip">{}</span>', approval.arguments[:300])
+    def arguments_preview(self, approval: Any) -> str:
+        return format_html('<span class="desk-clip">{}</span>', approval.arguments_start)
 
     @admin.display(description="status")
     def status_badge(self, approval: Approval) -> str:

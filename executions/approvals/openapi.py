@@ -2,7 +2,11 @@
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
-from executions.approvals.serializers import ApprovalSerializer, DecisionSerializer
+from executions.approvals.serializers import (
+    ApprovalSerializer,
+    DecisionSerializer,
+    ListedApprovalSerializer,
+)
 from executions.errors import ApprovalDecided, ApprovalExpired, ApprovalNotFound
 from executions.models import Approval
 from map_project.api.errors import InvalidPagination
@@ -36,7 +40,8 @@ _ONE = (ApprovalNotFound, TenantIsolationViolation)
 documented = extend_schema_view(
     list=operation(
         "List approvals",
-        description="Returns your approvals, newest first (by `created_at`, then `id`).",
+        description="Returns your approvals, newest first (by `created_at`, then `id`). Long `arguments` are "
+        "truncated; an approval has them whole.",
         parameters=[
             OpenApiParameter(
                 "status",
@@ -49,9 +54,9 @@ documented = extend_schema_view(
                 description="Returns only approvals of this execution.",
             ),
         ],
-        responses={200: ApprovalSerializer(many=True)},
+        responses={200: ListedApprovalSerializer(many=True)},
         errors=[InvalidPagination],
-        example=PENDING_EXAMPLE,
+        example={**PENDING_EXAMPLE, "arguments_truncated": False},
     ),
     retrieve=operation(
         "Read an approval",

@@ -1,9 +1,12 @@
 """Serializers of approvals."""
 
+from typing import Any
+
 from rest_framework import serializers
 
 from executions.models import Approval
-from executions.serializers import NullableCodeField
+from executions.serializers import MAX_LISTED_BYTES, NullableCodeField
+from executions.texts import first_bytes
 from map_project.api.fields import StrictSerializer, TextField, TrueFalseField
 
 MAX_REASON_CHARACTERS = 1_000
@@ -40,6 +43,26 @@ class ApprovalSerializer(serializers.Serializer[Approval]):
     expires_at = serializers.DateTimeField(
         help_text="Until when a decision is possible. After this time, the run ends."
     )
+
+
+class ListedApprovalSerializer(ApprovalSerializer):
+    """An approval in a list. Long arguments are truncated.
+
+    Rows have `arguments_start`: one character more than `MAX_LISTED_BYTES` shows that there is more.
+    """
+
+    arguments = serializers.CharField(
+        help_text="The arguments, as the model wrote them, truncated at 16 KiB."
+    )
+    arguments_truncated = serializers.BooleanField(
+        help_text="Whether the arguments were truncated."
+    )
+
+    def to_representation(self, instance: Any) -> Any:
+        instance.arguments, instance.arguments_truncated = first_bytes(
+            instance.arguments_start, MAX_LISTED_BYTES
+        )
+        return super().to_representation(instance)
 
 
 class DecisionSerializer(StrictSerializer):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db.models import QuerySet
+from django.db.models.functions import Left
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,9 +11,14 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from executions.approvals import openapi, services
-from executions.approvals.serializers import ApprovalSerializer, DecisionSerializer
+from executions.approvals.serializers import (
+    ApprovalSerializer,
+    DecisionSerializer,
+    ListedApprovalSerializer,
+)
 from executions.errors import ApprovalNotFound
 from executions.models import Approval
+from executions.serializers import MAX_LISTED_BYTES
 from map_project.api.errors import BadRequest
 from map_project.api.fields import parse_uuid
 from map_project.tenants.scopes import ACTION_SCOPES, APPROVE
@@ -30,6 +36,13 @@ class ApprovalViewSet(TenantViewSet[Approval], ReadOnlyModelViewSet[Approval]):
     not_found = ApprovalNotFound
     query_parameters = {"list": ["status", "execution_id"]}
 
+    def get_queryset(self) -> QuerySet[Approval, Any]:
+        queryset = super().get_queryset()
+        if self.action != "list":
+            return queryset
+        start = Left("arguments", MAX_LISTED_BYTES + 1)
+        return queryset.defer("arguments").annotate(arguments_start=start)
+
     def filter_queryset(self, queryset: QuerySet[Approval, Any]) -> QuerySet[Approval, Any]:
         parameters = self.request.query_params
         if (status := parameters.get("status")) is not None:
@@ -43,7 +56,8 @@ class ApprovalViewSet(TenantViewSet[Approval], ReadOnlyModelViewSet[Approval]):
         return queryset
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        return DecisionSerializer if self.action == "decide" else ApprovalSerializer
+        serializers = {"list": ListedApprovalSerializer, "decide": DecisionSerializer}
+        return serializers.get(self.action, ApprovalSerializer)
 
     @action(detail=True, methods=["post"])
     def decide(self, request: Request, pk: str) -> Response:

@@ -23,7 +23,13 @@ from map_project.webhooks.models import WebhookDelivery
 from tests.api import Answer, Api, LiveApi
 from tests.at_once import at_once
 from tests.effects_server import EffectsServer, effects_server
-from tests.factories import AgentFactory, ToolFactory, WebhookFactory
+from tests.factories import (
+    AgentFactory,
+    ApprovalFactory,
+    ExecutionFactory,
+    ToolFactory,
+    WebhookFactory,
+)
 from tests.live import serving
 from tests.stub_model import StubModel, completion, error
 
@@ -443,6 +449,28 @@ def test_a_foreground_run_that_has_waited_is_recovered(
     rows.update(status="running", attempt=2, lease_owner="gone", lease_expires_at=past)
     recover_lost_runs()
     assert proceed(api, execution_id)["status"] == "succeeded"
+
+
+def test_long_arguments_are_truncated_in_lists(api: Api, tenant: Tenant) -> None:
+    """A run can request calls with 1 MiB of arguments, and a list has up to a hundred approvals."""
+    execution = ExecutionFactory.create(agent=AgentFactory.create(tenant=tenant))
+    texts = {1: '{"a": "x"}', 2: "x" * 16_384, 3: "x" * 16_385, 4: "xü" * 100_000}
+    for position, text in texts.items():
+        ApprovalFactory.create(execution=execution, position=position, arguments=text)
+    items = {each["position"]: each for each in api.get("approvals").json["items"]}
+    listed = {key: (item["arguments"], item["arguments_truncated"]) for key, item in items.items()}
+    beginning = ("xü" * 100_000).encode()[:16_384].decode(errors="ignore")
+    assert listed == {
+        1: (texts[1], False),
+        2: (texts[2], False),
+        3: (texts[2], True),
+        4: (beginning, True),
+    }
+    for position, item in items.items():
+        whole = api.get(f"approvals/{item['id']}").json
+        assert whole["arguments"] == texts[position]
+        item.pop("arguments_truncated")
+        assert whole == {**item, "arguments": texts[position]}
 
 
 @pytest.mark.parametrize(
