@@ -123,6 +123,27 @@ class Execution(models.Model):
                 name="execution_by_conversation",
             ),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_by_age"),
+            # For the filters of the history. Each has its rows in the order of the list, so that a page of a
+            # frequent value and one of a rare value are as fast. For each combination of filters, there is
+            # an index that has all of their columns.
+            models.Index(
+                fields=("tenant", "agent_id", "-created_at", "-id"),
+                include=("model", "status", "key_prefix"),
+                name="execution_by_agent",
+            ),
+            models.Index(
+                fields=("tenant", "key_prefix", "-created_at", "-id"),
+                include=("model", "status"),
+                name="execution_by_key",
+            ),
+            models.Index(
+                fields=("tenant", "model", "-created_at", "-id"),
+                include=("status",),
+                name="execution_by_model",
+            ),
+            models.Index(
+                fields=("tenant", "status", "-created_at", "-id"), name="execution_by_status"
+            ),
             # For the counts of the dashboard over all tenants, which read this index alone. It adds 3 us to
             # an insert. A BRIN index would be cheaper, but reads prompts and responses to find a status.
             # The condition is always true, and only queries that repeat it use the index. Without it,

@@ -227,9 +227,11 @@ history_documented = extend_schema_view(
     list=operation(
         "List executions",
         description="Returns your executions, newest first (by `created_at`, then `id`). Prompts and "
-        "responses are truncated at 16 KiB. Read a single execution to get the whole text.",
+        "responses are truncated at 16 KiB. Read a single execution to get the whole text. Filters can be "
+        "combined. To read a long list, continue at `next_cursor`: pages with `cursor` are fast at any "
+        "position, and new executions do not move them.",
         responses={200: ExecutionSerializer(many=True)},
-        errors=[InvalidPagination],
+        errors=[InvalidPagination, BadRequest],
         example={**_EXECUTION, "prompt_truncated": False, "response_truncated": False},
     ),
     retrieve=operation(

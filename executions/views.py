@@ -28,7 +28,8 @@ from executions.events.stream import (
     stream_execution,
     stream_run,
 )
-from executions.history import HistoryPagination, with_steps
+from executions.history.filters import FILTERS, HistoryFilter
+from executions.history.pagination import HistoryPagination, with_steps
 from executions.models import Execution
 from executions.replays import await_response, repeated_execution
 from executions.results import Run
@@ -207,8 +208,9 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     row_actions = ("list",)
     scopes = {**ACTION_SCOPES, "steps": READ, "events": READ, "cancel": RUN}
     paginated_actions = ("list", "steps")
-    query_parameters = {"events": ["starting_after"]}
+    query_parameters = {"events": ["starting_after"], "list": ["cursor", *FILTERS]}
     serializer_class = ExecutionSerializer
+    filter_backends = (HistoryFilter,)
     pagination_class = HistoryPagination
     resource = "execution"
     not_found = ExecutionNotFound
@@ -217,7 +219,7 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
         executions = super().get_queryset()
         return with_steps(executions) if self.action in _WHOLE else executions
 
-    @action(detail=True, pagination_class=StrictPagination)
+    @action(detail=True, pagination_class=StrictPagination, filter_backends=())
     def steps(self, request: Request, pk: str) -> Response:
         """List the steps of an execution."""
         steps: QuerySet[Any] = self.get_object().steps.order_by("position")

@@ -62,7 +62,8 @@ class StrictPagination(BasePagination):
         self.limit, self.offset = parsed["limit"][0], parsed["offset"][0]
         # A row after the page shows whether the page is the last one. The last page needs no count.
         rows = self.get_page(queryset, self.offset, self.offset + self.limit + 1)
-        is_last_page = len(rows) <= self.limit and (rows or self.offset == 0)
+        self.has_more = len(rows) > self.limit
+        is_last_page = not self.has_more and (rows or self.offset == 0)
         self.total = self.offset + len(rows) if is_last_page else self.get_total(queryset, rows)
         return rows[: self.limit]
 
@@ -70,8 +71,11 @@ class StrictPagination(BasePagination):
         """Return the rows of a slice."""
         return list(queryset[start:stop])
 
-    def get_total(self, queryset: Any, page: Sequence[Any]) -> int:
-        """Return the number of rows on all pages. `page` has the rows of `get_page`."""
+    def get_total(self, queryset: Any, page: Sequence[Any]) -> int | None:
+        """Return the number of rows on all pages, or None if they are not counted.
+
+        `page` has the rows of `get_page`.
+        """
         return int(queryset.count())
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -81,7 +85,7 @@ class StrictPagination(BasePagination):
                 "total": self.total,
                 "limit": self.limit,
                 "offset": self.offset,
-                "has_more": self.offset + len(data) < self.total,
+                "has_more": self.has_more,
             }
         )
 

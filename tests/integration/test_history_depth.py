@@ -11,8 +11,9 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from executions import history
-from executions.history import CLOSED_AFTER, MAX_PLAIN_OFFSET, HistoryPagination, count_executions
+from executions.history import counting
+from executions.history.counting import CLOSED_AFTER, count_executions
+from executions.history.pagination import MAX_PLAIN_OFFSET, HistoryPagination
 from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.api import Api
@@ -83,8 +84,8 @@ def test_the_total_of_a_page(api: Api, tenant: Tenant, new_rows: int, offset: in
 def test_rows_inserted_in_the_past_are_counted_when_the_cached_count_expires(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "CACHE_TTL_SECONDS", 0)
-    monkeypatch.setattr(history, "CACHE_TTL_FACTOR", 0)
+    monkeypatch.setattr(counting, "CACHE_TTL_SECONDS", 0)
+    monkeypatch.setattr(counting, "CACHE_TTL_FACTOR", 0)
     agent = AgentFactory.create(tenant=tenant)
     for count in (1, 2, 3):
         ExecutionFactory.create(agent=agent, created_at=timezone.now() - 2 * CLOSED_AFTER)
@@ -104,22 +105,28 @@ def million() -> Tenant:
     The newest rows belong to another tenant: no query may read them to find the tenant's own.
     """
     tenants = TenantFactory.create_batch(TENANTS)
+    fill(
+        """
+        INSERT INTO executions_execution (id, tenant_id, agent_id, agent_name, prompt, model,
+            response, status, error_code, latency_ms, request_id, created_at)
+        SELECT gen_random_uuid(), (%s::uuid[])[1 + i %% 10], gen_random_uuid(), 'a',
+            repeat('p', 90), 'gpt-4o', repeat('r', 200), 'succeeded', '', 1, 'r',
+            now() - interval '30 days' + i * interval '1 second'
+                + CASE WHEN i %% 10 = 4 THEN interval '15 days' ELSE interval '0' END
+        FROM generate_series(1, %s) i
+        """,
+        [[tenant.pk for tenant in tenants], ROWS],
+    )
+    return tenants[3]
+
+
+def fill(insert: str, parameters: list[Any]) -> None:
+    """Insert many executions, and wait until all of them are visible to index-only scans."""
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")
         cursor.execute("SET lock_timeout = 0")
         connection.connection.answer_timeout_seconds = None
-        cursor.execute(
-            """
-            INSERT INTO executions_execution (id, tenant_id, agent_id, agent_name, prompt, model,
-                response, status, error_code, latency_ms, request_id, created_at)
-            SELECT gen_random_uuid(), (%s::uuid[])[1 + i %% 10], gen_random_uuid(), 'a',
-                repeat('p', 90), 'gpt-4o', repeat('r', 200), 'succeeded', '', 1, 'r',
-                now() - interval '30 days' + i * interval '1 second'
-                    + CASE WHEN i %% 10 = 4 THEN interval '15 days' ELSE interval '0' END
-            FROM generate_series(1, %s) i
-            """,
-            [[tenant.pk for tenant in tenants], ROWS],
-        )
+        cursor.execute(insert, parameters)
         # A snapshot of another session, such as autovacuum's, can keep VACUUM from marking pages as
         # visible to all. Index-only scans would then read the table.
         deadline = time.monotonic() + 60
@@ -127,7 +134,6 @@ def million() -> Tenant:
             assert time.monotonic() < deadline, snapshots(cursor)
             cursor.execute("VACUUM (ANALYZE) executions_execution")
     connection.close()
-    return tenants[3]
 
 
 def pages_not_all_visible(cursor: CursorWrapper) -> int:

@@ -1,4 +1,4 @@
-"""The pagination of the history: exact totals and pages at any length and offset.
+"""Exact totals of the history, and bounded ones of filtered lists.
 
 Executions are only ever appended: the database sets `created_at` when it inserts a row. So the number of rows
 before a time that no running insert can still precede (closed rows) does not change, and is cached.
@@ -9,14 +9,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from django.db.models import Count, Max, Prefetch, QuerySet
+from django.db.models import Count, Max, QuerySet
 from django.db.models.functions import Now
 
-from executions.models import Execution, Step
-from map_project.api.pagination import StrictPagination
-from map_project.tenants.authentication import Caller
+from executions.models import Execution
 
 # Longer than `statement_timeout`: an insert that began before has been committed or cancelled.
 CLOSED_AFTER = timedelta(seconds=10)
@@ -25,36 +23,8 @@ CLOSED_AFTER = timedelta(seconds=10)
 CACHE_TTL_SECONDS = 5.0
 CACHE_TTL_FACTOR = 50
 CACHE_SIZE = 10_000
-# Up to this offset, one statement with a plain OFFSET is as fast.
-MAX_PLAIN_OFFSET = 500
-# The steps in an execution. All steps are in `/history/{id}/steps`.
-MAX_STEPS_SHOWN = 100
-
-
-def with_steps(executions: QuerySet[Execution]) -> QuerySet[Execution]:
-    """Add the first steps in their order, with one query."""
-    # The default order of `Step` would join the executions.
-    steps = Step.objects.filter(position__lt=MAX_STEPS_SHOWN).order_by("position")
-    return executions.prefetch_related(Prefetch("steps", steps))
-
-
-class HistoryPagination(StrictPagination):
-    """Pagination of the executions of the caller's tenant, the newest first.
-
-    The queryset has the default order, and `created_at` in its `.values()`.
-    """
-
-    def get_page(self, queryset: QuerySet[Execution, Any], start: int, stop: int) -> list[Any]:
-        if start > MAX_PLAIN_OFFSET:
-            # The ids come from the index alone. OFFSET on whole rows reads each skipped row from the table.
-            ids = queryset.values("pk")[start:stop]
-            return list(queryset.filter(pk__in=ids))
-        return super().get_page(queryset, start, stop)
-
-    def get_total(self, queryset: QuerySet[Execution, Any], page: Sequence[Any]) -> int:
-        caller = cast(Caller, self.request.auth)
-        times = [row["created_at"] for row in page] if self.offset == 0 else []
-        return count_executions(caller.tenant_id, newest=times)
+# More matching executions than this are not counted.
+MAX_COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +57,12 @@ def count_executions(tenant_id: uuid.UUID, *, newest: Sequence[datetime] = ()) -
         # They reach the closed rows, so they contain all rows after them: no query is needed.
         return closed.count + sum(created_at > closed.until for created_at in newest)
     return closed.count + executions.filter(created_at__gt=closed.until).count()
+
+
+def count_at_most(queryset: QuerySet[Execution, Any]) -> int | None:
+    """Return the exact number of rows, or None if there are more than `MAX_COUNTED`."""
+    count = queryset.values("pk")[: MAX_COUNTED + 1].count()
+    return None if count > MAX_COUNTED else count
 
 
 def _count_closed(executions: QuerySet[Execution]) -> _ClosedCount | None:

@@ -1,0 +1,142 @@
+"""The filters of the history: query parameters, and the conditions that they are."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from django.db.models import Q
+from django.utils.dateparse import parse_date, parse_datetime
+from rest_framework.filters import BaseFilterBackend
+from rest_framework.request import Request
+
+from executions.models import Execution
+from map_project.api.errors import BadRequest
+from map_project.api.fields import parse_uuid
+from map_project.tenants.models import ApiKey
+
+# Of a name of a model. A longer one can match nothing.
+_MAX_MODEL_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A query parameter. `condition` takes the tenant and the text. It raises BadRequest."""
+
+    description: str
+    schema: Mapping[str, Any]
+    condition: Callable[[uuid.UUID, str], Q]
+
+
+def _agent(_: uuid.UUID, text: str) -> Q:
+    return Q(agent_id=_uuid("agent_id", text))
+
+
+def _key(tenant_id: uuid.UUID, text: str) -> Q:
+    """Executions have the prefix of their key. An unknown key has none, as has one of another tenant."""
+    keys = ApiKey.objects.filter(pk=_uuid("key_id", text), tenant_id=tenant_id)
+    return Q(key_prefix__in=[*keys.values_list("prefix", flat=True)])
+
+
+def _model(_: uuid.UUID, text: str) -> Q:
+    if not 1 <= len(text) <= _MAX_MODEL_LENGTH:
+        raise BadRequest("model must have 1 to 100 characters.")
+    return Q(model=text)
+
+
+def _status(_: uuid.UUID, text: str) -> Q:
+    if text not in Execution.Status.values:
+        raise BadRequest(f"status must be one of {', '.join(Execution.Status.values)}.")
+    return Q(status=text)
+
+
+def _since(_: uuid.UUID, text: str) -> Q:
+    return Q(created_at__gte=_time("since", text))
+
+
+def _until(_: uuid.UUID, text: str) -> Q:
+    return Q(created_at__lt=_time("until", text))
+
+
+_ID_SCHEMA = {"type": "string", "format": "uuid"}
+_TIME_SCHEMA = {"type": "string", "format": "date-time"}
+_TIME_FORM = "A time with `Z` or an offset (RFC 3339), or a date, which is its start in UTC."
+
+FILTERS: Mapping[str, Filter] = {
+    "agent_id": Filter("Only runs of this agent, which may be deleted.", _ID_SCHEMA, _agent),
+    "model": Filter(
+        "Only runs with this model.",
+        {"type": "string", "minLength": 1, "maxLength": _MAX_MODEL_LENGTH},
+        _model,
+    ),
+    "status": Filter(
+        "Only runs with this status.",
+        {"type": "string", "enum": Execution.Status.values},
+        _status,
+    ),
+    "key_id": Filter("Only runs that this API key started.", _ID_SCHEMA, _key),
+    "since": Filter(f"Only runs created at this time or later. {_TIME_FORM}", _TIME_SCHEMA, _since),
+    "until": Filter(f"Only runs created before this time. {_TIME_FORM}", _TIME_SCHEMA, _until),
+}
+# Filters that have an index each (`executions.models`).
+_EQUALITIES = {"agent_id", "model", "status", "key_id"}
+
+
+def is_filtered(request: Request) -> bool:
+    """Return whether the request has a filter."""
+    return any(name in FILTERS for name in request.query_params)
+
+
+def are_combined(request: Request) -> bool:
+    """Return whether the request has several filters by equality."""
+    return sum(name in _EQUALITIES for name in request.query_params) > 1
+
+
+class HistoryFilter(BaseFilterBackend):
+    """Filters the history of the caller's tenant by `FILTERS`."""
+
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+        for name, texts in request.query_params.lists():
+            if name not in FILTERS:
+                continue
+            if len(texts) > 1:
+                raise BadRequest(f"{name} must not be repeated.")
+            queryset = queryset.filter(FILTERS[name].condition(view.caller.tenant_id, texts[0]))
+        return queryset
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": filter_.description,
+                "schema": filter_.schema,
+            }
+            for name, filter_ in FILTERS.items()
+        ]
+
+
+def _uuid(name: str, text: str) -> uuid.UUID:
+    pk = parse_uuid(text)
+    if pk is None:
+        raise BadRequest(f"{name} must be a UUID.")
+    return pk
+
+
+def _time(name: str, text: str) -> datetime:
+    try:
+        time = _start_of(parse_date(text)) or parse_datetime(text)
+        # Times that have no equivalent in UTC raise OverflowError.
+        if time is not None and time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise BadRequest(
+        f"{name} must be a time such as 2026-11-22T10:00:00Z, or a date. Encode + as %2B in URLs."
+    )
+
+
+def _start_of(day: date | None) -> datetime | None:
+    return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)

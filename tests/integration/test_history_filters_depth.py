@@ -1,0 +1,101 @@
+"""The filters of the history at a million executions of one tenant: pages that read few blocks."""
+
+import pytest
+
+from map_project.tenants.keys import issue_key
+from map_project.tenants.models import Tenant
+from tests.api import Api
+from tests.factories import TenantFactory
+from tests.integration.test_history_depth import (
+    ROWS,
+    blocks,
+    check_plans,
+    explained,
+    fill,
+    nodes,
+    statements_of,
+)
+
+# The table has about 60,000 blocks of 8 KiB, and each index about 10,000.
+MAX_BLOCKS_OF_PAGE = 500
+# Of a page of a combination that no execution matches, although many match each of its filters.
+MAX_BLOCKS_OF_COMBINATION = 2_500
+AGENT = "00000000-0000-4000-8000-00000000000%d"
+NONE = "00000000-0000-4000-8000-ffffffffffff"
+
+
+@pytest.fixture(scope="module")
+def million() -> tuple[Tenant, str, list[str]]:
+    """Create the executions. Return their tenant, its API key, and the IDs of two of its keys.
+
+    The newest half are of one agent, and the others of ten. The first key started those of one agent.
+    """
+    tenant = TenantFactory.create()
+    keys = [issue_key(tenant=tenant) for _ in range(3)]
+    fill(
+        """
+        INSERT INTO executions_execution (id, tenant_id, agent_id, agent_name, prompt, model,
+            response, status, error_code, latency_ms, request_id, key_prefix, created_at)
+        SELECT gen_random_uuid(), %s, ('00000000-0000-4000-8000-' || lpad(agent::text, 12, '0'))::uuid, 'a',
+            'Summarize document ' || i, CASE WHEN i %% 2 = 0 THEN 'gpt-4o' ELSE 'gpt-4' END,
+            repeat('r', 200), CASE WHEN i %% 100000 = 1 THEN 'failed' ELSE 'succeeded' END, '', 1, 'r',
+            CASE agent WHEN 3 THEN %s ELSE %s END,
+            now() - interval '30 days' + i * interval '1 second'
+        FROM generate_series(1, %s) i, LATERAL (
+            SELECT CASE WHEN i > 500000 THEN 0 ELSE i %% 10 END AS agent
+        ) agents
+        """,
+        [tenant.pk, keys[0][0].prefix, keys[1][0].prefix, ROWS],
+    )
+    return tenant, keys[2][1], [str(key.pk) for key, _ in keys[:2]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("", f"agent_id={AGENT % 0}", f"agent_id={AGENT % 5}", f"agent_id={NONE}"),
+        *("model=gpt-4", "model=none", "status=succeeded", "status=failed", "status=queued"),
+        *("since=2020-01-01", "until=2020-01-01", "since=2020-01-01&model=gpt-4"),
+        *("key_id=0", "key_id=1", "key_id=2", f"status=failed&agent_id={AGENT % 0}"),
+        f"model=gpt-4&agent_id={AGENT % 5}&status=succeeded",
+    ],
+)
+def test_a_page_of_a_filter(million: tuple[Tenant, str, list[str]], query: str) -> None:
+    """Of frequent and of rare values, of the oldest and of none: the first page, and one in the middle."""
+    check(million, query, MAX_BLOCKS_OF_PAGE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"agent_id={AGENT % 5}&model=gpt-4o",
+        f"agent_id={AGENT % 5}&key_id=0",
+        "key_id=0&model=gpt-4o",
+    ],
+)
+def test_a_combination_that_matches_nothing(
+    million: tuple[Tenant, str, list[str]], query: str
+) -> None:
+    check(million, query, MAX_BLOCKS_OF_COMBINATION)
+
+
+def check(million: tuple[Tenant, str, list[str]], query: str, max_blocks: int) -> None:
+    _, key, key_ids = million
+    for number, key_id in enumerate([*key_ids, NONE]):
+        query = query.replace(f"key_id={number}", f"key_id={key_id}")
+    api = Api(key)
+    page = api.get(f"history?limit=100&offset=300&{query}").json
+    paths = [f"history?{query}"]
+    if "next_cursor" in page:
+        paths.append(f"history?{query}&cursor={page['next_cursor']}")
+    for path in paths:
+        statements = statements_of(lambda path=path: api.get(path))  # type: ignore[misc]
+        plans = [explained(*each) for each in statements if "executions_execution" in each[0]]
+        assert plans or NONE in query
+        # The total of the list without filters has a test of its own.
+        check_plans(plans[:1] if not query else plans, max_blocks)
+        for node in (node for plan in plans for node in nodes(plan["Plan"])):
+            assert node["Node Type"] != "Bitmap Heap Scan", node
+        assert max(map(blocks, plans), default=0) <= max_blocks
