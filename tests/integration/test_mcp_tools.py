@@ -142,6 +142,24 @@ class TestRevisions:
             assert str(code) in result.text
             assert server.methods() == ["tools/list"]
 
+    @pytest.mark.parametrize("status", [200, 500])
+    def test_an_error_of_a_server_that_is_not_older_is_reported(
+        self, server: McpServer, status: int
+    ) -> None:
+        """It has no `initialize`, of which the error would hide the one of the list."""
+
+        def respond(handler: Handler, body: Any) -> bool:
+            if body["method"] == "tools/list":
+                handler.fail(body, -32603, status)
+            else:
+                handler.fail(body, -32601, 404)
+            return True
+
+        server.override = respond
+        result = get(server)
+        assert (result.error, "-32603" in result.text) == ("mcp_error", True)
+        assert server.methods() == ["tools/list", "initialize"]
+
     @pytest.mark.parametrize("status", [401, 403, 429, 307])
     def test_some_statuses_do_not_depend_on_the_revision(
         self, server: McpServer, status: int

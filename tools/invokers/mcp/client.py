@@ -34,6 +34,7 @@ _SESSION_ID = re.compile(r"[\x21-\x7e]{1,1000}")
 # The errors of the revision 2026-07-28: header mismatch, missing capability, unsupported revision.
 _MODERN_ERRORS = {-32020, -32021, -32022}
 _UNSUPPORTED_REVISION = -32022
+_METHOD_NOT_FOUND = -32601
 # Statuses that another revision would not change.
 _FINAL_STATUSES = {301, 302, 303, 307, 308, 401, 402, 403, 407, 429}
 
@@ -103,10 +104,17 @@ class Client:
         except ServerError as error:
             if not _may_be_older(error):
                 raise
-            self._initialize()
+            self._initialize_older(error)
             return self._post(method, params, self._session_headers()).result
         self.revision = MODERN
         return result
+
+    def _initialize_older(self, error: ServerError) -> None:
+        """Begin a session after an error. If the server has no sessions, this error is raised."""
+        try:
+            self._initialize()
+        except ServerError as failure:
+            raise (error if failure.code == _METHOD_NOT_FOUND else failure) from None
 
     def _modern_request(
         self, method: str, params: Mapping[str, Any], headers: Sequence[tuple[str, str]]
