@@ -8,6 +8,7 @@ from functools import partial
 
 from django.conf import settings
 
+from executions.budgets.reservations import reserve_next_call
 from executions.context.exchanges import with_prompt
 from executions.inserts import RunRequest
 from executions.jobs import leases
@@ -58,6 +59,7 @@ def run_loop(
     def respond(messages: tuple[Message, ...], with_tools: bool) -> ModelStream:
         tools = model_request.tools if with_tools else ()
         next_request = replace(model_request, messages=messages, tools=tools)
+        reserve_next_call(record, next_request, check)
         with released_connection(), interruptible(check):
             if events is None:
                 return provider.complete(next_request)

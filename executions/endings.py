@@ -9,9 +9,10 @@ from django.db.models.functions import Now
 
 from agents import language_models
 from executions.conversation import known_sum
+from executions.costs import cost_usd
 from executions.events import notices
 from executions.models import Approval, Execution, Step
-from executions.records import close_running_steps, cost_usd, latency_since_start
+from executions.records import close_running_steps, latency_since_start
 from executions.stop_reasons import StopReason
 from map_project.webhooks.services import record_event
 

@@ -4,6 +4,7 @@ import uuid
 from typing import Self
 
 from map_project.api.errors import ApiError
+from map_project.usage.budgets import Period, plain_usd, utc
 
 
 class ExecutionNotFound(ApiError):
@@ -145,6 +146,47 @@ class QueueFull(ApiError):
             headers={"Retry-After": "5"},
             limit=limit,
         )
+
+
+class BudgetExceeded(ApiError):
+    """429. Amounts are strings, as all costs in USD are."""
+
+    status_code = 429
+    error_code = "BUDGET_EXCEEDED"
+    message = "The budget of 10 USD per day is exhausted. It is reset at 2026-11-28T00:00:00Z."
+    example_details = {
+        "limit_usd": "10",
+        "spent_usd": "10.00214",
+        "resets_at": "2026-11-28T00:00:00Z",
+    }
+
+    @classmethod
+    def of(cls, period: Period) -> Self:
+        """Return the error of an exhausted budget."""
+        return cls(
+            f"The budget of {plain_usd(period.limit_usd)} USD per {period.name} is exhausted. "
+            f"It is reset at {utc(period.resets_at)}.",
+            headers={"x-should-retry": "false"},
+            **_budget_details(period),
+        )
+
+    @classmethod
+    def reserved(cls, period: Period) -> Self:
+        """Return the error of a budget whose rest was reserved by other runs for too long."""
+        return cls(
+            f"The rest of the budget of {plain_usd(period.limit_usd)} USD per {period.name} is reserved by "
+            "runs in progress. Retry in 1 second.",
+            headers={"Retry-After": "1"},
+            **_budget_details(period),
+        )
+
+
+def _budget_details(period: Period) -> dict[str, str]:
+    return {
+        "limit_usd": plain_usd(period.limit_usd),
+        "spent_usd": plain_usd(period.spent_usd),
+        "resets_at": utc(period.resets_at),
+    }
 
 
 class TooManyStreams(ApiError):

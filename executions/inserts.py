@@ -1,14 +1,15 @@
 """The request for a run, and the insert of its execution.
 
-The insert is the only SQL text of the run path: the ORM has no `INSERT ... SELECT`, with which one statement
-stores a run and checks that the cached agent is current. tests/integration/test_records.py compares its row
-with one that the ORM inserts.
+The insert is the only SQL text of the path of a run without a budget: the ORM has no `INSERT ... SELECT`,
+with which one statement stores a run and checks that the cached agent is current.
+tests/integration/test_records.py compares its row with one that the ORM inserts.
 """
 
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from psycopg.types.json import Jsonb
 
 from agents.language_models import KnownModel
 from executions.context import NO_CONTEXT, Context
+from executions.costs import has_prices
 from executions.jobs import leases
 from executions.models import Execution
 from executions.options import NO_OPTIONS, RunOptions
@@ -32,7 +34,7 @@ INSERT INTO executions_execution (
     status, stop_reason, error_code, latency_ms, request_id, key_prefix, background, attempt,
     started_at, finished_at, finish_by, lease_owner, lease_expires_at, metadata, idempotency_key,
     previous_execution_id, conversation_id, earlier_exchanges, dropped_exchanges, options,
-    output_schema, is_streamed
+    output_schema, is_streamed, reserved_usd
 )
 SELECT
     %(execution_id)s, tenant_id, id, name, %(prompt)s, %(model)s, %(provider)s, %(system_prompt)s,
@@ -43,7 +45,7 @@ SELECT
     STATEMENT_TIMESTAMP() + %(time_limit)s::interval,
     %(lease_owner)s, STATEMENT_TIMESTAMP() + %(lease)s::interval, %(metadata)s, %(idempotency_key)s,
     %(previous_execution_id)s, %(conversation_id)s, %(earlier_exchanges)s, %(dropped_exchanges)s,
-    %(options)s, %(output_schema)s, %(is_streamed)s
+    %(options)s, %(output_schema)s, %(is_streamed)s, %(reserved_usd)s::numeric
 FROM agents_agent
 WHERE id = %(agent_id)s AND tenant_id = %(tenant_id)s AND version = %(version)s
 RETURNING id, tenant_id, created_at
@@ -72,6 +74,13 @@ class RunRequest:
     options: RunOptions = NO_OPTIONS
     output_schema: Mapping[str, Any] | None = None
     stream: bool = False
+    # Whether the tenant had a budget when the run, or its attempt in a worker, began.
+    has_budget: bool = False
+
+    @property
+    def is_budgeted(self) -> bool:
+        """Whether a budget limits the calls of the model. Without prices they cost nothing."""
+        return self.has_budget and has_prices(self.model)
 
     @property
     def system_prompt(self) -> str:
@@ -89,6 +98,7 @@ def insert_execution(
     response: str = "",
     latency_ms: int = 0,
     time_limit: timedelta | None = None,
+    reserved_usd: Decimal | None = None,
 ) -> datetime | None:
     """Insert an execution and return its `created_at`, or None if the agent has changed since the snapshot.
 
@@ -127,6 +137,7 @@ def insert_execution(
         "output_schema": _json(request.output_schema),
         # The events of a run that is over follow from its response.
         "is_streamed": request.stream and (is_queued or is_running),
+        "reserved_usd": reserved_usd,
         "idempotency_key": request.keyed_request.key if request.keyed_request else "",
     }
     with connection.cursor() as cursor:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from executions.conversation import MAX_RESPONSE_BYTES, Conversation
-from executions.outcomes import Outcome, end_of, outcome_of, waiting
+from executions.outcomes import Outcome, RunStopped, Status, end_of, outcome_of, waiting
 from executions.output import repair_request
 from executions.providers import (
     Message,
@@ -54,10 +54,10 @@ class Loop:
     """One run.
 
     `respond` sends the messages to the model, with or without the tools, yields pieces of its text if it
-    streams, and returns its response. `tools` are keyed by the function names that the model uses.
-    `deadline` is a value of `clock`, in seconds. `max_bytes` limits the inputs and outputs of all steps
-    together, in UTF-8; the last step may exceed it. `decisions` returns what has been decided about the next
-    calls, of the given number, or None for each call without a decision.
+    streams, and returns its response; if it raises RunStopped, the run ends. `tools` are keyed by the
+    function names that the model uses. `deadline` is a value of `clock`, in seconds. `max_bytes` limits the
+    inputs and outputs of all steps together, in UTF-8; the last step may exceed it. `decisions` returns what
+    has been decided about the next calls, of the given number, or None for each call without a decision.
     """
 
     respond: Callable[[tuple[Message, ...], bool], ModelStream]
@@ -120,6 +120,9 @@ class Loop:
             except ModelError as error:
                 yield self._failed_model_step(new_messages, error, started)
                 return self._failure(conversation, error)
+            except RunStopped as stop:
+                status: Status = "incomplete" if conversation.responses else "failed"
+                return end_of(conversation, status, stop.stop_reason)
             response = self._with_known_names(response)
             if not with_tools:
                 # Some models request calls all the same.

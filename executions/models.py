@@ -56,7 +56,10 @@ class Execution(models.Model):
     # Null if unknown.
     input_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    # Also of a run in progress, if its tenant has a budget.
     cost_usd = models.DecimalField(max_digits=20, decimal_places=9, null=True, blank=True)
+    # While it is running: the most that its present model call costs (`executions.budgets`).
+    reserved_usd = models.DecimalField(max_digits=20, decimal_places=9, null=True, blank=True)
     system_prompt = models.TextField(blank=True, default="", db_default="")
     latency_ms = models.PositiveIntegerField(
         help_text="Duration of the run in milliseconds, excluding the network time between the "

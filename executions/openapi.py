@@ -4,6 +4,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
 from agents.errors import AgentNotFound, InvalidModel
 from executions.errors import (
+    BudgetExceeded,
     ContextTooLong,
     ConversationBusy,
     ConversationNotFound,
@@ -204,6 +205,7 @@ run_documented = extend_schema_view(
             ModelTimedOut,
             OutputInvalid,
             QueueFull,
+            BudgetExceeded,
             RunInterrupted,
             TooManyStreams,
             ConcurrencyLimitExceeded,

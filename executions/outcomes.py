@@ -20,6 +20,14 @@ _OUTCOMES: Mapping[str, tuple[Status, StopReason]] = {
 }
 
 
+class RunStopped(Exception):
+    """The next call of the model must not be made."""
+
+    def __init__(self, stop_reason: StopReason) -> None:
+        super().__init__(stop_reason)
+        self.stop_reason = stop_reason
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of a run, or of its part before it waits for decisions about `open_calls`.

@@ -13,12 +13,14 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, IntegerField, Q
+from django.db.models import F, IntegerField, Q, QuerySet
 from django.db.models.functions import Cast, Coalesce, Extract, Greatest, Now
 
 from agents.language_models import KnownModel
+from executions.budgets.warnings import warn_after_step
 from executions.context.exchanges import INTERRUPTED
-from executions.errors import OutputInvalid
+from executions.costs import cost_usd, total_usd
+from executions.errors import BudgetExceeded, OutputInvalid
 from executions.events import notices
 from executions.events.recording import RunEvents
 from executions.jobs import leases
@@ -35,8 +37,12 @@ from map_project.webhooks.services import record_event
 # Between the attempts of a write while the database is not available. In total less than a lease.
 RETRY_DELAYS_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0, 4.0)
 MAX_ERROR_LENGTH = 100
+# Of failed runs without an error of the model.
+_ERROR_CODES: Mapping[str, str] = {
+    StopReason.OUTPUT_INVALID: OutputInvalid.error_code,
+    StopReason.BUDGET_EXCEEDED: BudgetExceeded.error_code,
+}
 _COLUMNS = [each.name for each in fields(RunStep)]
-_TOKENS_PER_PRICE = 1_000_000
 
 
 @dataclass(slots=True)
@@ -58,6 +64,10 @@ class RunRecord:
     events: RunEvents | None = None
     # Whether clients may wait for the end of the run, although it is not streamed.
     has_waited: bool = False
+    # Whether a budget limits the calls of the model, and has admitted the next one; and the cost so far.
+    is_budgeted: bool = False
+    has_reservation: bool = False
+    spent_usd: Decimal = Decimal(0)
 
     def add_step(self, step: RunStep) -> None:
         """Store a step: once it is over, and that of a tool also before the call. Raises DatabaseError."""
@@ -69,6 +79,9 @@ class RunRecord:
                 with_retries(partial(self._store_step, step, batch), self.retry_delays_seconds)
         if not step.is_running:
             self.position += 1
+        if self._is_settled_by(step):
+            self.spent_usd += total_usd(self.model, [step])
+            warn_after_step(self.tenant_id)
 
     def finish(self, outcome: Outcome, *, latency_ms: int | None = None) -> None:
         """Store the outcome, and by default the time since the first start. Raises DatabaseError.
@@ -162,7 +175,11 @@ class RunRecord:
     def _store_step(self, step: RunStep, batch: EventBatch | None = None) -> None:
         columns = _step_columns(step)
         row = Step(execution_id=self.execution_id, position=self.position, **columns)
-        with self._lease():
+        with self._lease() as lease:
+            if self._is_settled_by(step):
+                lease.update(
+                    reserved_usd=None, cost_usd=self.spent_usd + total_usd(self.model, [step])
+                )
             # Replaces the step of the same call, also that of an earlier attempt.
             Step.objects.bulk_create(
                 [row],
@@ -174,13 +191,17 @@ class RunRecord:
                 EventBatch.objects.bulk_create([batch], ignore_conflicts=True)
 
     @contextmanager
-    def _lease(self) -> Iterator[None]:
-        """Keep the execution from being changed during the block."""
+    def _lease(self) -> Iterator[QuerySet[Execution]]:
+        """Keep the execution, which is yielded, from being changed by others during the block."""
         lease = leases.held(self.execution_id, self.attempt)
         with transaction.atomic():
             if not lease.select_for_update(no_key=True).values_list("pk"):
                 raise leases.LeaseLost
-            yield
+            yield lease
+
+    def _is_settled_by(self, step: RunStep) -> bool:
+        """Return whether the step ends the reservation of the run."""
+        return self.is_budgeted and step.kind == "model"
 
 
 def _step_columns(step: RunStep) -> dict[str, Any]:
@@ -258,7 +279,8 @@ def _recorded_step(columns: dict[str, Any]) -> RunStep:
 def _error_columns(outcome: Outcome) -> dict[str, object]:
     error = outcome.error
     if error is None:
-        return {"error_code": OutputInvalid.error_code} if outcome.output_errors else {}
+        code = _ERROR_CODES.get(outcome.stop_reason) if outcome.status == "failed" else None
+        return {"error_code": code} if code else {}
     return {
         "error_code": error.error_code,
         "error_reason": error.reason,
@@ -272,14 +294,3 @@ def latency_since_start() -> Cast:
     started_at = Coalesce(F("started_at"), F("created_at"))
     elapsed_ms = Extract(Now() - started_at, "epoch") * 1000
     return Cast(Greatest(elapsed_ms - F("waited_ms"), 0.0), IntegerField())
-
-
-def cost_usd(
-    model: KnownModel, input_tokens: int | None, output_tokens: int | None
-) -> Decimal | None:
-    """Return the cost at the model's prices, or None if a count or a price is unknown."""
-    input_price, output_price = model.input_price_per_million, model.output_price_per_million
-    if input_tokens is None or output_tokens is None or input_price is None or output_price is None:
-        return None
-    total = input_tokens * input_price + output_tokens * output_price
-    return round(total / _TOKENS_PER_PRICE, 9)

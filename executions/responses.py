@@ -38,6 +38,7 @@ _ERROR_MESSAGES = {
     "WORKER_LOST": "The process of the run ended, and the run could not be continued.",
     "AGENT_NOT_FOUND": "The agent does not exist any more.",
     "INVALID_MODEL": "The model does not exist any more.",
+    "BUDGET_EXCEEDED": "The budget was exhausted before the run could start.",
     "OUTPUT_INVALID": "The response of the model is not valid by the output schema.",
 }
 

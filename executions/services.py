@@ -4,7 +4,9 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -15,29 +17,19 @@ from agents import language_models
 from agents.language_models import KnownModel
 from executions import snapshots
 from executions.attempts import model_request_of, run_loop
+from executions.budgets.reservations import check_budget, reserve_first_call
 from executions.context.building import requested_context
 from executions.conversations import services as conversations
-from executions.errors import (
-    ConversationBusy,
-    ModelFailed,
-    ModelTimedOut,
-    OutputInvalid,
-    PromptTooLong,
-    QueueFull,
-)
+from executions.costs import cost_usd
+from executions.errors import ConversationBusy, OutputInvalid, PromptTooLong, QueueFull
+from executions.failures import model_failure
 from executions.inserts import RunRequest, insert_execution
 from executions.jobs import leases
 from executions.jobs.queue import enqueue
 from executions.models import Execution
 from executions.options import NO_OPTIONS, RunOptions
-from executions.providers import (
-    ModelError,
-    ModelRequest,
-    ModelTimeout,
-    Provider,
-    get_provider,
-)
-from executions.records import RETRY_DELAYS_SECONDS, RunRecord, cost_usd
+from executions.providers import ModelRequest, ModelTimeout, Provider, get_provider
+from executions.records import RETRY_DELAYS_SECONDS, RunRecord
 from executions.results import Run
 from executions.snapshots import AgentSnapshot
 from executions.stop_reasons import StopReason
@@ -104,6 +96,7 @@ def run_agent(
                 prompt,
                 request_id,
                 key_prefix=caller.key_prefix,
+                has_budget=caller.has_budget,
                 metadata=metadata,
                 keyed_request=keyed_request,
                 context=context,
@@ -146,6 +139,8 @@ def _run(request: RunRequest) -> Run | None:
 @transaction.atomic
 def _queue(request: RunRequest, caller: Caller) -> Run | None:
     """Store the execution and its job. Return None, and store nothing, if the snapshot is outdated."""
+    if request.is_budgeted and not _is_local(request):
+        check_budget(caller.tenant_id)
     # The lock makes the limit exact.
     Tenant.objects.select_for_update(no_key=True).get(pk=caller.tenant_id)
     queued = Execution.objects.filter(tenant_id=caller.tenant_id, status=Execution.Status.QUEUED)
@@ -159,6 +154,10 @@ def _queue(request: RunRequest, caller: Caller) -> Run | None:
     return Run.of_request(
         execution_id, request, created_at, response="", latency_ms=0, status=status.value
     )
+
+
+def _is_local(request: RunRequest) -> bool:
+    return get_provider(request.model.provider).is_local(model_request_of(request))
 
 
 def _insert(execution_id: uuid.UUID, request: RunRequest, **columns: Any) -> datetime | None:
@@ -209,16 +208,21 @@ def _run_in_steps(
     request: RunRequest, provider: Provider, model_request: ModelRequest
 ) -> Run | None:
     """Store the execution before the first remote call, and each step as it happens."""
-    started, execution_id = time.perf_counter(), uuid7()
-    created_at = _insert(
-        execution_id,
-        request,
-        status=Execution.Status.RUNNING,
-        time_limit=timedelta(seconds=settings.RUN_TIMEOUT_SECONDS),
+    execution_id, limit = uuid7(), timedelta(seconds=settings.RUN_TIMEOUT_SECONDS)
+    insert = partial(
+        _insert, execution_id, request, status=Execution.Status.RUNNING, time_limit=limit
     )
+    if request.is_budgeted:
+        created_at = reserve_first_call(request, model_request, execution_id, insert)
+        # The time limit begins after the wait for the budget.
+        model_request = replace(model_request, deadline=model_request_of(request).deadline)
+    else:
+        created_at = insert()
     if created_at is None:
         return None
+    started = time.perf_counter()
     record = RunRecord(execution_id, request.agent.tenant_id, request.model)
+    record.is_budgeted = record.has_reservation = request.is_budgeted
     if request.stream:
         record.retry_delays_seconds = RETRY_DELAYS_SECONDS
         stream = RunStream(request, provider, model_request, record)
@@ -246,7 +250,7 @@ def _run_in_steps(
     if outcome.open_calls:
         return Run.of_execution(Execution.objects.get(pk=execution_id))
     if outcome.error is not None:
-        raise _model_failure(execution_id, outcome.error)
+        raise model_failure(execution_id, outcome.error)
     if outcome.output_errors:
         raise OutputInvalid(execution_id=str(execution_id), errors=[*outcome.output_errors])
     return Run.of_request(
@@ -271,28 +275,10 @@ def _ended_elsewhere(execution_id: uuid.UUID, request: RunRequest) -> Run:
     """
     execution = Execution.objects.get(pk=execution_id)
     if execution.status not in {Execution.Status.CANCELLED, Execution.Status.REQUIRES_ACTION}:
-        raise _model_failure(
+        raise model_failure(
             execution_id, ModelTimeout("the run was lost", provider=request.model.provider)
         )
     return Run.of_execution(execution)
-
-
-def _model_failure(execution_id: uuid.UUID, error: ModelError) -> ApiError:
-    details: dict[str, Any] = {
-        "execution_id": str(execution_id),
-        "provider": error.provider,
-        "status": error.status,
-        "retryable": error.retryable,
-        "reason": error.reason,
-        **{f"provider_{name}": value for name, value in error.identifiers.items()},
-    }
-    if isinstance(error, ModelTimeout):
-        return ModelTimedOut(**details)
-    if error.status and error.status >= 400:
-        return ModelFailed(
-            f"The model provider returned an error (HTTP {error.status}).", **details
-        )
-    return ModelFailed(**details)
 
 
 def _ms_since(started: float) -> int:

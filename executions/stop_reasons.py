@@ -14,6 +14,7 @@ class StopReason(StrEnum):
     MAX_TOOL_CALLS = "max_tool_calls"
     MAX_RUN_BYTES = "max_run_bytes"
     MAX_RESPONSE_BYTES = "max_response_bytes"
+    BUDGET_EXCEEDED = "budget_exceeded"  # `failed` if it stopped before the first response
     MAX_OUTPUT_TOKENS = "max_output_tokens"
     RUN_TIMEOUT = "run_timeout"
     APPROVAL_EXPIRED = "approval_expired"

@@ -56,6 +56,7 @@ _INCOMPLETE = {
     StopReason.MAX_TOOL_CALLS: "The run stopped after max_tool_calls tool calls. The model requested more.",
     StopReason.MAX_RUN_BYTES: "The run stopped because its text reached the maximum size for a run.",
     StopReason.MAX_RESPONSE_BYTES: "The response was truncated at 1 MiB.",
+    StopReason.BUDGET_EXCEEDED: "The run stopped because the budget was exhausted.",
     StopReason.RUN_TIMEOUT: "The run stopped at its time limit. The model had not finished.",
     StopReason.MAX_OUTPUT_TOKENS: "The response was truncated at the model's output token limit.",
     StopReason.CANCELLED_BY_CALLER: "The run was cancelled.",

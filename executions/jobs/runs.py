@@ -18,6 +18,7 @@ from agents.models import Agent
 from executions import snapshots
 from executions.attempts import model_request_of, run_loop
 from executions.context.building import stored_context
+from executions.costs import total_usd
 from executions.endings import end
 from executions.events.items import ItemEvents
 from executions.events.reading import first_events_count, stored_events
@@ -110,6 +111,8 @@ def _start(execution: Execution) -> _Attempt | None:
         RETRY_DELAYS_SECONDS,
         _events(execution, attempt) if execution.is_streamed else None,
         has_waited=bool(past.decisions),
+        is_budgeted=request.is_budgeted,
+        spent_usd=total_usd(model, past.steps),
     )
     return _Attempt(request, record, past)
 
@@ -133,6 +136,7 @@ def _request(execution: Execution, agent: AgentSnapshot, model: KnownModel) -> R
         options=RunOptions.of_json(execution.options),
         output_schema=execution.output_schema,
         stream=execution.is_streamed,
+        has_budget=execution.tenant.has_budget,
     )
 
 
@@ -158,6 +162,7 @@ def _claim(execution: Execution, request: RunRequest) -> bool:
         agent_name=agent.name,
         provider=model.provider,
         system_prompt=request.system_prompt,
+        reserved_usd=None,  # of a former attempt
         started_at=Coalesce("started_at", Now()),
         finish_by=Now() + timedelta(seconds=settings.RUN_TIMEOUT_SECONDS),
         lease_owner=leases.owner(),

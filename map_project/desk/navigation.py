@@ -7,10 +7,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 # Pages that are no lists: label, icon, permission, and the name of the URL.
-_PAGES = (
-    ("Failures", "error", "executions.view_execution", "failures"),
-    ("Tool calls", "timer", "executions.view_execution", "tool_calls"),
-)
+_PAGES = (("Failures", "error", "executions.view_execution", "failures"),)
 # Each link has a label, an icon, and the app and the name of a model.
 _GROUPS = (
     (

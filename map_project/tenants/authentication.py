@@ -49,6 +49,7 @@ class Caller:
     max_concurrent_runs: int | None = None
     max_queued_runs: int = DEFAULT_QUEUED_RUNS
     scopes: frozenset[str] = frozenset(DEFAULT_SCOPES)
+    has_budget: bool = False
 
 
 def resolve_caller(request: HttpRequest | Request) -> Caller | None:
@@ -125,6 +126,7 @@ def _load_caller(key_hash: str) -> Caller | None:
             DEFAULT_QUEUED_RUNS if tenant.max_queued_runs is None else tenant.max_queued_runs
         ),
         scopes=frozenset(scopes_of(key)),
+        has_budget=tenant.has_budget,
     )
 
 

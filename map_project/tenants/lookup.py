@@ -1,6 +1,8 @@
 """Arguments of management commands: tenants, texts and numbers."""
 
 import argparse
+import re
+from decimal import Decimal
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
@@ -8,6 +10,8 @@ from django.core.management.base import CommandError
 from map_project.api import audit
 from map_project.api.fields import parse_uuid
 from map_project.tenants.models import Tenant
+
+_AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def get_tenant(name_or_id: str) -> Tenant:
@@ -50,6 +54,16 @@ def number_or_default(value: str) -> int | None:
     except argparse.ArgumentTypeError:
         message = f'Enter a positive integer or "default", not {value!r}.'
         raise argparse.ArgumentTypeError(message) from None
+
+
+def amount_or_none(value: str) -> Decimal | None:
+    """The type of an argument that is an amount in USD, or `none`."""
+    if value == "none":
+        return None
+    if not _AMOUNT.fullmatch(value):
+        message = f'Enter an amount such as 2.50 or "none", not {value!r}.'
+        raise argparse.ArgumentTypeError(message)
+    return Decimal(value)
 
 
 def whole_number(value: str) -> int:

@@ -1,5 +1,8 @@
 """Tenants, their API keys, and the base class of all rows of a tenant."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -11,8 +14,18 @@ from map_project.api.ids import uuid7
 MAX_REQUESTS = 1_000_000
 # Of a tenant that has no value of its own.
 DEFAULT_QUEUED_RUNS = 1_000
+DEFAULT_WARNING_PERCENT = 80
 # The limiter stores times as 32-bit microseconds, so a window must be shorter than 2^31 us.
 MAX_WINDOW_SECONDS = 2_100
+
+# Of a field for an amount in USD.
+_AMOUNT: Mapping[str, Any] = {
+    "max_digits": 18,
+    "decimal_places": 9,
+    "null": True,
+    "blank": True,
+    "validators": [MinValueValidator(0)],
+}
 
 
 def list_of_names(value: object) -> None:
@@ -63,6 +76,23 @@ class Tenant(models.Model):
         validators=[list_of_names],
         help_text="Models this tenant may use: a JSON list of names. Leave blank for all models.",
     )
+    budget_usd_day = models.DecimalField(
+        "budget per day (USD)",
+        **_AMOUNT,
+        help_text="Maximum cost of the model calls in a day (UTC). Leave blank for no limit.",
+    )
+    budget_usd_month = models.DecimalField(
+        "budget per month (USD)",
+        **_AMOUNT,
+        help_text="Maximum cost of the model calls in a month (UTC). Leave blank for no limit.",
+    )
+    budget_warning_percent = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text="Percent of a budget at which the tenant's webhooks receive budget.warning. "
+        "Leave blank for 80.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -78,10 +108,29 @@ class Tenant(models.Model):
                 | models.Q(rate_limit_window_seconds__range=(1, MAX_WINDOW_SECONDS)),
                 name="tenant_rate_limit_window_in_range",
             ),
+            models.CheckConstraint(
+                condition=models.Q(budget_usd_day__isnull=True) | models.Q(budget_usd_day__gte=0),
+                name="tenant_budget_usd_day_in_range",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(budget_usd_month__isnull=True)
+                | models.Q(budget_usd_month__gte=0),
+                name="tenant_budget_usd_month_in_range",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(budget_warning_percent__isnull=True)
+                | models.Q(budget_warning_percent__range=(1, 100)),
+                name="tenant_budget_warning_percent_in_range",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether a budget limits its spending."""
+        return self.budget_usd_day is not None or self.budget_usd_month is not None
 
 
 class ApiKey(models.Model):

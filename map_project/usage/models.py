@@ -10,6 +10,7 @@ The totals do not refer to executions, and stay when these are deleted.
 """
 
 from django.db import models
+from django.db.models.functions import Now
 
 from map_project.tenants.models import Tenant
 
@@ -48,6 +49,16 @@ class EndedRun(UsageColumns):
 
     execution_id = models.UUIDField(primary_key=True)
 
+    class Meta:
+        indexes = [
+            # For budgets. Runs of models without prices are not in it.
+            models.Index(
+                fields=("tenant",),
+                condition=models.Q(cost_usd__gt=0),
+                name="ended_run_with_cost",
+            )
+        ]
+
     def __str__(self) -> str:
         return str(self.execution_id)
 
@@ -78,6 +89,48 @@ class HourlyUsage(UsageColumns):
 
     def __str__(self) -> str:
         return f"{self.hour} {self.tenant_id} {self.model} {self.status}: {self.runs}"
+
+
+class DailyCost(models.Model):
+    """The cost of the runs of a tenant in `HourlyUsage` that ended on one day, in UTC.
+
+    A trigger on `HourlyUsage` keeps it. Budgets read it: a tenant may have 100,000 rows of `HourlyUsage` in a
+    month.
+    """
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="+"
+    )
+    day = models.DateField()
+    cost_usd = models.DecimalField(max_digits=30, decimal_places=9)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("tenant", "day"), name="daily_cost_once")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.tenant_id}: {self.cost_usd}"
+
+
+class BudgetWarning(models.Model):
+    """The tenant was warned that it had spent most of a budget in the period that began on a day."""
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="+"
+    )
+    period = models.CharField(max_length=10)
+    starts_on = models.DateField()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=("tenant", "period", "starts_on"), name="budget_warning_once"
+            )
+        ]
+        indexes = [models.Index(fields=("starts_on",), name="budget_warning_by_start")]
+
+    def __str__(self) -> str:
+        return f"{self.starts_on} {self.tenant_id} {self.period}"
 
 
 class Usage(UsageColumns):

@@ -115,11 +115,9 @@ def deliver(delivery: WebhookDelivery) -> None:
 def body(delivery: WebhookDelivery) -> bytes:
     """Return the body of a delivery, the same for each attempt. It has IDs and no texts of the run."""
     status = delivery.event_type.removeprefix("execution.")
-    data = (
-        {}
-        if delivery.execution_id is None
-        else {"id": str(delivery.execution_id), "status": status}
-    )
+    data = delivery.data or {}
+    if delivery.execution_id is not None:
+        data = {"id": str(delivery.execution_id), "status": status}
     created_at = delivery.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return orjson.dumps({"type": delivery.event_type, "timestamp": created_at, "data": data})
 

@@ -61,6 +61,8 @@ class WebhookDelivery(models.Model):
     )
     event_type = models.CharField(max_length=50)
     execution_id = models.UUIDField(null=True, blank=True)
+    # Of an event that is not about an execution.
+    data = models.JSONField(null=True, blank=True)
     status = models.CharField(
         max_length=10, choices=Status, default=Status.PENDING, db_default=Status.PENDING
     )

@@ -18,6 +18,7 @@ from tools.invokers.url import UrlError, parse_url
 EVENT_TYPES = (
     *("execution.succeeded", "execution.incomplete", "execution.failed", "execution.cancelled"),
     "execution.requires_action",
+    "budget.warning",
     ALL_EVENTS,
 )
 
@@ -102,7 +103,8 @@ class DeliverySerializer(serializers.Serializer[WebhookDelivery]):
     id = serializers.UUIDField(help_text="ID of the delivery, which is the header `webhook-id`.")
     event_type = serializers.CharField(help_text="Type of the event.")
     execution_id = serializers.UUIDField(
-        allow_null=True, help_text="The execution that has ended or waits. Null for a test."
+        allow_null=True,
+        help_text="The execution that has ended or waits. Null for a test and for `budget.warning`.",
     )
     status = serializers.ChoiceField(
         choices=WebhookDelivery.Status.choices, help_text="Status of the delivery."

@@ -56,17 +56,28 @@ def rotate_secret(endpoint: WebhookEndpoint) -> str:
     return secret
 
 
-def record_event(*, tenant_id: uuid.UUID, execution_id: uuid.UUID, event_type: str) -> None:
+def record_event(
+    *,
+    tenant_id: uuid.UUID,
+    event_type: str,
+    execution_id: uuid.UUID | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
     """Record a delivery for each endpoint of the tenant that receives the event.
 
-    In the current transaction, which is that of the event.
+    In the current transaction, which is that of the event. `data` are those of an event that is not about an
+    execution.
     """
     endpoints = WebhookEndpoint.objects.filter(
         tenant_id=tenant_id, is_active=True, event_types__overlap=[ALL_EVENTS, event_type]
     )
     deliveries = [
         WebhookDelivery(
-            tenant_id=tenant_id, endpoint_id=pk, execution_id=execution_id, event_type=event_type
+            tenant_id=tenant_id,
+            endpoint_id=pk,
+            execution_id=execution_id,
+            event_type=event_type,
+            data=data,
         )
         for pk in endpoints.values_list("pk", flat=True)
     ]

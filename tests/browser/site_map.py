@@ -142,7 +142,6 @@ def own_pages(rows: dict[Any, Any]) -> dict[str, str]:
         "dashboard of 30 days": "/admin/?range=30d",
         "failures": "/admin/failures/?period=7d",
         "failures of a tenant": f"/admin/failures/?period=7d&tenant={tenant}",
-        "tool calls": "/admin/tool-calls/?period=24h&sort=p95",
         "issue a key": reverse("admin:issue_key", args=(tenant,)),
         "revoke a key": reverse("admin:revoke_key", args=(key,)),
         "rotate a key": reverse("admin:rotate_key", args=(key,)),

@@ -13,7 +13,7 @@ from django.db import connection, connections
 
 from agents import language_models
 from agents.models import LanguageModel
-from executions import records
+from executions import costs
 from executions.models import Execution, Step
 from map_project.api import secrets
 from map_project.tenants.models import Tenant
@@ -725,10 +725,10 @@ def test_costs_are_exact() -> None:
         input_price_per_million=Decimal("0.15"),
         output_price_per_million=Decimal("0.6"),
     )
-    assert records.cost_usd(model, 1, 1) == Decimal("0.00000075")
-    assert records.cost_usd(model, 0, 0) == 0
-    assert records.cost_usd(model, None, 1) is None
-    assert records.cost_usd(language_models.KnownModel("m", "openai"), 1, 1) is None
+    assert costs.cost_usd(model, 1, 1) == Decimal("0.00000075")
+    assert costs.cost_usd(model, 0, 0) == 0
+    assert costs.cost_usd(model, None, 1) is None
+    assert costs.cost_usd(language_models.KnownModel("m", "openai"), 1, 1) is None
 
 
 def test_many_simultaneous_runs_need_few_connections(

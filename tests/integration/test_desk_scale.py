@@ -18,7 +18,6 @@ from map_project.desk.dashboard import latest_runs, near_their_limit
 from map_project.desk.days import forget_days
 from map_project.desk.metrics import RANGES
 from map_project.postgresql.base import allow_any_time
-from tests.integration.test_history_depth import explained, nodes, statements_of
 from tests.unit.desk.conftest import signed_in
 
 pytestmark = pytest.mark.slow
@@ -150,8 +149,6 @@ def operator() -> Client:
         "/admin/failures/?period=24h",
         "/admin/failures/?period=7d",
         "/admin/failures/?period=7d&tenant={tenant}",
-        "/admin/tool-calls/?period=24h",
-        "/admin/tool-calls/?period=24h&tenant={tenant}&sort=p95",
         "/admin/executions/execution/?period=7d&failed_tool=tool+0",
     ],
 )
@@ -175,44 +172,3 @@ def test_a_page_deep_in_the_history(operator: Client, million: uuid.UUID) -> Non
     deep = f"{path}&{urlencode({'before': f'{created_at.isoformat()}_{pk}'})}"
     assert operator.get(deep).context["cl"].result_list
     assert seconds(lambda: operator.get(deep)) < MAX_SECONDS
-
-
-@pytest.mark.parametrize(
-    ("path", "indexes"),
-    [
-        ("/admin/failures/?period=7d", {"execution_failed", "step_tool_error_by_time"}),
-        ("/admin/tool-calls/?period=24h", {"step_tool_by_time", "step_tool_error_by_time"}),
-        (
-            "/admin/executions/execution/?period=7d&failed_tool=tool+0",
-            {"step_tool_error_by_time"},
-        ),
-    ],
-)
-def test_plans_of_reports(
-    operator: Client, million: uuid.UUID, path: str, indexes: set[str]
-) -> None:
-    """The queries read the partial indexes, which have other names in this schema."""
-    names = index_names()
-    used: set[str] = set()
-    statements = statements_of(lambda: operator.get(path))
-    plans = [explained(*each) for each in statements if "executions_" in each[0]]
-    for node in (node for plan in plans for node in nodes(plan["Plan"])):
-        if node.get("Relation Name") in {"executions_execution", "executions_step"}:
-            assert node["Node Type"] != "Seq Scan", node
-        used.add(names.get(node.get("Index Name"), ""))
-    assert indexes <= used
-
-
-def index_names() -> dict[str, str]:
-    """The names that indexes of this schema have in the models' tables."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT copy.indexname, index.indexname FROM pg_indexes AS copy JOIN pg_indexes AS index
-                ON index.schemaname = 'public' AND index.tablename = copy.tablename
-                AND split_part(index.indexdef, ' USING ', 2) = split_part(copy.indexdef, ' USING ', 2)
-            WHERE copy.schemaname = %s
-            """,
-            [SCHEMA],
-        )
-        return dict(cursor.fetchall())

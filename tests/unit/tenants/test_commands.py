@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -414,3 +415,37 @@ def test_arguments_that_are_not_utf_8_are_rejected() -> None:
     for arguments in (["create_tenant", "\udcff"], ["update_tenant", "\udcff", "--active"]):
         assert error_of(*arguments)
     assert error_of("revoke_api_key", "\udcff")
+
+
+class TestBudgets:
+    def test_create_and_update_set_them(self, name: str) -> None:
+        pk = run("create_tenant", name, "--budget-usd-day", "2.50").strip()
+        tenant = Tenant.objects.get(pk=pk)
+        assert tenant.budget_usd_day == Decimal("2.5")
+        assert tenant.budget_usd_month is None
+        run(
+            *("update_tenant", pk, "--budget-usd-day", "none", "--budget-usd-month", "300"),
+            *("--budget-warning-percent", "50"),
+        )
+        tenant.refresh_from_db()
+        assert tenant.budget_usd_day is None
+        assert (tenant.budget_usd_month, tenant.budget_warning_percent) == (300, 50)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ["--budget-usd-day", "-1"],
+            ["--budget-usd-day", "1e3"],
+            ["--budget-usd-month", "1_0"],
+            ["--budget-usd-month", "9999999999"],
+            ["--budget-usd-month", "NaN"],
+            ["--budget-warning-percent", "0"],
+            ["--budget-warning-percent", "101"],
+        ],
+    )
+    def test_invalid_values_change_nothing(self, name: str, options: list[str]) -> None:
+        pk = run("create_tenant", name).strip()
+        error_of("update_tenant", pk, *options)
+        tenant = Tenant.objects.get(pk=pk)
+        assert not tenant.has_budget
+        assert tenant.budget_warning_percent is None

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from map_project.desk.model_options import add_model_options, set_allowed_models
-from map_project.tenants.lookup import save_tenant, text, whole_number
+from map_project.tenants.lookup import amount_or_none, save_tenant, text, whole_number
 from map_project.tenants.models import Tenant
 
 
@@ -22,6 +22,8 @@ class Command(BaseCommand):
         parser.add_argument("--window", type=whole_number, metavar="SECONDS")
         parser.add_argument("--max-concurrent-runs", type=whole_number, metavar="N")
         parser.add_argument("--max-queued-runs", type=whole_number, metavar="N")
+        for option in ("--budget-usd-day", "--budget-usd-month"):
+            parser.add_argument(option, type=amount_or_none, metavar="USD")
         add_model_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -31,6 +33,8 @@ class Command(BaseCommand):
             rate_limit_window_seconds=options["window"],
             max_concurrent_runs=options["max_concurrent_runs"],
             max_queued_runs=options["max_queued_runs"],
+            budget_usd_day=options["budget_usd_day"],
+            budget_usd_month=options["budget_usd_month"],
         )
         set_allowed_models(tenant, options)
         save_tenant(tenant)

@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from map_project.desk.model_options import NOT_GIVEN, add_model_options, set_allowed_models
 from map_project.tenants.lookup import (
+    amount_or_none,
     get_tenant,
     number_or_default,
     save_tenant,
@@ -18,6 +19,9 @@ _FIELDS = {
     "window": "rate_limit_window_seconds",
     "max_concurrent_runs": "max_concurrent_runs",
     "max_queued_runs": "max_queued_runs",
+    "budget_usd_day": "budget_usd_day",
+    "budget_usd_month": "budget_usd_month",
+    "budget_warning_percent": "budget_warning_percent",
     "active": "is_active",
 }
 
@@ -35,8 +39,11 @@ class Command(BaseCommand):
             ("--window", "SECONDS|default"),
             ("--max-concurrent-runs", "N|default"),
             ("--max-queued-runs", "N|default"),
+            ("--budget-warning-percent", "N|default"),
         ):
             parser.add_argument(option, type=number_or_default, default=NOT_GIVEN, metavar=metavar)
+        for option in ("--budget-usd-day", "--budget-usd-month"):
+            parser.add_argument(option, type=amount_or_none, default=NOT_GIVEN, metavar="USD|none")
         state = parser.add_mutually_exclusive_group()
         state.add_argument("--active", action="store_true", dest="active", default=NOT_GIVEN)
         state.add_argument("--inactive", action="store_false", dest="active", default=NOT_GIVEN)

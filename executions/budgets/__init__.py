@@ -1,0 +1,1 @@
+"""Enforcement of the budgets of tenants (`map_project.usage.budgets`)."""
