@@ -7,7 +7,9 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from map_project.desk.forms import RotateForm
 from map_project.desk.new_keys import redirect_to_new_key, take_new_key
@@ -17,8 +19,16 @@ from map_project.desk.pages import (
     render_new_key,
     tenant_url,
 )
+from map_project.desk.stale_keys import UseFilter
 from map_project.tenants.admin import ReadOnlyAdmin
-from map_project.tenants.keys import KeyNotValidError, is_valid, revoke_key, rotate_key
+from map_project.tenants.keys import (
+    KeyNotValidError,
+    creator_of,
+    is_valid,
+    revoke_key,
+    rotate_key,
+    scopes_of,
+)
 from map_project.tenants.models import ApiKey
 
 _EXPIRES_SOON = timedelta(days=7)
@@ -33,16 +43,22 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         "tenant",
         "name",
         "state",
-        "created_at",
+        "scope_list",
+        "created",
         "last_used_at",
         "expires_at",
-        "revoked_at",
     )
+    list_filter = (("tenant", AutocompleteSelectFilter), UseFilter)
+    list_filter_submit = True
     list_select_related = ("tenant",)
     list_per_page = 50
     search_fields = ("prefix", "name", "tenant__name")
     ordering = ("-created_at", "-id")
-    exclude = ("key_hash",)
+    fields = (
+        *("tenant", "name", "prefix", "scope_list", "creator", "created_at", "last_used_at"),
+        *("expires_at", "revoked_at"),
+    )
+    readonly_fields = fields
     change_form_outer_after_template = "desk/key.html"
 
     def get_urls(self) -> list[URLPattern]:
@@ -110,6 +126,19 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         key = get_object(self, request, object_id, "tenants.add_apikey")
         text = take_new_key(request, key) if request.method == "GET" else None
         return render_new_key(self, request, key, text)
+
+    @admin.display(description="scopes")
+    def scope_list(self, key: ApiKey) -> str:
+        return ", ".join(scopes_of(key))
+
+    @admin.display(description="created", ordering="created_at")
+    def created(self, key: ApiKey) -> str:
+        time = date_format(key.created_at, "DATETIME_FORMAT")
+        return format_html("{}<br>by {}", time, creator) if (creator := creator_of(key)) else time
+
+    @admin.display(description="created by")
+    def creator(self, key: ApiKey) -> str:
+        return creator_of(key)
 
     @admin.display(description="state")
     def state(self, key: ApiKey) -> str:

@@ -2,14 +2,24 @@
 
 from django import forms
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
 )
 
 from map_project.tenants.number_fields import PlainIntegerField
+from map_project.tenants.scopes import APPROVE, DEFAULT_SCOPES, KEYS, READ, RUN, WRITE
 
 MAX_DAYS = 36_500
+
+SCOPE_TEXTS = {
+    READ: "every GET",
+    WRITE: "create, change and delete tools, agents and webhooks",
+    RUN: "run agents",
+    APPROVE: "approve or decline tool calls",
+    KEYS: "create, rotate and revoke API keys of the tenant",
+}
 
 GRACES = (
     (0, "Expire the old key immediately"),
@@ -21,13 +31,19 @@ GRACES = (
 
 
 class IssueForm(forms.Form):
-    """Name and lifetime of a new key."""
+    """Name, scopes and lifetime of a new key."""
 
     name = forms.CharField(
         max_length=100,
         required=False,
         help_text='For example "production".',
         widget=UnfoldAdminTextInputWidget(),
+    )
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, f"{scope}: {text}") for scope, text in SCOPE_TEXTS.items()],
+        initial=DEFAULT_SCOPES,
+        help_text="They cannot be changed later.",
+        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
     )
     expires_in_days = PlainIntegerField(
         min_value=1,

@@ -6,8 +6,12 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-# Pages that are no lists: label, icon, permission, and the name of the URL.
-_PAGES = (("Failures", "error", "executions.view_execution", "failures"),)
+# Pages that are no lists: the title of the group, label, icon, permission, and the name of the URL. In the
+# first group they follow the dashboard, in the others the lists.
+_PAGES = (
+    ("", "Failures", "error", "executions.view_execution", "failures"),
+    ("Tenants", "Stale keys", "key_off", "tenants.view_apikey", "stale_keys"),
+)
 # Each link has a label, an icon, and the app and the name of a model.
 _GROUPS = (
     (
@@ -67,10 +71,16 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         for title, links in _GROUPS
     ]
     dashboard = {"title": "Dashboard", "icon": "space_dashboard", "link": reverse("admin:index")}
-    pages = [
-        {"title": label, "icon": icon, "link": reverse(f"admin:{name}")}
-        for label, icon, permission, name in _PAGES
-        if request.user.has_perm(permission)
-    ]
-    groups[0]["items"][:0] = [dashboard, *pages]
+    groups[0]["items"][:0] = [dashboard, *_pages(request, "")]
+    for group in groups[1:]:
+        group["items"] += _pages(request, group["title"])
     return groups
+
+
+def _pages(request: HttpRequest, title: str) -> list[dict[str, Any]]:
+    """The links to the pages of a group that are no lists."""
+    return [
+        {"title": label, "icon": icon, "link": reverse(f"admin:{name}")}
+        for group, label, icon, permission, name in _PAGES
+        if group == title and request.user.has_perm(permission)
+    ]

@@ -15,6 +15,7 @@ from map_project.desk.connection_checks import test_connection_view
 from map_project.desk.dashboard import dashboard
 from map_project.desk.operations.urls import operations_urls
 from map_project.desk.search import search_results
+from map_project.desk.stale_keys import stale_keys_view
 
 
 class DeskSite(UnfoldAdminSite):
@@ -29,7 +30,8 @@ class DeskSite(UnfoldAdminSite):
         )
         # Django's redirects to pages of rows outside the admin, of which there are none.
         no_page = path("r/<path:row>", self.admin_view(_no_page))
-        return [pattern, no_page, *operations_urls(self), *super().get_urls()]
+        stale_keys = path("stale-keys/", self.admin_view(stale_keys_view), name="stale_keys")
+        return [pattern, no_page, stale_keys, *operations_urls(self), *super().get_urls()]
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -128,10 +128,13 @@ class TenantAdmin(UndeletableAdmin):
         tenant = get_object(self, request, object_id, "tenants.add_apikey")
         form = IssueForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
-            name, days = form.cleaned_data["name"], form.cleaned_data["expires_in_days"]
-            expires_in = timedelta(days=days) if days else None
+            days = form.cleaned_data["expires_in_days"]
             key, text = issue_key(
-                tenant=tenant, name=name, expires_in=expires_in, user=request.user
+                tenant=tenant,
+                name=form.cleaned_data["name"],
+                scopes=form.cleaned_data["scopes"],
+                expires_in=timedelta(days=days) if days else None,
+                user=request.user,
             )
             return redirect_to_new_key(request, key, text)
         return render_form(self, request, tenant, form, title="Issue a key", button="Issue key")

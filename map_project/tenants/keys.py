@@ -139,6 +139,11 @@ def is_valid(key: ApiKey, *, at: datetime) -> bool:
     return key.revoked_at is None and (key.expires_at is None or key.expires_at > at)
 
 
+def creator_of(key: ApiKey) -> str:
+    """Return the prefix of the key or the name of the user that created the key. Empty for older keys."""
+    return key.created_by_key or key.created_by
+
+
 def scopes_of(key: ApiKey) -> Sequence[str]:
     """Return what the key allows."""
     return DEFAULT_SCOPES if key.scopes is None else key.scopes

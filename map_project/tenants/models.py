@@ -7,7 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from map_project.api.ids import uuid7
 
@@ -158,7 +158,16 @@ class ApiKey(models.Model):
     class Meta:
         ordering = ("created_at", "id")
         verbose_name = "API key"
-        indexes = [models.Index(fields=("tenant", "created_at", "id"), name="api_key_by_age")]
+        indexes = [
+            models.Index(fields=("tenant", "created_at", "id"), name="api_key_by_age"),
+            # For the keys that have been unused the longest.
+            models.Index(
+                Coalesce("last_used_at", "created_at"),
+                "id",
+                condition=models.Q(revoked_at=None),
+                name="api_key_by_activity",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.prefix

@@ -1,6 +1,7 @@
 """The admin's pages with a million executions, in a separate table."""
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,7 +18,9 @@ from map_project.desk import metrics
 from map_project.desk.dashboard import latest_runs, near_their_limit
 from map_project.desk.days import forget_days
 from map_project.desk.metrics import RANGES
+from map_project.desk.stale_keys import KEYS_SHOWN, LAST_ACTIVITY, stale_keys
 from map_project.postgresql.base import allow_any_time
+from map_project.tenants.models import ApiKey, Tenant
 from tests.unit.desk.conftest import signed_in
 
 pytestmark = pytest.mark.slow
@@ -172,3 +175,52 @@ def test_a_page_deep_in_the_history(operator: Client, million: uuid.UUID) -> Non
     deep = f"{path}&{urlencode({'before': f'{created_at.isoformat()}_{pk}'})}"
     assert operator.get(deep).context["cl"].result_list
     assert seconds(lambda: operator.get(deep)) < MAX_SECONDS
+
+
+KEYS = 100_000
+_FILL_KEYS = f"""
+INSERT INTO {{schema}}.tenants_apikey
+    (id, tenant_id, name, prefix, key_hash, created_by, created_at, last_used_at, expires_at, revoked_at)
+SELECT
+    gen_random_uuid(), (SELECT array_agg(id) FROM tenants_tenant WHERE name LIKE 'key-scale-%')[1 + i % 50],
+    'key', 'map_' || lpad(i::text, 8, '0'), i::text, 'ada', now() - interval '400 days' * random(),
+    CASE WHEN i % 3 > 0 THEN now() - interval '90 days' * random() END,
+    CASE WHEN i % 5 = 0 THEN now() + interval '100 days' * (random() - 0.9) END,
+    CASE WHEN i % 2 = 0 THEN now() END
+FROM generate_series(1, {KEYS}) AS i
+"""
+
+
+@pytest.fixture
+def many_keys() -> Iterator[None]:
+    """Create keys in a separate table."""
+    schema = "key_scale"
+    Tenant.objects.bulk_create(Tenant(name=f"key-scale-{n}") for n in range(50))
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE SCHEMA {schema}")
+        cursor.execute(f"CREATE TABLE {schema}.tenants_apikey (LIKE tenants_apikey INCLUDING ALL)")
+        cursor.execute(_FILL_KEYS.format(schema=schema))
+        cursor.execute(f"VACUUM ANALYZE {schema}.tenants_apikey")
+        cursor.execute(f"SET search_path = {schema}, public")
+        yield
+        cursor.execute("SET search_path = public")
+        cursor.execute(f"DROP SCHEMA {schema} CASCADE")
+    Tenant.objects.filter(name__startswith="key-scale-").delete()
+
+
+@pytest.mark.parametrize(
+    "path", ["/admin/stale-keys/", "/admin/tenants/apikey/?use=stale", "/admin/tenants/apikey/"]
+)
+def test_pages_of_many_keys(operator: Client, many_keys: None, path: str) -> None:
+    page = operator.get(path)
+    assert page.content.count(b"key-scale-") >= 50
+    duration = seconds(lambda: operator.get(path))
+    print(f"{path}: {duration * 1000:.0f} ms")
+    assert duration < MAX_SECONDS
+
+
+def test_stale_keys_are_read_from_the_index(many_keys: None) -> None:
+    keys = stale_keys(ApiKey.objects.all(), at=timezone.now())
+    plan = keys.order_by(LAST_ACTIVITY, "id")[: KEYS_SHOWN + 1].explain()
+    assert re.search(r"Index Scan using \w+coalesce\w+", plan), plan
+    assert "Sort" not in plan

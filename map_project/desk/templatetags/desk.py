@@ -4,6 +4,8 @@ from django import template
 
 from executions import display
 from map_project.desk.navigation import list_names
+from map_project.tenants.keys import creator_of, scopes_of
+from map_project.tenants.models import ApiKey
 
 register = template.Library()
 
@@ -28,6 +30,18 @@ def filter_heading(title: object) -> str:
     """The heading of a filter of the field with this name."""
     text = str(title)
     return _HEADINGS.get(text, text[:1].upper() + text[1:])
+
+
+@register.filter
+def scopes(key: ApiKey) -> str:
+    """What the key allows: "read, run"."""
+    return ", ".join(scopes_of(key))
+
+
+@register.filter
+def creator(key: ApiKey) -> str:
+    """Who created the key."""
+    return creator_of(key)
 
 
 @register.filter

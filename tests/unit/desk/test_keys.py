@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -12,8 +13,11 @@ from django.utils import timezone
 
 from map_project.tenants.keys import hash_key, is_valid, issue_key, revoke_key, rotate_key
 from map_project.tenants.models import ApiKey, Tenant
+from map_project.tenants.scopes import DEFAULT_SCOPES
 from ratelimit.limiter import Quota, default_limiter
 from tests.unit.desk.conftest import signed_in
+
+NEW_KEY = {"name": "", "scopes": [*DEFAULT_SCOPES]}
 
 
 def shown_key(content: bytes) -> str:
@@ -29,7 +33,7 @@ def log_messages(row: Tenant | ApiKey) -> list[str]:
 
 def test_a_key_is_shown_only_once(operator: Client, tenant: Tenant) -> None:
     path = reverse("admin:issue_key", args=[tenant.pk])
-    sent = {"name": "production", "expires_in_days": "30"}
+    sent = {"name": "production", "scopes": ["run", "read"], "expires_in_days": "30"}
     response = operator.post(path, sent)
     assert response.status_code == 302
     shown = response["location"]
@@ -38,7 +42,8 @@ def test_a_key_is_shown_only_once(operator: Client, tenant: Tenant) -> None:
     assert not operator.head(shown).content
     response = operator.get(shown)
     key = ApiKey.objects.get(key_hash=hash_key(shown_key(response.content)))
-    assert (key.tenant, key.name) == (tenant, "production")
+    assert (key.tenant, key.name, key.scopes) == (tenant, "production", ["read", "run"])
+    assert b"read, run" in response.content
     assert key.expires_at is not None
     assert timedelta(29.9) < key.expires_at - timezone.now() < timedelta(30.1)
     assert "no-store" in response["Cache-Control"]
@@ -55,7 +60,7 @@ def test_a_key_is_shown_only_once(operator: Client, tenant: Tenant) -> None:
 def test_the_session_has_no_key_in_plain_text_and_none_after_it_was_shown(
     operator: Client, tenant: Tenant
 ) -> None:
-    response = operator.post(reverse("admin:issue_key", args=[tenant.pk]), {"name": ""})
+    response = operator.post(reverse("admin:issue_key", args=[tenant.pk]), NEW_KEY)
     ((name, token),) = (item for item in operator.session.items() if "new_api_key" in item[0])
     assert "map_" not in token
     key = shown_key(operator.get(response["location"]).content)
@@ -66,7 +71,7 @@ def test_the_session_has_no_key_in_plain_text_and_none_after_it_was_shown(
 def test_a_key_is_shown_for_five_minutes_only(
     operator: Client, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    response = operator.post(reverse("admin:issue_key", args=[tenant.pk]), {"name": ""})
+    response = operator.post(reverse("admin:issue_key", args=[tenant.pk]), NEW_KEY)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 301)
     assert b"already shown" in operator.get(response["location"]).content
@@ -76,16 +81,23 @@ def test_keys_that_are_issued_in_two_windows_are_both_shown(
     operator: Client, tenant: Tenant
 ) -> None:
     path = reverse("admin:issue_key", args=[tenant.pk])
-    pages = [operator.post(path, {"name": ""})["location"] for _ in range(2)]
+    pages = [operator.post(path, NEW_KEY)["location"] for _ in range(2)]
     keys = {shown_key(operator.get(page).content) for page in pages}
     assert {hash_key(key) for key in keys} == {key.key_hash for key in tenant.api_keys.all()}
 
 
-@pytest.mark.parametrize("sent", [{"name": "x" * 101}, {"expires_in_days": "0"}, {"name": "\0"}])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *({"name": "x" * 101}, {"expires_in_days": "0"}, {"name": "\0"}),
+        *({"scopes": []}, {"scopes": ["admin"]}, {"scopes": ["read", "\0"]}),
+    ],
+)
 def test_an_invalid_form_issues_no_key(
-    operator: Client, tenant: Tenant, sent: dict[str, str]
+    operator: Client, tenant: Tenant, sent: dict[str, Any]
 ) -> None:
-    response = operator.post(reverse("admin:issue_key", args=[tenant.pk]), sent)
+    path = reverse("admin:issue_key", args=[tenant.pk])
+    response = operator.post(path, {**NEW_KEY, **sent})
     assert response.status_code == 200
     assert b"new-key" not in response.content
     assert not tenant.api_keys.exists()

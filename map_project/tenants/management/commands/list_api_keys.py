@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from map_project.tenants.keys import scopes_of
+from map_project.tenants.keys import creator_of, scopes_of
 from map_project.tenants.lookup import get_tenant, text
 from map_project.tenants.models import ApiKey
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         for key in keys.iterator():
             times = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
             names = (_printable(key.tenant.name), _printable(key.name) or "-")
-            creator = key.created_by_key or _printable(key.created_by) or "-"
+            creator = _printable(creator_of(key)) or "-"
             scopes = ",".join(scopes_of(key))
             fields = (key.prefix, *names, *map(_format_time, times), scopes or "-", creator)
             self.stdout.write("\t".join(fields))
