@@ -20,7 +20,8 @@ from map_project.desk.days import count_days, first_open_day
 ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def _fetch_rows(sql: str, parameters: Sequence[object]) -> list[dict[str, Any]]:
+def fetch_rows(sql: str, parameters: Sequence[object]) -> list[dict[str, Any]]:
+    """The rows of a query, by the names of their columns."""
     with connection.cursor() as cursor:
         cursor.execute(sql, cast(Any, parameters))
         names = [column.name for column in cursor.description]
@@ -140,7 +141,7 @@ def _live(
 
 def _counts(counted: str, parameters: Sequence[object]) -> Counts:
     result = Counts()
-    for row in _fetch_rows(_COUNTS.format(counted=counted), parameters):
+    for row in fetch_rows(_COUNTS.format(counted=counted), parameters):
         if row["kind"] == _BY_BUCKET:
             result.by_bucket[row["bucket"], row["status"]] = row["runs"]
         elif row["kind"] == _BY_TENANT:
@@ -180,13 +181,13 @@ def latencies(now: datetime, *, tenant_id: uuid.UUID | None = None) -> tuple[Lat
     if tenant_id:
         tenant = "AND tenant_id = %s"
         parameters.append(tenant_id)
-    (row,) = _fetch_rows(_LATENCIES.format(tenant=tenant), parameters)
+    (row,) = fetch_rows(_LATENCIES.format(tenant=tenant), parameters)
     return _latency(row["hour"]), _latency(row["day"])
 
 
 def latency_series(selected: Range, now: datetime) -> Mapping[datetime, Latency]:
     """The latency by bucket, without the buckets that have no runs."""
-    rows = _fetch_rows(_LATENCY_SERIES, [selected.width, ORIGIN, selected.begin(now)])
+    rows = fetch_rows(_LATENCY_SERIES, [selected.width, ORIGIN, selected.begin(now)])
     return {row["bucket"]: _latency(row["percentiles"]) for row in rows}
 
 
@@ -202,7 +203,7 @@ WHERE latency_ms >= 0 AND created_at >= %s GROUP BY tenant_id ORDER BY runs DESC
 
 def busy_since(since: datetime, number: int) -> list[uuid.UUID]:
     """The tenants with the most runs since then."""
-    return [row["tenant_id"] for row in _fetch_rows(_BUSY_SINCE, [since, number])]
+    return [row["tenant_id"] for row in fetch_rows(_BUSY_SINCE, [since, number])]
 
 
 _RUNS_SINCE = """
@@ -213,5 +214,5 @@ WHERE latency_ms >= 0 AND created_at >= %s AND tenant_id = ANY (%s) GROUP BY ten
 
 def runs_since(since: datetime, tenant_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
     """The number of runs of each of these tenants since then."""
-    rows = _fetch_rows(_RUNS_SINCE, [since, list(tenant_ids)])
+    rows = fetch_rows(_RUNS_SINCE, [since, list(tenant_ids)])
     return {row["tenant_id"]: row["runs"] for row in rows}

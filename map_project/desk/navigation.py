@@ -10,6 +10,7 @@ from django.urls import reverse
 # first group they follow the dashboard, in the others the lists.
 _PAGES = (
     ("", "Failures", "error", "executions.view_execution", "failures"),
+    ("", "Tool calls", "timer", "executions.view_execution", "tool_calls"),
     ("Tenants", "Stale keys", "key_off", "tenants.view_apikey", "stale_keys"),
 )
 # Each link has a label, an icon, and the app and the name of a model.

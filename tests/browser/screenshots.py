@@ -86,8 +86,9 @@ def take_screenshots() -> None:
         "tenant": f"/admin/tenants/tenant/{tenant.pk}/change/",
         "execution": f"/admin/executions/execution/{execution.pk}/change/",
         "failures": "/admin/failures/?period=24h",
+        "tool-calls": "/admin/tool-calls/?period=24h",
     }
-    heights = {"tenant": SIZE[1], "execution": 760, "failures": 1_000}
+    heights = {"tenant": SIZE[1], "execution": 760, "failures": 1_000, "tool-calls": 900}
     selected = sys.argv[1:] or [*pages]
     with (
         serving() as port,

@@ -57,6 +57,7 @@ def test_the_fonts_have_every_icon(browser: Browser, desk_port: int) -> None:
         for path in (
             "/admin/",
             "/admin/failures/",
+            "/admin/tool-calls/",
             *(f"/admin/{kind}/" for kind in ("tenants/tenant", "agents/agent", "tools/tool")),
             *(f"/admin/{kind}/" for kind in ("agents/languagemodel", "executions/execution")),
             *(f"{tenant}/{verb}/" for verb in ("change", "history", "issue-key")),

@@ -21,6 +21,7 @@ from map_project.desk.metrics import RANGES
 from map_project.desk.stale_keys import KEYS_SHOWN, LAST_ACTIVITY, stale_keys
 from map_project.postgresql.base import allow_any_time
 from map_project.tenants.models import ApiKey, Tenant
+from tests.integration.test_history_depth import explained, nodes, statements_of
 from tests.unit.desk.conftest import signed_in
 
 pytestmark = pytest.mark.slow
@@ -152,6 +153,8 @@ def operator() -> Client:
         "/admin/failures/?period=24h",
         "/admin/failures/?period=7d",
         "/admin/failures/?period=7d&tenant={tenant}",
+        "/admin/tool-calls/?period=24h",
+        "/admin/tool-calls/?period=24h&tenant={tenant}&sort=p95",
         "/admin/executions/execution/?period=7d&failed_tool=tool+0",
     ],
 )
@@ -224,3 +227,44 @@ def test_stale_keys_are_read_from_the_index(many_keys: None) -> None:
     plan = keys.order_by(LAST_ACTIVITY, "id")[: KEYS_SHOWN + 1].explain()
     assert re.search(r"Index Scan using \w+coalesce\w+", plan), plan
     assert "Sort" not in plan
+
+
+@pytest.mark.parametrize(
+    ("path", "indexes"),
+    [
+        ("/admin/failures/?period=7d", {"execution_failed", "step_tool_error_by_time"}),
+        ("/admin/tool-calls/?period=24h", {"step_tool_by_time", "step_tool_error_by_time"}),
+        (
+            "/admin/executions/execution/?period=7d&failed_tool=tool+0",
+            {"step_tool_error_by_time"},
+        ),
+    ],
+)
+def test_plans_of_reports(
+    operator: Client, million: uuid.UUID, path: str, indexes: set[str]
+) -> None:
+    """The queries read the partial indexes, which have other names in this schema."""
+    names = index_names()
+    used: set[str] = set()
+    statements = statements_of(lambda: operator.get(path))
+    plans = [explained(*each) for each in statements if "executions_" in each[0]]
+    for node in (node for plan in plans for node in nodes(plan["Plan"])):
+        if node.get("Relation Name") in {"executions_execution", "executions_step"}:
+            assert node["Node Type"] != "Seq Scan", node
+        used.add(names.get(node.get("Index Name"), ""))
+    assert indexes <= used
+
+
+def index_names() -> dict[str, str]:
+    """The names that indexes of this schema have in the models' tables."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT copy.indexname, index.indexname FROM pg_indexes AS copy JOIN pg_indexes AS index
+                ON index.schemaname = 'public' AND index.tablename = copy.tablename
+                AND split_part(index.indexdef, ' USING ', 2) = split_part(copy.indexdef, ' USING ', 2)
+            WHERE copy.schemaname = %s
+            """,
+            [SCHEMA],
+        )
+        return dict(cursor.fetchall())
