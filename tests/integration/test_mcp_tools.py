@@ -87,11 +87,34 @@ class TestRevisions:
             ]
 
     def test_a_server_that_changes_its_revision(self, server: McpServer) -> None:
+        for revision in (SESSIONS, MODERN, SESSIONS):
+            server.revision = revision
+            for _ in range(2):
+                assert get(server).text == "Grüße"
+        assert server.methods().count("tools/call") == 6
+
+    def test_a_call_is_not_repeated_with_another_revision(self, server: McpServer) -> None:
+        """The call may have been made before its error."""
+        server.list_fields = {"ttlMs": 60_000}
+        assert get(server).error is None
+        server.methods()
+
+        def respond(handler: Handler, body: Any) -> bool:
+            handler.fail(body, -32603, 500)
+            return True
+
+        server.override = respond
+        result = get(server)
+        assert (result.error, "-32603" in result.text) == ("mcp_error", True)
+        assert server.methods() == ["tools/call"]
+
+    def test_a_session_that_is_not_allowed_is_reported(self, server: McpServer) -> None:
         server.revision = SESSIONS
         assert get(server).error is None
-        server.revision = MODERN
-        assert get(server).error == "mcp_error"
-        assert get(server).error is None
+        server.methods()
+        server.override = body(b"Go away.", 401)
+        assert get(server).error == "http_401"
+        assert server.methods() == ["initialize"]
 
     def test_a_server_without_session_ids(self, server: McpServer) -> None:
         def respond(handler: Handler, body: Any) -> bool:

@@ -35,6 +35,7 @@ _SESSION_ID = re.compile(r"[\x21-\x7e]{1,1000}")
 _MODERN_ERRORS = {-32020, -32021, -32022}
 _UNSUPPORTED_REVISION = -32022
 _METHOD_NOT_FOUND = -32601
+_REPEATABLE_METHODS = {"tools/list"}
 # Statuses that another revision would not change.
 _FINAL_STATUSES = {301, 302, 303, 307, 308, 401, 402, 403, 407, 429}
 
@@ -84,37 +85,42 @@ class Client:
     def request(
         self, method: str, params: Mapping[str, Any], headers: Sequence[tuple[str, str]] = ()
     ) -> dict[str, Any]:
-        """Return the result of a request.
+        """Return the result of a request. `headers` are those of the revision 2026-07-28.
 
-        The first request finds the revision, so it must be one that may be repeated. `headers` are those of
-        the revision 2026-07-28.
+        If the revision is not known, or the server has another one now, a request that may be repeated finds
+        it.
         """
-        if self.revision is None:
-            return self._first_request(method, params, headers)
-        if self.revision == MODERN:
-            return self._modern_request(method, params, headers)
-        self._initialize()
-        return self._post(method, params, self._session_headers()).result
-
-    def _first_request(
-        self, method: str, params: Mapping[str, Any], headers: Sequence[tuple[str, str]]
-    ) -> dict[str, Any]:
+        if self.revision in SESSION_REVISIONS and self._has_session():
+            return self._session_request(method, params)
         try:
             result = self._modern_request(method, params, headers)
         except ServerError as error:
-            if not _may_be_older(error):
+            if method not in _REPEATABLE_METHODS or not _may_be_older(error):
                 raise
-            self._initialize_older(error)
-            return self._post(method, params, self._session_headers()).result
+            self._initialize_after(error)
+            return self._session_request(method, params)
         self.revision = MODERN
         return result
 
-    def _initialize_older(self, error: ServerError) -> None:
-        """Begin a session after an error. If the server has no sessions, this error is raised."""
+    def _has_session(self) -> bool:
+        """Begin a session if there is none. Return False if the server may have no sessions any more."""
+        try:
+            self._initialize()
+        except ServerError as error:
+            if error.response.status in _FINAL_STATUSES:
+                raise
+            return False
+        return True
+
+    def _initialize_after(self, error: ServerError) -> None:
+        """Begin a session. If the server has none, this error is raised."""
         try:
             self._initialize()
         except ServerError as failure:
             raise (error if failure.code == _METHOD_NOT_FOUND else failure) from None
+
+    def _session_request(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        return self._post(method, params, self._session_headers()).result
 
     def _modern_request(
         self, method: str, params: Mapping[str, Any], headers: Sequence[tuple[str, str]]
