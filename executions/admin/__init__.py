@@ -38,11 +38,9 @@ from executions.admin.report_filters import (
     StopReasonFilter,
 )
 from executions.display import cost, duration, latency, short_cost, step_texts, tokens, tone
-from executions.endings import cancel
 from executions.events.stream import event_number, numbered_frame, open_stream, stream_execution
 from executions.models import Approval, Conversation, Execution
-from executions.stop_reasons import StopReason
-from map_project.api import audit
+from executions.operators import can_cancel, cancel_as_operator
 from map_project.api.errors import ApiError
 from map_project.tenants.admin import ReadOnlyAdmin
 
@@ -139,7 +137,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "is_active": execution.status in Execution.ACTIVE,
             "is_unfinished": execution.status in Execution.UNFINISHED,
             "pending": _pending_approvals(execution),
-            "can_cancel": _can_cancel(request),
+            "can_cancel": can_cancel(request),
             "agent_exists": Agent.objects.filter(pk=execution.agent_id).exists(),
             "conversation_exists": execution.conversation_id is not None
             and Conversation.objects.filter(pk=execution.conversation_id).exists(),
@@ -169,11 +167,10 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     def cancel_view(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         """Cancel a run that has not ended, on POST."""
-        if request.method != "POST" or not _can_cancel(request):
+        if request.method != "POST" or not can_cancel(request):
             raise PermissionDenied
         execution = get_object_or_404(Execution, pk=pk)
-        if cancel(execution.pk, StopReason.CANCELLED_BY_OPERATOR):
-            audit.record(execution, f"status: {execution.status} → cancelled", user=request.user)
+        if cancel_as_operator(execution, request.user):
             messages.success(request, "The run was cancelled.")
         else:
             messages.warning(request, "The run had ended before.")
@@ -236,11 +233,6 @@ def _pending_approvals(execution: Execution) -> list[Approval]:
     if execution.status != Execution.Status.REQUIRES_ACTION:
         return []
     return [*execution.approvals.filter(status=Approval.Status.PENDING).order_by("position")]
-
-
-def _can_cancel(request: HttpRequest) -> bool:
-    """Whether the user is an operator. Executions themselves cannot be changed."""
-    return request.user.has_perm("tenants.change_tenant")
 
 
 def _breakable(code: str) -> str:

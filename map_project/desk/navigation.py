@@ -9,6 +9,7 @@ from django.urls import reverse
 # Pages that are no lists: the title of the group, label, icon, permission, and the name of the URL. In the
 # first group they follow the dashboard, in the others the lists.
 _PAGES = (
+    ("", "Queue", "pending", "executions.view_execution", "queue"),
     ("", "Failures", "error", "executions.view_execution", "failures"),
     ("", "Tool calls", "timer", "executions.view_execution", "tool_calls"),
     ("Tenants", "Stale keys", "key_off", "tenants.view_apikey", "stale_keys"),

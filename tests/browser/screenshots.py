@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -85,10 +86,17 @@ def take_screenshots() -> None:
         "dashboard": "/admin/",
         "tenant": f"/admin/tenants/tenant/{tenant.pk}/change/",
         "execution": f"/admin/executions/execution/{execution.pk}/change/",
+        "queue": "/admin/queue/",
         "failures": "/admin/failures/?period=24h",
         "tool-calls": "/admin/tool-calls/?period=24h",
     }
-    heights = {"tenant": SIZE[1], "execution": 760, "failures": 1_000, "tool-calls": 900}
+    heights = {
+        "tenant": SIZE[1],
+        "execution": 760,
+        "queue": 900,
+        "failures": 1_000,
+        "tool-calls": 900,
+    }
     selected = sys.argv[1:] or [*pages]
     with (
         serving() as port,
@@ -97,6 +105,7 @@ def take_screenshots() -> None:
     ):
         desk.sign_in(NAME, PASSWORD)
         use_quotas()
+        create_unfinished_runs()
         for name in selected:
             desk.open(pages[name])
             full_height = desk.page.evaluate("document.documentElement.scrollHeight")
@@ -130,6 +139,34 @@ def use_quotas() -> None:
                 limit=tenant_quota.limit,
                 window_seconds=tenant_quota.window_seconds,
             )
+
+
+def create_unfinished_runs() -> None:
+    """Create runs in progress, in the queue, and waiting for approval, and a worker."""
+    from django.db import connection
+    from django.utils import timezone
+
+    from agents.models import Agent
+    from tests.factories import ApprovalFactory, ExecutionFactory
+
+    now = timezone.now()
+    agents = list(Agent.objects.order_by("-name"))
+    kinds = ["running"] * 3 + ["queued"] * 5 + ["requires_action"] * 2
+    for number, (agent, status) in enumerate(zip(agents, kinds, strict=False)):
+        run = ExecutionFactory.create(
+            agent=agent,
+            status=status,
+            stop_reason="",
+            background=True,
+            lease_owner="worker-1:24:8f0ad3b1" if status == "running" else "",
+            lease_expires_at=now + timedelta(hours=1) if status == "running" else None,
+            awaits_slot=number == len(kinds) - 3,
+            created_at=now - timedelta(seconds=600 / (number % 5 + 1)),
+        )
+        if status == "requires_action":
+            ApprovalFactory.create(execution=run, expires_at=now + timedelta(hours=20))
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
 
 
 if __name__ == "__main__":

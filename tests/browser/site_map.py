@@ -144,6 +144,7 @@ def own_pages(rows: dict[Any, Any]) -> dict[str, str]:
         "failures of a tenant": f"/admin/failures/?period=7d&tenant={tenant}",
         "stale keys": reverse("admin:stale_keys"),
         "tool calls": "/admin/tool-calls/?period=24h&sort=p95",
+        "queue": "/admin/queue/",
         "issue a key": reverse("admin:issue_key", args=(tenant,)),
         "revoke a key": reverse("admin:revoke_key", args=(key,)),
         "rotate a key": reverse("admin:rotate_key", args=(key,)),

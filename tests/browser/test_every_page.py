@@ -167,6 +167,12 @@ def with_a_message(desk: Visit, rows: Rows) -> None:
     desk.page.wait_for_load_state("networkidle")
 
 
+def with_runs_to_cancel(desk: Visit, rows: Rows) -> None:
+    desk.open("/admin/queue/")
+    desk.page.get_by_role("button", name="Cancel the run").first.click()
+    desk.page.get_by_role("link", name="Back").wait_for()
+
+
 STATES: dict[str, Callable[[Visit, Rows], None]] = {
     "open filters": with_open_filters,
     "open account menu": with_open_account_menu,
@@ -175,6 +181,7 @@ STATES: dict[str, Callable[[Visit, Rows], None]] = {
     "selected rows": with_selected_rows,
     "a new key": with_a_new_key,
     "a message": with_a_message,
+    "runs to cancel": with_runs_to_cancel,
 }
 
 

@@ -56,6 +56,7 @@ def test_the_fonts_have_every_icon(browser: Browser, desk_port: int) -> None:
         enter(opened, account("operator"))
         for path in (
             "/admin/",
+            "/admin/queue/",
             "/admin/failures/",
             "/admin/tool-calls/",
             *(f"/admin/{kind}/" for kind in ("tenants/tenant", "agents/agent", "tools/tool")),

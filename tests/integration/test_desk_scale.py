@@ -38,7 +38,8 @@ SELECT
     gen_random_uuid(),
     (SELECT array_agg(id) FROM {SCHEMA}.tenants)[1 + floor({TENANTS} * power(random(), 3))],
     gen_random_uuid(), 'agent', 'Summarise ticket ' || i, 'gpt-4o', repeat('A few words. ', 16),
-    CASE WHEN chance < .96 THEN 'succeeded' WHEN chance < .99 THEN 'failed' ELSE 'incomplete' END,
+    CASE WHEN chance < .001 THEN 'queued' WHEN chance < .0015 THEN 'running'
+        WHEN chance < .96 THEN 'succeeded' WHEN chance < .99 THEN 'failed' ELSE 'incomplete' END,
     CASE WHEN chance BETWEEN .96 AND .98 THEN 'MODEL_TIMEOUT' WHEN chance BETWEEN .98 AND .99
         THEN 'MODEL_ERROR' ELSE '' END,
     (200 + 8000 * random() * random())::int, i::text,
@@ -153,6 +154,8 @@ def operator() -> Client:
         "/admin/failures/?period=24h",
         "/admin/failures/?period=7d",
         "/admin/failures/?period=7d&tenant={tenant}",
+        "/admin/queue/",
+        "/admin/queue/?tenant={tenant}",
         "/admin/tool-calls/?period=24h",
         "/admin/tool-calls/?period=24h&tenant={tenant}&sort=p95",
         "/admin/executions/execution/?period=7d&failed_tool=tool+0",

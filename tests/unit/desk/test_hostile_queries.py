@@ -223,7 +223,7 @@ def test_forms(client: Client, rows: dict[str, Model], label: str) -> None:
 def test_other_pages(client: Client) -> None:
     pages = (
         *("", "login/", "logout/", "password_change/", "search/", "jsi18n/", "autocomplete/"),
-        *("failures/", "tool-calls/"),
+        *("failures/", "tool-calls/", "queue/", "queue/cancel/"),
     )
     names = (*CONTROLS, "next", "app_label", "model_name", "field_name")
     # Other values for the next page.

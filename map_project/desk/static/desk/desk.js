@@ -233,6 +233,12 @@
       }
     }).observe(document.documentElement, { attributeFilter: ["class"] });
   });
+  // A check box that selects all rows of its table.
+  document.addEventListener("change", (event) => {
+    if (!event.target.matches("[data-select-all]")) return;
+    const boxes = event.target.closest("table").querySelectorAll("tbody input[type=checkbox]");
+    boxes.forEach((box) => (box.checked = event.target.checked));
+  });
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
     if (button) copy(button);
