@@ -15,7 +15,7 @@ from tools.invokers.mcp.config import (
     validate_config,
 )
 from tools.invokers.mcp.content import result_text, shortened
-from tools.invokers.mcp.definitions import Definition, ServerCache, changed, list_tools
+from tools.invokers.mcp.definitions import Definition, Revisions, changed, list_tools
 from tools.invokers.mcp.messages import ServerError
 from tools.invokers.mcp.parameters import header_value, parameter_headers
 from tools.outbound import OutboundError, Response
@@ -30,7 +30,7 @@ __all__ = [
     "validate_config",
 ]
 
-_cache = ServerCache()
+_revisions = Revisions()
 
 
 def call(
@@ -52,11 +52,10 @@ def call(
     if idempotency_key:
         headers.append(("idempotency-key", idempotency_key))
     with _client(server, redactor, deadline) as client:
-        fingerprints = _cache.fingerprints(server)
-        if fingerprints is None:
-            listing = list_tools(client)
-            fingerprints = _cache.store(server, client.revision, listing)
-        if tool.definition_hash and fingerprints.get(name) != tool.definition_hash:
+        found = (each for each in _list_tools(client, server) if each.name == name)
+        definition = next(found, None)
+        fingerprint = definition.fingerprint() if definition else None
+        if tool.definition_hash not in {"", fingerprint}:
             raise changed()
         result = client.request("tools/call", {"name": name, "arguments": arguments}, headers)
     return result_text(result, redactor)
@@ -69,22 +68,27 @@ def definitions(
     server = server_of(url, headers, secrets)
     redactor = SecretRedactor(secrets.values())
     with _client(server, redactor, deadline) as client:
-        listing = list_tools(client)
-        _cache.store(server, client.revision, listing)
-    return listing.definitions
+        return _list_tools(client, server)
+
+
+def _list_tools(client: Client, server: Server) -> list[Definition]:
+    """Return the current definitions, and store the revision that their request has found."""
+    found = list_tools(client)
+    _revisions.store(server, client.revision)
+    return found
 
 
 @contextmanager
 def _client(server: Server, redactor: SecretRedactor, deadline: float) -> Iterator[Client]:
     """Yield a client. Raises ToolError in place of its errors."""
     try:
-        with Client(server, deadline=deadline, revision=_cache.revision(server)) as client:
+        with Client(server, deadline=deadline, revision=_revisions.get(server)) as client:
             yield client
     except OutboundError as error:
         raise ToolError(error.code, error.text) from None
     except ServerError as error:
         # The server may have another revision now.
-        _cache.forget(server)
+        _revisions.forget(server)
         raise _tool_error(error, redactor) from None
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -16,11 +16,9 @@ MAX_TOOLS = 256
 MAX_PAGES = 20
 MAX_NAME_CHARACTERS = 128
 MAX_CURSOR_CHARACTERS = 4_096
-# A server may allow its definitions to be cached for longer.
-MAX_CACHE_SECONDS = 10.0
 # How long a server is assumed to have the revision that it had.
 REVISION_SECONDS = 600.0
-MAX_CACHED_SERVERS = 128
+MAX_REVISIONS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,67 +35,32 @@ class Definition:
         return hashlib.sha256(dumps(content, sorted_keys=True)).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The tools of a server, and for how many seconds it allows to cache them."""
-
-    definitions: list[Definition]
-    cache_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    revision: str | None
-    revision_until: float
-    # By name.
-    fingerprints: Mapping[str, str]
-    fingerprints_until: float
-
-
-class ServerCache:
-    """What this process knows of the servers that were used last. Times are of `time.monotonic`."""
+class Revisions:
+    """The revisions of the servers that this process used last. Times are of `time.monotonic`."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        # With the times until which they are assumed.
+        self._revisions: OrderedDict[bytes, tuple[str | None, float]] = OrderedDict()
         self._lock = Lock()
 
-    def revision(self, server: Server) -> str | None:
+    def get(self, server: Server) -> str | None:
         """Return the revision of a server, or None if it is not known."""
-        entry = self._entry(server)
-        return entry.revision if entry and time.monotonic() < entry.revision_until else None
-
-    def fingerprints(self, server: Server) -> Mapping[str, str] | None:
-        """Return the fingerprints of the tools of a server, or None if they are not known."""
-        entry = self._entry(server)
-        is_known = entry and time.monotonic() < entry.fingerprints_until
-        return entry.fingerprints if entry and is_known else None
-
-    def store(self, server: Server, revision: str | None, listing: Listing) -> Mapping[str, str]:
-        """Store what a server has sent, and return the fingerprints. Raises ToolError."""
-        now = time.monotonic()
-        fingerprints = {each.name: each.fingerprint() for each in listing.definitions}
-        is_cached = listing.cache_seconds > 0
-        entry = _Entry(
-            revision,
-            now + REVISION_SECONDS,
-            fingerprints if is_cached else {},
-            now + listing.cache_seconds,
-        )
         with self._lock:
-            self._entries[_key(server)] = entry
-            self._entries.move_to_end(_key(server))
-            if len(self._entries) > MAX_CACHED_SERVERS:
-                self._entries.popitem(last=False)
-        return fingerprints
+            revision, until = self._revisions.get(_key(server), (None, 0.0))
+        return revision if time.monotonic() < until else None
+
+    def store(self, server: Server, revision: str | None) -> None:
+        """Store the revision that a server has now."""
+        with self._lock:
+            self._revisions[_key(server)] = revision, time.monotonic() + REVISION_SECONDS
+            self._revisions.move_to_end(_key(server))
+            if len(self._revisions) > MAX_REVISIONS:
+                self._revisions.popitem(last=False)
 
     def forget(self, server: Server) -> None:
-        """Remove what is known of a server."""
+        """Remove the revision of a server."""
         with self._lock:
-            self._entries.pop(_key(server), None)
-
-    def _entry(self, server: Server) -> _Entry | None:
-        with self._lock:
-            return self._entries.get(_key(server))
+            self._revisions.pop(_key(server), None)
 
 
 def _key(server: Server) -> bytes:
@@ -107,10 +70,12 @@ def _key(server: Server) -> bytes:
     return hashlib.sha256(dumps(content)).digest()
 
 
-def list_tools(client: Client) -> Listing:
-    """Return the tools of a server. Raises ServerError, ToolError and OutboundError."""
+def list_tools(client: Client) -> list[Definition]:
+    """Return the tools of a server. Raises ServerError, ToolError and OutboundError.
+
+    A result is never used again, even if the server allows it: a definition may change at any time.
+    """
     definitions: list[Definition] = []
-    cache_seconds = MAX_CACHE_SECONDS
     for page in _pages(client):
         tools = page.get("tools")
         if not isinstance(tools, list):
@@ -118,8 +83,7 @@ def list_tools(client: Client) -> Listing:
         definitions += map(_definition, tools)
         if len(definitions) > MAX_TOOLS:
             raise unusable(f"it lists more than {MAX_TOOLS} tools")
-        cache_seconds = min(cache_seconds, _cache_seconds(page))
-    return Listing(definitions, cache_seconds)
+    return definitions
 
 
 def _pages(client: Client) -> Iterator[dict[str, Any]]:
@@ -144,12 +108,6 @@ def _definition(tool: object) -> Definition:
     if not isinstance(description, str):
         raise unusable("the description of a tool is not text")
     return Definition(name, description, tool.get("inputSchema"))
-
-
-def _cache_seconds(page: Mapping[str, Any]) -> float:
-    """Return for how long a page may be cached: not at all unless the server says so."""
-    milliseconds = page.get("ttlMs")
-    return milliseconds / 1000 if isinstance(milliseconds, int | float) else 0.0
 
 
 def changed() -> ToolError:
