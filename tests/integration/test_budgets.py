@@ -248,6 +248,7 @@ class TestMidRun:
 
         def second(_: object) -> dict[str, Any]:
             found = spending(tenant)
+            connection.close()  # of the thread of the stub
             seen.append((found.periods[0].spent_usd, found.reserved_usd > COST))
             return completion("Done.", usage=USAGE)
 
