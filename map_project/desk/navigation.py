@@ -11,6 +11,7 @@ from django.urls import reverse
 _PAGES = (
     ("", "Queue", "pending", "executions.view_execution", "queue"),
     ("", "Failures", "error", "executions.view_execution", "failures"),
+    ("", "Usage", "calculate", "executions.view_execution", "usage"),
     ("", "Tool calls", "timer", "executions.view_execution", "tool_calls"),
     ("Tenants", "Stale keys", "key_off", "tenants.view_apikey", "stale_keys"),
 )

@@ -230,6 +230,7 @@ def _links(tenant: Tenant) -> list[tuple[str, int | None, str, str]]:
         ("Agents", agents, "smart_toy", reverse("admin:agents_agent_changelist") + query),
         ("Tools", tools, "build", reverse("admin:tools_tool_changelist") + query),
         ("Runs", None, "history", history_url(tenant__id__exact=tenant.pk)),
+        ("Usage", None, "calculate", reverse("admin:usage") + f"?tenant={tenant.pk}"),
     ]
 
 

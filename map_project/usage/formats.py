@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.http import HttpResponse
+
 from map_project.api.csv_text import csv_text
-from map_project.usage.periods import Period
 from map_project.usage.reports import Amounts, Group, Report
 
 # The columns in CSV of what consists of several fields.
@@ -26,21 +27,28 @@ def report_body(report: Report) -> dict[str, Any]:
     }
 
 
-def report_csv(report: Report) -> str:
-    """Return a line for each group; without groups, a line of the totals."""
+def report_lines(report: Report) -> tuple[list[str], list[list[Any]]]:
+    """Return the names of columns, and a line for each group; without groups, a line of the totals."""
     body = report_body(report)
     lines = [
-        [value for name, item in line.items() for value in _cells(name, item)]
+        [value for item in line.values() for value in _cells(item)]
         for line in (body["items"] if report.group_by else [body["totals"]])
     ]
     groups = [column for name in report.group_by for column in _columns(name)]
-    return csv_text([*groups, *body["totals"]], lines)
+    return [*groups, *body["totals"]], lines
 
 
-def file_name(period: Period) -> str:
-    """Return the name of a CSV file: of the first and the last day, without its extension."""
-    first, last = (moment.astimezone(period.zone).date() for moment in (period.begin, period.end))
-    return f"usage-{first}-to-{last}"
+def csv_response(report: Report, name: str = "usage") -> HttpResponse:
+    """Return CSV that browsers save as a file. Its name ends with the first day, and the day of the end."""
+    zone = report.period.zone
+    begin, end = (
+        f"{moment.astimezone(zone):%Y-%m-%d}" for moment in (report.period.begin, report.period.end)
+    )
+    return HttpResponse(
+        csv_text(*report_lines(report)),
+        content_type="text/csv; charset=utf-8; header=present",
+        headers={"Content-Disposition": f'attachment; filename="{name}-{begin}-to-{end}.csv"'},
+    )
 
 
 def cost(amounts: Amounts) -> str:
@@ -70,5 +78,5 @@ def _columns(name: str) -> list[str]:
     return [f"{name}_{part}" for part in _PARTS[name]] if name in _PARTS else [name]
 
 
-def _cells(name: str, item: Any) -> list[Any]:
+def _cells(item: Any) -> list[Any]:
     return [*item.values()] if isinstance(item, Mapping) else [item]

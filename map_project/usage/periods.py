@@ -47,6 +47,14 @@ class Period:
         return days
 
 
+def first_day(month: str) -> date | None:
+    """Return the first day of a month such as 2026-11; None for other texts."""
+    match = re.fullmatch("([0-9]{4})-(0[1-9]|1[0-2])", month)
+    if not match or not FIRST_YEAR <= int(match[1]) <= LAST_YEAR:
+        return None
+    return date(int(match[1]), int(match[2]), 1)
+
+
 def month_of(day: date, zone: ZoneInfo) -> Period:
     """Return the month of a day."""
     first = day.replace(day=1)

@@ -3,12 +3,12 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import DateTimeField, F, Func, IntegerField, Q, QuerySet, Sum, Value
+from django.db.models import DateTimeField, F, Func, IntegerField, Max, Q, QuerySet, Sum, Value
 
 from map_project.api.errors import BadRequest
 from map_project.tenants.models import ApiKey
@@ -50,6 +50,9 @@ class UsedAgent:
 
     id: uuid.UUID
     name: str
+
+
+_Agents = dict[uuid.UUID | None, UsedAgent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +99,54 @@ _SUMS = {
 
 def usage_of(tenant_id: uuid.UUID, period: Period, group_by: Sequence[str]) -> Report:
     """Return the usage of a tenant. Raises BadRequest if there are too many groups, or for their days."""
-    usage = Usage.objects.filter(
-        tenant_id=tenant_id, hour__gte=period.begin, hour__lt=period.end
-    ).order_by()
+    usage = usage_in(tenant_id, period)
     days = period.days() if "day" in group_by else []
+    sums = {**_SUMS, "last_hour": Max("hour")} if "agent" in group_by else _SUMS
     if days:
-        usage = usage.annotate(day_number=_number_of(days))
+        usage = usage.annotate(day_number=number_of_day(days))
     # Without a column, `.values()` would return rows without a sum.
     columns = [COLUMNS[name] for name in group_by] or ["tenant_id"]
-    rows = [*usage.values(*columns).annotate(**_SUMS)[: MAX_GROUPS + 1]]
+    rows = [*usage.values(*columns).annotate(**sums)[: MAX_GROUPS + 1]]
     if len(rows) > MAX_GROUPS:
         raise BadRequest(
             f"The usage has more than {MAX_GROUPS:,} groups. Choose a shorter range, or fewer values of "
             "group_by."
         )
-    agents = _last_names(usage) if "agent" in group_by else {}
-    keys = _keys(tenant_id, (row["key_prefix"] for row in rows)) if "key" in group_by else {}
+    groups = groups_of(tenant_id, period, group_by, rows, days)
+    return Report(period, group_by, groups if group_by else (), total(groups))
+
+
+def read_group_by(text: str | None) -> list[str]:
+    """Return the names in a text, which are separated by commas. Raises BadRequest."""
+    names = [] if text is None else text.split(",")
+    if any(name not in COLUMNS for name in names) or len({*names}) < len(names):
+        raise BadRequest(
+            f"group_by must be one of {', '.join(COLUMNS)}, or several of them, separated by commas."
+        )
+    return names
+
+
+def usage_in(tenant_id: uuid.UUID, period: Period) -> QuerySet[Usage]:
+    """Return the rows of a tenant in a time range."""
+    rows = Usage.objects.filter(tenant_id=tenant_id)
+    return rows.filter(hour__gte=period.begin, hour__lt=period.end).order_by()
+
+
+def groups_of(
+    tenant_id: uuid.UUID,
+    period: Period,
+    group_by: Sequence[str],
+    rows: Sequence[dict[str, Any]],
+    days: Sequence[tuple[date, datetime]] = (),
+) -> list[Group]:
+    """Return groups of rows with their columns and sums, sorted. They have a `last_hour` for agents."""
+    agents: _Agents = {}
+    if "agent" in group_by and rows:
+        last_hours = ((row["agent_id"], row["last_hour"]) for row in rows)
+        agents = _last_names(usage_in(tenant_id, period), last_hours)
+    keys: dict[str | None, UsedKey] = {}
+    if "key" in group_by:
+        keys = _keys(tenant_id, (row["key_prefix"] for row in rows))
     groups = [
         Group(
             amounts=_amounts(row),
@@ -123,11 +158,24 @@ def usage_of(tenant_id: uuid.UUID, period: Period, group_by: Sequence[str]) -> R
         )
         for row in rows
     ]
-    groups.sort(key=lambda group: [_position(getattr(group, name)) for name in group_by])
-    return Report(period, group_by, groups if group_by else (), _total(groups))
+    return sorted(groups, key=lambda group: [_position(getattr(group, name)) for name in group_by])
 
 
-def _number_of(days: Sequence[tuple[date, Any]]) -> Func:
+def total(groups: Iterable[Group]) -> Amounts:
+    """Return the sum of groups."""
+    amounts = [group.amounts for group in groups]
+    return Amounts(
+        runs=sum(each.runs for each in amounts),
+        failures=sum(each.failures for each in amounts),
+        input_tokens=sum(each.input_tokens for each in amounts),
+        output_tokens=sum(each.output_tokens for each in amounts),
+        cost_usd=sum((each.cost_usd for each in amounts), Decimal()),
+        tool_calls=sum(each.tool_calls for each in amounts),
+        failed_tool_calls=sum(each.failed_tool_calls for each in amounts),
+    )
+
+
+def number_of_day(days: Sequence[tuple[date, datetime]]) -> Func:
     """Return the number of the day of an hour, from 1.
 
     Their beginnings are calculated here: PostgreSQL may have other data of time zones.
@@ -142,30 +190,28 @@ def _amounts(row: dict[str, Any]) -> Amounts:
     return Amounts(cost_usd=row["cost_usd_sum"], **counts)
 
 
-def _total(groups: Sequence[Group]) -> Amounts:
-    amounts = [group.amounts for group in groups]
-    return Amounts(
-        runs=sum(each.runs for each in amounts),
-        failures=sum(each.failures for each in amounts),
-        input_tokens=sum(each.input_tokens for each in amounts),
-        output_tokens=sum(each.output_tokens for each in amounts),
-        cost_usd=sum((each.cost_usd for each in amounts), Decimal()),
-        tool_calls=sum(each.tool_calls for each in amounts),
-        failed_tool_calls=sum(each.failed_tool_calls for each in amounts),
-    )
+def _last_names(
+    usage: QuerySet[Usage], last_hours: Iterable[tuple[uuid.UUID, datetime]]
+) -> _Agents:
+    """Return the agents of some usage by their IDs, given the last hour in which each has runs.
 
-
-def _last_names(usage: QuerySet[Usage]) -> dict[uuid.UUID, UsedAgent]:
-    """Return the agents by their IDs. Runs that are not in the totals yet are later ones: `id` is null."""
-    latest = usage.order_by("agent_id", "-hour", F("id").desc(nulls_first=True))
+    Runs that are not in the totals yet are the latest of their hour: `id` is null.
+    """
+    hours: dict[uuid.UUID, datetime] = {}
+    for agent_id, hour in last_hours:
+        hours[agent_id] = max(hour, hours.get(agent_id, hour))
+    latest = usage.filter(agent_id__in=[*hours], hour__in={*hours.values()})
+    latest = latest.order_by("agent_id", "-hour", F("id").desc(nulls_first=True))
     names = latest.distinct("agent_id").values_list("agent_id", "agent_name")
     return {agent_id: UsedAgent(agent_id, name) for agent_id, name in names}
 
 
-def _keys(tenant_id: uuid.UUID, prefixes: Iterable[str]) -> dict[str, UsedKey]:
+def _keys(tenant_id: uuid.UUID, prefixes: Iterable[str]) -> dict[str | None, UsedKey]:
     """Return the keys by their prefixes, also of keys that do not exist."""
-    found = {prefix: UsedKey(None, None, prefix or None) for prefix in prefixes}
-    keys = ApiKey.objects.filter(tenant_id=tenant_id, prefix__in=found)
+    found: dict[str | None, UsedKey] = {
+        prefix: UsedKey(None, None, prefix or None) for prefix in prefixes
+    }
+    keys = ApiKey.objects.filter(tenant_id=tenant_id, prefix__in=[*found])
     for pk, name, prefix in keys.order_by().values_list("id", "name", "prefix"):
         found[prefix] = UsedKey(pk, name, prefix)
     return found

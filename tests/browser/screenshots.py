@@ -89,6 +89,7 @@ def take_screenshots() -> None:
         "queue": "/admin/queue/",
         "failures": "/admin/failures/?period=24h",
         "tool-calls": "/admin/tool-calls/?period=24h",
+        "usage": f"/admin/usage/?tenant={tenant.pk}",
     }
     heights = {
         "tenant": SIZE[1],
@@ -96,6 +97,7 @@ def take_screenshots() -> None:
         "queue": 900,
         "failures": 1_000,
         "tool-calls": 900,
+        "usage": 1_000,
     }
     selected = sys.argv[1:] or [*pages]
     with (

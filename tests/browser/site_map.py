@@ -145,6 +145,8 @@ def own_pages(rows: dict[Any, Any]) -> dict[str, str]:
         "stale keys": reverse("admin:stale_keys"),
         "tool calls": "/admin/tool-calls/?period=24h&sort=p95",
         "queue": "/admin/queue/",
+        "usage": "/admin/usage/",
+        "usage of a tenant": f"/admin/usage/?tenant={tenant}",
         "issue a key": reverse("admin:issue_key", args=(tenant,)),
         "revoke a key": reverse("admin:revoke_key", args=(key,)),
         "rotate a key": reverse("admin:rotate_key", args=(key,)),

@@ -59,6 +59,7 @@ def test_the_fonts_have_every_icon(browser: Browser, desk_port: int) -> None:
             "/admin/queue/",
             "/admin/failures/",
             "/admin/tool-calls/",
+            f"/admin/usage/?tenant={agent.tenant_id}",
             *(f"/admin/{kind}/" for kind in ("tenants/tenant", "agents/agent", "tools/tool")),
             *(f"/admin/{kind}/" for kind in ("agents/languagemodel", "executions/execution")),
             *(f"{tenant}/{verb}/" for verb in ("change", "history", "issue-key")),

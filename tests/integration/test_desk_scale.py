@@ -60,6 +60,16 @@ FROM (SELECT *, request_id::int AS number FROM {SCHEMA}.executions_execution ORD
     generate_series(0, 1) AS position
 """
 
+# The totals of the runs, of 50 agents and 5 keys of each tenant.
+_FILL_USAGE = f"""
+INSERT INTO usage_hourlyusage (tenant_id, hour, model, provider, agent_id, agent_name, key_prefix, status,
+    runs, input_tokens, output_tokens, cost_usd, tool_calls, failed_tool_calls, latency_ms)
+SELECT tenant_id, date_trunc('hour', created_at, 'UTC'), model, 'mock', md5((number % 50)::text)::uuid,
+    'agent', 'map_' || number % 5, status, count(*), 1000, 100, 0.01, 2, 1, 100
+FROM (SELECT *, request_id::int AS number FROM {SCHEMA}.executions_execution) AS runs
+GROUP BY 1, 2, 3, 5, 7, 8
+"""
+
 
 @pytest.fixture(scope="module")
 def million() -> Iterator[uuid.UUID]:
@@ -83,6 +93,8 @@ def million() -> Iterator[uuid.UUID]:
         )
         cursor.execute(_FILL)
         cursor.execute(_FILL_STEPS)
+        cursor.execute(_FILL_USAGE)
+        cursor.execute("VACUUM ANALYZE usage_hourlyusage")
         for table in ("executions_execution", "executions_step"):
             cursor.execute(f"VACUUM ANALYZE {SCHEMA}.{table}")
         cursor.execute(f"SET search_path = {SCHEMA}, public")
@@ -95,6 +107,9 @@ def million() -> Iterator[uuid.UUID]:
         forget_days()
         yield busiest
         cursor.execute("SET search_path = public")
+        cursor.execute(
+            f"DELETE FROM usage_hourlyusage WHERE tenant_id IN (SELECT id FROM {SCHEMA}.tenants)"
+        )
         cursor.execute("RESET max_parallel_workers_per_gather")
         cursor.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
         forget_days()
@@ -159,6 +174,7 @@ def operator() -> Client:
         "/admin/tool-calls/?period=24h",
         "/admin/tool-calls/?period=24h&tenant={tenant}&sort=p95",
         "/admin/executions/execution/?period=7d&failed_tool=tool+0",
+        "/admin/usage/?tenant={tenant}",
     ],
 )
 def test_pages(operator: Client, million: uuid.UUID, path: str) -> None:

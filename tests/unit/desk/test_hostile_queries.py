@@ -223,9 +223,9 @@ def test_forms(client: Client, rows: dict[str, Model], label: str) -> None:
 def test_other_pages(client: Client) -> None:
     pages = (
         *("", "login/", "logout/", "password_change/", "search/", "jsi18n/", "autocomplete/"),
-        *("failures/", "tool-calls/", "queue/", "queue/cancel/"),
+        *("failures/", "tool-calls/", "usage/", "queue/", "queue/cancel/"),
     )
-    names = (*CONTROLS, "next", "app_label", "model_name", "field_name")
+    names = (*CONTROLS, "next", "app_label", "model_name", "field_name", "month")
     # Other values for the next page.
     for place, page in enumerate(pages):
         shifted = (*names[place:], *names[:place])
