@@ -12,6 +12,7 @@ from executions.approvals.services import end_expired
 from executions.events import reading
 from executions.events.open_streams import store_open_streams
 from executions.events.recording import store_pending
+from executions.history.blocks import index_history
 from executions.jobs import leases
 from executions.jobs.recovery import enqueue_lost_jobs, recover_lost_runs
 from executions.jobs.slots import enqueue_waiting_runs
@@ -80,4 +81,5 @@ _TASKS: Tasks = (
 _FREQUENT_TASKS: Sequence[tuple[float, Tasks]] = (
     (0.2, (store_pending,)),
     (0.5, (leases.find_lost,)),
+    (10.0, (index_history,)),
 )

@@ -28,7 +28,7 @@ from executions.events.stream import (
     stream_execution,
     stream_run,
 )
-from executions.history.filters import FILTERS, HistoryFilter
+from executions.history.filters import FILTER_NAMES, HistoryFilter
 from executions.history.pagination import HistoryPagination, with_steps
 from executions.models import Execution
 from executions.replays import await_response, repeated_execution
@@ -209,7 +209,7 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     row_actions = ("list",)
     scopes = {**ACTION_SCOPES, "steps": READ, "events": READ, "cancel": RUN}
     paginated_actions = ("list", "steps")
-    query_parameters = {"events": ["starting_after"], "list": ["cursor", *FILTERS]}
+    query_parameters = {"events": ["starting_after"], "list": ["cursor", *FILTER_NAMES]}
     serializer_class = ExecutionSerializer
     filter_backends = (HistoryFilter,)
     pagination_class = HistoryPagination

@@ -36,7 +36,10 @@ class _Comparison(Func):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The position of an execution in the order of the history."""
+    """The position of an execution in the order of the history.
+
+    The conditions on `created_at` alone are redundant. PostgreSQL estimates the number of rows with them.
+    """
 
     created_at: datetime
     id: uuid.UUID
@@ -63,11 +66,15 @@ class Cursor:
 
     def older(self, executions: QuerySet[Execution, Any]) -> QuerySet[Execution, Any]:
         """Return the executions before this one in time: those after it in the list."""
-        return executions.filter(self._compared(" < "))
+        return executions.filter(self._compared(" < "), created_at__lte=self.created_at)
+
+    def up_to(self, executions: QuerySet[Execution, Any]) -> QuerySet[Execution, Any]:
+        """Return the executions up to and with this one in time."""
+        return executions.filter(self._compared(" <= "), created_at__lte=self.created_at)
 
     def newer(self, executions: QuerySet[Execution, Any]) -> QuerySet[Execution, Any]:
         """Return the executions after this one in time."""
-        return executions.filter(self._compared(" > "))
+        return executions.filter(self._compared(" > "), created_at__gte=self.created_at)
 
     def _compared(self, operator: str) -> _Comparison:
         time = Cast(Value(self.created_at), DateTimeField())

@@ -11,6 +11,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
+from executions.history import search
 from executions.models import Execution
 from map_project.api.errors import BadRequest
 from map_project.api.fields import parse_uuid
@@ -79,12 +80,13 @@ FILTERS: Mapping[str, Filter] = {
     "since": Filter(f"Only runs created at this time or later. {_TIME_FORM}", _TIME_SCHEMA, _since),
     "until": Filter(f"Only runs created before this time. {_TIME_FORM}", _TIME_SCHEMA, _until),
 }
+FILTER_NAMES = [*FILTERS, *(name for name, *_ in search.PARAMETERS)]
 # Filters that have an index each (`executions.models`).
 _EQUALITIES = {"agent_id", "model", "status", "key_id"}
 
 
 def is_filtered(request: Request) -> bool:
-    """Return whether the request has a filter."""
+    """Return whether the request has a filter, apart from those of the search."""
     return any(name in FILTERS for name in request.query_params)
 
 
@@ -94,15 +96,15 @@ def are_combined(request: Request) -> bool:
 
 
 class HistoryFilter(BaseFilterBackend):
-    """Filters the history of the caller's tenant by `FILTERS`."""
+    """Filters the history of the caller's tenant by `FILTERS`. The pagination searches for other terms."""
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
         for name, texts in request.query_params.lists():
-            if name not in FILTERS:
-                continue
-            if len(texts) > 1:
+            is_term = name == search.TEXT or name.startswith(search.METADATA)
+            if len(texts) > 1 and (is_term or name in FILTERS):
                 raise BadRequest(f"{name} must not be repeated.")
-            queryset = queryset.filter(FILTERS[name].condition(view.caller.tenant_id, texts[0]))
+            if name in FILTERS:
+                queryset = queryset.filter(FILTERS[name].condition(view.caller.tenant_id, texts[0]))
         return queryset
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
@@ -111,10 +113,13 @@ class HistoryFilter(BaseFilterBackend):
                 "name": name,
                 "in": "query",
                 "required": False,
-                "description": filter_.description,
-                "schema": filter_.schema,
+                "description": description,
+                "schema": schema,
             }
-            for name, filter_ in FILTERS.items()
+            for name, description, schema in [
+                *((name, each.description, each.schema) for name, each in FILTERS.items()),
+                *search.PARAMETERS,
+            ]
         ]
 
 

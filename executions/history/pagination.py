@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 from executions.history.counting import MAX_COUNTED, count_at_most, count_executions
 from executions.history.cursors import EXAMPLE, Cursor
 from executions.history.filters import are_combined, is_filtered
+from executions.history.search import Search, Terms, terms
 from executions.models import Execution, Step
 from map_project.api.errors import BadRequest
 from map_project.api.pagination import StrictPagination
@@ -18,6 +19,12 @@ from map_project.tenants.authentication import Caller
 
 # Up to this offset, one statement with a plain OFFSET is as fast.
 MAX_PLAIN_OFFSET = 500
+# A search finds the executions on all pages before.
+MAX_SEARCH_OFFSET = 1_000
+_NULL_TOTAL = (
+    f"Null with `cursor`, for a filtered list of more than {MAX_COUNTED:,}, and for a search with more than "
+    "one page."
+)
 # The steps in an execution. All steps are in `/history/{id}/steps`.
 MAX_STEPS_SHOWN = 100
 
@@ -40,6 +47,9 @@ class HistoryPagination(StrictPagination):
     next_cursor: Cursor | None = None
     # Whether there are several filters.
     is_combined = False
+    terms: Terms | None = None
+    # Where a search stopped because its time was over.
+    stopped_at: Cursor | None = None
 
     def paginate_queryset(
         self, queryset: Any, request: Request, view: APIView | None = None
@@ -49,13 +59,19 @@ class HistoryPagination(StrictPagination):
             if "offset" in request.query_params:
                 raise BadRequest("cursor and offset exclude each other.")
             self.cursor = Cursor.parse(text)
+        self.terms = terms(request)
+        if self.cursor is not None and self.terms is None:
             queryset = self.cursor.older(queryset)
         page = super().paginate_queryset(queryset, request, view)
-        if self.has_more and page:
+        if self.stopped_at is not None:
+            self.has_more, self.total, self.next_cursor = True, None, self.stopped_at
+        elif self.has_more and page:
             self.next_cursor = Cursor(page[-1]["created_at"], page[-1]["id"])
         return page
 
     def get_page(self, queryset: QuerySet[Execution, Any], start: int, stop: int) -> list[Any]:
+        if self.terms is not None:
+            return self._search(queryset, self.terms, start, stop)
         if start > MAX_PLAIN_OFFSET or self.is_combined:
             # The ids come from an index alone. Otherwise, each row that is skipped, or that matches only some
             # of the filters, would be read from the table.
@@ -63,8 +79,20 @@ class HistoryPagination(StrictPagination):
             return list(queryset.filter(pk__in=ids))
         return super().get_page(queryset, start, stop)
 
+    def _search(
+        self, queryset: QuerySet[Execution, Any], searched: Terms, start: int, stop: int
+    ) -> list[Any]:
+        if start > MAX_SEARCH_OFFSET:
+            raise BadRequest(
+                f"offset must be at most {MAX_SEARCH_OFFSET:,} in a search. Continue at next_cursor."
+            )
+        caller = cast(Caller, self.request.auth)
+        search = Search(caller.tenant_id, searched, queryset, is_narrowed=is_filtered(self.request))
+        found, self.stopped_at = search.find(self.cursor, stop)
+        return list(queryset.filter(pk__in=[each.id for each in found[start:]]))
+
     def get_total(self, queryset: QuerySet[Execution, Any], page: Sequence[Any]) -> int | None:
-        if self.cursor is not None:
+        if self.cursor is not None or self.terms is not None:
             return None
         if is_filtered(self.request):
             return count_at_most(queryset)
@@ -84,7 +112,7 @@ class HistoryPagination(StrictPagination):
         whole: dict[str, Any] = super().get_paginated_response_schema(schema)
         properties = whole["properties"]
         for name, note in (
-            ("total", f"Null with `cursor`, and for a filtered list of more than {MAX_COUNTED:,}."),
+            ("total", _NULL_TOTAL),
             ("offset", "Null with `cursor`."),
         ):
             text = f"{properties[name]['description']} {note}"

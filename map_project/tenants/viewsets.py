@@ -24,8 +24,9 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
     """Views that need an API key.
 
     Actions in `paginated_actions` take the query parameters of the pagination, `list` also those of
-    `exact_filters` (`map_project.api.filters`), and each action its own of `query_parameters`. Other
-    parameters are errors, unless `ignores_unknown_parameters`. `scopes` has the scope of each action.
+    `exact_filters` (`map_project.api.filters`), and each action its own of `query_parameters`, where
+    `prefix.<key>` stands for all names with the prefix. Other parameters are errors, unless
+    `ignores_unknown_parameters`. `scopes` has the scope of each action.
     """
 
     authentication_classes = (TenantAuthentication,)
@@ -59,7 +60,9 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
         known += self.query_parameters.get(self.action, ())
         if self.action == "list":
             known += self.exact_filters
-        if unknown := unknown_names(self.request.query_params, known):
+        prefixes = tuple(name.removesuffix("<key>") for name in known if name.endswith("<key>"))
+        names = {name: "" for name in self.request.query_params if not name.startswith(prefixes)}
+        if unknown := unknown_names(names, known):
             raise UnknownQueryParameter.of(unknown, known)
 
 

@@ -38,6 +38,7 @@ def test_an_unknown_parameter_is_named(rows: Rows, method: str, path: str, query
         ("tools", "limit=1&offset=0&agent_name=x"),
         ("agents", "limit=1&offset=0&tool_name=x"),
         ("history", "limit=1&offset=0"),
+        ("history", "metadata.a=1&metadata.b=2&q=x"),
         ("models", "limit=1&offset=0"),
     ],
 )

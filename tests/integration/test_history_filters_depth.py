@@ -1,7 +1,14 @@
 """The filters of the history at a million executions of one tenant: pages that read few blocks."""
 
-import pytest
+from typing import Any
 
+import pytest
+from django.db import connection, transaction
+from django.db.models import Max
+
+from executions.history import blocks as blocks_of_search
+from executions.history.blocks import index_history
+from executions.models import Execution, SearchBlock
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
 from tests.api import Api
@@ -20,6 +27,8 @@ from tests.integration.test_history_depth import (
 MAX_BLOCKS_OF_PAGE = 500
 # Of a page of a combination that no execution matches, although many match each of its filters.
 MAX_BLOCKS_OF_COMBINATION = 2_500
+# Of up to a hundred blocks of the search, each with a hundred executions.
+MAX_BLOCKS_OF_SEARCH = 8_000
 AGENT = "00000000-0000-4000-8000-00000000000%d"
 NONE = "00000000-0000-4000-8000-ffffffffffff"
 
@@ -35,11 +44,14 @@ def million() -> tuple[Tenant, str, list[str]]:
     fill(
         """
         INSERT INTO executions_execution (id, tenant_id, agent_id, agent_name, prompt, model,
-            response, status, error_code, latency_ms, request_id, key_prefix, created_at)
+            response, status, error_code, latency_ms, request_id, key_prefix, metadata, created_at)
         SELECT gen_random_uuid(), %s, ('00000000-0000-4000-8000-' || lpad(agent::text, 12, '0'))::uuid, 'a',
-            'Summarize document ' || i, CASE WHEN i %% 2 = 0 THEN 'gpt-4o' ELSE 'gpt-4' END,
+            'Summarize document ' || i || CASE WHEN i < 400000 THEN ' early' ELSE '' END
+                || CASE WHEN i %% 1000 = 7 THEN ' seldom' ELSE '' END,
+            CASE WHEN i %% 2 = 0 THEN 'gpt-4o' ELSE 'gpt-4' END,
             repeat('r', 200), CASE WHEN i %% 100000 = 1 THEN 'failed' ELSE 'succeeded' END, '', 1, 'r',
             CASE agent WHEN 3 THEN %s ELSE %s END,
+            jsonb_build_object('ticket', i::text, 'env', CASE WHEN i %% 2 = 0 THEN 'prod' ELSE 'test' END),
             now() - interval '30 days' + i * interval '1 second'
         FROM generate_series(1, %s) i, LATERAL (
             SELECT CASE WHEN i > 500000 THEN 0 ELSE i %% 10 END AS agent
@@ -47,6 +59,10 @@ def million() -> tuple[Tenant, str, list[str]]:
         """,
         [tenant.pk, keys[0][0].prefix, keys[1][0].prefix, ROWS],
     )
+    while execution_count_after_blocks(tenant) > blocks_of_search.ROWS:
+        index_history()
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM (ANALYZE) executions_searchblock")
     return tenant, keys[2][1], [str(key.pk) for key, _ in keys[:2]]
 
 
@@ -66,6 +82,26 @@ def test_a_page_of_a_filter(million: tuple[Tenant, str, list[str]], query: str) 
     check(million, query, MAX_BLOCKS_OF_PAGE)
 
 
+def execution_count_after_blocks(tenant: Tenant) -> int:
+    newest = SearchBlock.objects.filter(tenant=tenant).aggregate(at=Max("last_created_at"))["at"]
+    executions = Execution.objects.filter(tenant=tenant)
+    return (executions.filter(created_at__gt=newest) if newest else executions).count()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("q=document", "q=nothing", "q=500000", "q=document+777777", "q=seldom", "q=early"),
+        *("q=early+seldom", "q=seldom&model=gpt-4", "q=document&status=failed"),
+        *("metadata.env=prod", "metadata.ticket=4711", "metadata.ticket=0"),
+    ],
+)
+def test_a_page_of_a_search(million: tuple[Tenant, str, list[str]], query: str) -> None:
+    """For words of all executions, of the oldest, of a few, of one and of none."""
+    check(million, query, MAX_BLOCKS_OF_SEARCH)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
@@ -81,6 +117,21 @@ def test_a_combination_that_matches_nothing(
     check(million, query, MAX_BLOCKS_OF_COMBINATION)
 
 
+def plans_as_executed(statements: list[tuple[str, Any]]) -> list[Any]:
+    """Return the plans of the statements that read the history, with the settings that they have."""
+    plans = []
+    with transaction.atomic():
+        for sql, parameters in statements:
+            if sql.startswith("SET LOCAL"):
+                with connection.cursor() as cursor:
+                    cursor.execute(sql)
+            elif "executions_" in sql:
+                plans.append(explained(sql, parameters))
+                with connection.cursor() as cursor:
+                    cursor.execute("RESET enable_seqscan; RESET enable_indexscan")
+    return plans
+
+
 def check(million: tuple[Tenant, str, list[str]], query: str, max_blocks: int) -> None:
     _, key, key_ids = million
     for number, key_id in enumerate([*key_ids, NONE]):
@@ -92,10 +143,12 @@ def check(million: tuple[Tenant, str, list[str]], query: str, max_blocks: int) -
         paths.append(f"history?{query}&cursor={page['next_cursor']}")
     for path in paths:
         statements = statements_of(lambda path=path: api.get(path))  # type: ignore[misc]
-        plans = [explained(*each) for each in statements if "executions_execution" in each[0]]
+        plans = plans_as_executed(statements)
         assert plans or NONE in query
         # The total of the list without filters has a test of its own.
         check_plans(plans[:1] if not query else plans, max_blocks)
         for node in (node for plan in plans for node in nodes(plan["Plan"])):
-            assert node["Node Type"] != "Bitmap Heap Scan", node
+            assert node.get("Relation Name") != "executions_execution" or (
+                node["Node Type"] != "Bitmap Heap Scan"
+            ), node
         assert max(map(blocks, plans), default=0) <= max_blocks
