@@ -34,6 +34,14 @@ me_documented = extend_schema_view(
                 "remaining": 97,
                 "reset_after_seconds": 42,
             },
+            "budgets": [
+                {
+                    "period": "day",
+                    "limit_usd": "20",
+                    "spent_usd": "16.2",
+                    "resets_at": "2026-11-23T00:00:00Z",
+                }
+            ],
         },
     )
 )

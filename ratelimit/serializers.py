@@ -41,6 +41,21 @@ class MyRateLimitSerializer(serializers.Serializer[Any]):
     )
 
 
+class MyBudgetSerializer(serializers.Serializer[Any]):
+    """A budget of the tenant in its current period."""
+
+    period = serializers.ChoiceField(
+        choices=("day", "month"), source="name", help_text="A day or a month in UTC."
+    )
+    limit_usd = serializers.DecimalField(
+        None, None, normalize_output=True, help_text="Maximum cost of the runs in USD."
+    )
+    spent_usd = serializers.DecimalField(
+        None, None, normalize_output=True, help_text="Cost of the runs so far in USD."
+    )
+    resets_at = serializers.DateTimeField(help_text="When the next period begins.")
+
+
 class MeSerializer(serializers.Serializer[Any]):
     """The API key of the request, its tenant and its rate limit."""
 
@@ -50,3 +65,6 @@ class MeSerializer(serializers.Serializer[Any]):
         child=serializers.ChoiceField(choices=SCOPES), help_text="What the key allows."
     )
     rate_limit = MyRateLimitSerializer(help_text="The rate limit of the tenant.")
+    budgets = MyBudgetSerializer(
+        many=True, help_text="The budgets of the tenant. Empty if it has none."
+    )

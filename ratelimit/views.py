@@ -10,6 +10,7 @@ from map_project.tenants.errors import InvalidApiKey
 from map_project.tenants.models import ApiKey
 from map_project.tenants.scopes import ordered
 from map_project.tenants.viewsets import CallerViewSet
+from map_project.usage.budgets import read_spending
 from ratelimit import openapi
 from ratelimit.limiter import LimiterUnavailable, Quota, Usage, default_limiter
 from ratelimit.serializers import MeSerializer
@@ -34,6 +35,7 @@ class MeViewSet(CallerViewSet[ApiKey]):
             "api_key": key,
             "scopes": ordered(self.caller.scopes),
             "rate_limit": self._rate_limit(),
+            "budgets": read_spending(key.tenant_id).periods if key.tenant.has_budget else (),
         }
         return Response(self.get_serializer(account).data)
 

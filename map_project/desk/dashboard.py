@@ -15,6 +15,7 @@ from django.utils import timezone
 from executions.display import duration, latency, tone
 from executions.models import Execution
 from map_project.desk import metrics, quotas
+from map_project.desk.budgets import nearly_spent
 from map_project.desk.metrics import DAY, RANGES, Counts, Range
 from map_project.desk.queue import queue
 from map_project.tenants.models import MAX_WINDOW_SECONDS, Tenant
@@ -59,6 +60,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
             for label, latency in zip(("1 h", "24 h"), latencies, strict=False)
         ],
         "latency_range": latency_range,
+        "budgets": none_on_timeout(lambda: nearly_spent(now)),
         "quotas": none_on_timeout(lambda: near_their_limit(now)),
         "latest": none_on_timeout(lambda: latest_runs(now)),
         "queue": none_on_timeout(lambda: queue(now)),

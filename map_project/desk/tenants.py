@@ -19,6 +19,7 @@ from executions.display import period
 from map_project.api import audit
 from map_project.desk import metrics, quotas
 from map_project.desk.api_keys import key_state
+from map_project.desk.budgets import budgets_of
 from map_project.desk.dashboard import format_latency, history_url, none_on_timeout, runs_chart
 from map_project.desk.forms import IssueForm
 from map_project.desk.metrics import DAY
@@ -213,6 +214,7 @@ def overview(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
         "latency": format_latency(latency[1]) if latency else None,
         "usage": usages[tenant.pk] if usages else None,
         "quota": quotas.quota(tenant),
+        "budgets": none_on_timeout(lambda: budgets_of([tenant])),
         "keys": [(key, *key_state(key, at=now), is_valid(key, at=now)) for key in keys],
         "may_issue": request.user.has_perm("tenants.add_apikey"),
         "may_change_keys": request.user.has_perm("tenants.change_apikey"),

@@ -1,9 +1,10 @@
 """`GET /api/v1/me`: the key of the request, its tenant and what is left of the quota."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
+from map_project.usage.models import DailyCost
 from ratelimit.limiter import Quota, default_limiter
 from tests.api import Api
 from tests.factories import AgentFactory, TenantFactory
@@ -25,6 +26,7 @@ def test_it_has_the_key_the_tenant_and_the_quota(tenant: Tenant) -> None:
         "remaining": 100,
         "reset_after_seconds": 0,
     }
+    assert me["budgets"] == []
     assert text not in str(me)
 
 
@@ -48,3 +50,13 @@ def test_other_methods_and_callers(api: Api) -> None:
     assert Api("x").get("me").error_code == "INVALID_API_KEY"
     assert api.post("me", {}).error_code == "METHOD_NOT_ALLOWED"
     assert api.get("me/").status == 404
+
+
+def test_it_shows_the_budgets() -> None:
+    tenant = TenantFactory.create(budget_usd_month="300")
+    DailyCost.objects.create(tenant=tenant, day=datetime.now(UTC).date(), cost_usd="1.250000000")
+    (budget,) = Api(issue_key(tenant=tenant)[1]).get("me").json["budgets"]
+    resets_at = datetime.fromisoformat(budget.pop("resets_at"))
+    assert budget == {"period": "month", "limit_usd": "300", "spent_usd": "1.25"}
+    assert resets_at > datetime.now(UTC)
+    assert (resets_at.day, resets_at.hour) == (1, 0)
