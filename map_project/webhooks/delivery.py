@@ -19,7 +19,7 @@ from map_project.api import secrets
 from map_project.postgresql.connections import released_connection
 from map_project.usage.counters import WEBHOOK_DELIVERIES, increase
 from map_project.webhooks.models import TEST_EVENT, WebhookDelivery, WebhookEndpoint
-from tools.invokers.url import parse_url
+from tools.invokers.url import UrlError, parse_url
 from tools.outbound import OutboundError, send
 
 logger = logging.getLogger("map.webhooks")
@@ -126,8 +126,9 @@ def _attempt(delivery: WebhookDelivery, endpoint: WebhookEndpoint) -> tuple[int 
     """Send the request. Return its HTTP status (None without a response), an error code, and the delay that
     the server asks for.
     """
-    url, content, sent_at = parse_url(endpoint.url), body(delivery), datetime.now(UTC)
+    content, sent_at = body(delivery), datetime.now(UTC)
     try:
+        url = parse_url(endpoint.url)
         headers = [
             ("content-type", "application/json"),
             ("user-agent", f"mini-agent-platform/{VERSION}"),
@@ -151,6 +152,9 @@ def _attempt(delivery: WebhookDelivery, endpoint: WebhookEndpoint) -> tuple[int 
         return None, error.code, 0
     except (secrets.Unreadable, ImproperlyConfigured):
         return None, "secret_unreadable", 0
+    except UrlError:
+        # A row that was written by other means, or by a version with other rules.
+        return None, "bad_request", 0
     is_success = 200 <= response.status < 300
     return (
         response.status,

@@ -306,6 +306,17 @@ def test_hostile_urls_are_not_reached(
     assert reached == []
 
 
+@pytest.mark.parametrize("url", ["http://a b/", "http://a..b/", "file:///x"])
+def test_a_stored_url_that_is_not_valid_is_a_failed_attempt(
+    api: Api, tenant: Tenant, url: str
+) -> None:
+    """A row that was written by other means, or by a version with other rules."""
+    endpoint = WebhookFactory.create(tenant=tenant, url=url)
+    assert api.post(f"webhooks/{endpoint.pk}/test").status == 202
+    delivery = attempt(endpoint)
+    assert (delivery.status, delivery.attempts, delivery.error) == ("failed", 1, "bad_request")
+
+
 def test_a_delivery_has_one_worker_at_a_time(
     api: Api, agent: Agent, endpoint: WebhookEndpoint
 ) -> None:
