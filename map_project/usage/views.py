@@ -1,5 +1,6 @@
 """The API of usage."""
 
+from django.db import OperationalError
 from django.http import HttpResponse
 from django.utils.cache import patch_vary_headers
 from rest_framework.request import Request
@@ -14,6 +15,9 @@ from map_project.usage.periods import read_period
 from map_project.usage.reports import read_group_by, usage_of
 
 _JSON, _CSV = "json", "csv"
+# The SQLSTATE of a statement that was cancelled after `STATEMENT_TIMEOUT_MS`.
+_QUERY_CANCELED = "57014"
+_TOO_SLOW = "The range has too many runs to add up in time. Choose a shorter range."
 
 
 @openapi.documented
@@ -27,7 +31,12 @@ class UsageViewSet(CallerViewSet[Usage]):
         query = request.query_params
         response_format = _read_format(request)
         group_by = read_group_by(query.get("group_by"))
-        report = usage_of(self.caller.tenant_id, read_period(query), group_by)
+        try:
+            report = usage_of(self.caller.tenant_id, read_period(query), group_by)
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
+                raise
+            raise BadRequest(_TOO_SLOW) from None
         response: HttpResponse = (
             csv_response(report) if response_format == _CSV else Response(report_body(report))
         )

@@ -1,5 +1,6 @@
 """`GET /api/v1/usage`: what the runs of a tenant add up to."""
 
+import threading
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,8 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.conf import settings
+from django.db import connection, transaction
 from django.utils import timezone
 
 from map_project.tenants.keys import issue_key
@@ -186,6 +189,31 @@ def test_too_many_groups(api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPat
         assert response.status == (400 if number == 3 else 200)
     assert "more than 3 groups" in response.json["message"]
     assert read(api, f"{MARCH}&group_by=day")["totals"]["runs"] == 4
+
+
+def test_a_range_that_takes_too_long(api: Api) -> None:
+    """The statement waits for a lock until it is cancelled."""
+    locked, released = threading.Event(), threading.Event()
+
+    def hold_lock() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE usage_hourlyusage")
+            locked.set()
+            assert released.wait(30)
+        connection.close()
+
+    assert read(api, "")["totals"] == NOTHING
+    thread = threading.Thread(target=hold_lock)
+    thread.start()
+    assert locked.wait(30)
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 50")
+        response = api.get("usage")
+        cursor.execute(f"SET statement_timeout = {settings.STATEMENT_TIMEOUT_MS}")
+    released.set()
+    thread.join(30)
+    assert (response.status, response.error_code) == (400, "BAD_REQUEST")
+    assert "Choose a shorter range" in response.json["message"]
 
 
 def test_the_scope_and_other_methods(tenant: Tenant) -> None:
