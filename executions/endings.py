@@ -45,13 +45,15 @@ def end(
         pending.update(status=Approval.Status.EXPIRED)
     input_tokens, output_tokens = _tokens(execution)
     model = language_models.offered(None).get(execution.model)
+    cost = cost_usd(model, input_tokens, output_tokens) if model else None
     Execution.objects.filter(pk=execution.pk).update(
         status=status,
         stop_reason=stop_reason,
         error_code=error_code,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        cost_usd=cost_usd(model, input_tokens, output_tokens) if model else None,
+        # The model may be inactive now. What the run has cost so far stays in the budget.
+        cost_usd=F("cost_usd") if cost is None else cost,
         latency_ms=F("latency_ms") if is_waiting else latency_since_start(),
         finished_at=Now(),
     )

@@ -8,6 +8,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -115,10 +116,11 @@ def _reserve(call: Call, store: Callable[[], Result]) -> Result:
         warn(spending)
         decision = budgets.decide(spending, call.estimate_usd)
         if decision is Decision.ADMIT:
-            results = with_retries(partial(_store, call, store), call.retry_delays_seconds)
-            if results:
-                return results[0]
-        elif decision is Decision.REFUSE or time.monotonic() >= call.deadline:
+            with suppress(budgets.LockTimeout):
+                results = with_retries(partial(_store, call, store), call.retry_delays_seconds)
+                if results:
+                    return results[0]
+        if decision is Decision.REFUSE or time.monotonic() >= call.deadline:
             raise _refusal(spending)
         with released_connection():
             time.sleep(delay_seconds * random.uniform(0.5, 1))  # noqa: S311  jitter

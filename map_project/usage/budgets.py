@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal
 
-from django.db import connection
+from django.db import OperationalError, connection
 
 from map_project.tenants.models import DEFAULT_WARNING_PERCENT
 
@@ -49,6 +49,7 @@ WHERE tenant.id = ANY(%(tenant_ids)s)
 GROUP BY tenant.id, clock.day, clock.month
 """
 # Of the database: the number of these locks, and one lock for each hash of a tenant's ID.
+_LOCK_NOT_AVAILABLE = "55P03"
 _LOCK = "SELECT pg_advisory_xact_lock(7214306, hashtext(%s))"
 
 
@@ -128,10 +129,22 @@ def read_all(tenant_ids: Iterable[uuid.UUID], own_id: uuid.UUID | None = None) -
         return [_spending(dict(zip(columns, row, strict=True))) for row in cursor.fetchall()]
 
 
+class LockTimeout(Exception):
+    """Too many calls wait for the lock of a tenant."""
+
+
 def lock(tenant_id: uuid.UUID) -> None:
-    """Let no other process decide about the tenant's calls until the end of the current transaction."""
+    """Let no other process decide about the tenant's calls until the end of the current transaction.
+
+    Raises DatabaseError, and LockTimeout, after which the transaction has to end.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [str(tenant_id)])
+        try:
+            cursor.execute(_LOCK, [str(tenant_id)])
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+                raise LockTimeout from error
+            raise
 
 
 def plain_usd(amount: Decimal) -> str:

@@ -4,13 +4,14 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
 import orjson
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from agents.models import LanguageModel
@@ -21,9 +22,9 @@ from executions.jobs.runs import run_queued
 from executions.models import Execution
 from executions.stop_reasons import StopReason
 from map_project.tenants.models import Tenant
-from map_project.usage.budgets import Spending, read_spending
+from map_project.usage.budgets import Spending, lock, read_spending
 from map_project.usage.folding import fold_usage
-from map_project.usage.models import BudgetWarning, DailyCost, EndedRun
+from map_project.usage.models import BudgetWarning, DailyCost, EndedRun, HourlyUsage
 from map_project.webhooks.delivery import body
 from map_project.webhooks.models import WebhookDelivery
 from tests.api import Answer, Api
@@ -359,6 +360,49 @@ class TestWaiting:
         Execution.objects.filter(pk=reserving(agent).pk).update(status=status)
         assert spending(tenant).reserved_usd == 0
 
+    def test_many_calls_that_wait_for_the_lock_are_no_error(
+        self, tenant: Tenant, api: Api, agent: Any
+    ) -> None:
+        give(tenant, budget_usd_day=1)
+        is_locked = threading.Event()
+
+        def hold() -> None:
+            with transaction.atomic():
+                lock(tenant.pk)
+                is_locked.set()
+                time.sleep(2)
+            connection.close()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        assert is_locked.wait(10)
+        assert api.run(agent.pk, model=MODEL).status == 200
+        assert not thread.is_alive()
+
+    def test_a_run_in_progress_waits_before_its_next_call(
+        self, tenant: Tenant, api: Api, agent: Any, model_server: StubModel
+    ) -> None:
+        """Until the others have spent the rest of the budget."""
+        give(tenant, budget_usd_day=3 * COST)
+
+        def first(_: object) -> dict[str, Any]:
+            other = reserving(agent)
+            ends = threading.Timer(1, lambda: end(other))
+            ends.start()
+            connection.close()
+            return completion("First.", calls=[("none", "{}")], usage=USAGE)
+
+        def end(other: Execution) -> None:
+            values = {"reserved_usd": None, "cost_usd": 2 * COST, "status": "succeeded"}
+            Execution.objects.filter(pk=other.pk).update(**values)
+            connection.close()
+
+        model_server.says(first, completion("Second.", usage=USAGE))
+        run = api.run(agent.pk, model=MODEL).json
+        assert (run["status"], run["stop_reason"]) == ("incomplete", "budget_exceeded")
+        assert len(model_server.requests) == 1
+        assert spent(tenant) == 3 * COST
+
 
 class TestSpending:
     def test_it_is_the_same_before_and_after_a_run_is_added_to_the_totals(
@@ -377,6 +421,41 @@ class TestSpending:
         give(tenant, budget_usd_day=1)
         Execution.objects.filter(pk=reserving(agent).pk).update(status="requires_action")
         assert (spent(tenant), spending(tenant).reserved_usd) == (COST, Decimal(0))
+
+    def test_the_cost_so_far_stays_if_the_model_is_inactive_at_the_end(
+        self, tenant: Tenant, agent: Any
+    ) -> None:
+        give(tenant, budget_usd_day=1)
+        execution = reserving(agent)
+        Execution.objects.filter(pk=execution.pk).update(model="gone")
+        assert cancel(execution.pk, StopReason.CANCELLED_BY_OPERATOR)
+        assert spent(tenant) == COST
+
+    def test_the_migration_adds_the_costs_of_earlier_runs(self, tenant: Tenant) -> None:
+        migration = import_module("map_project.usage.migrations.0004_budgets")
+        hour = datetime(2026, 2, 28, 23, tzinfo=UTC)
+        columns = {"model": "m", "provider": "p", "agent_id": tenant.pk, "agent_name": "a"}
+        numbers = ("runs", "input_tokens", "output_tokens", "tool_calls", "failed_tool_calls")
+        columns |= dict.fromkeys((*numbers, "latency_ms"), 1)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(migration.REMOVE_TRIGGER)
+            cursor.execute("DELETE FROM usage_dailycost")
+            for hours, status in ((0, "succeeded"), (0, "failed"), (1, "succeeded")):
+                HourlyUsage.objects.create(
+                    tenant=tenant,
+                    hour=hour + timedelta(hours=hours),
+                    status=status,
+                    cost_usd=COST,
+                    **columns,
+                )
+            cursor.execute(migration.ADD_TO_DAYS)
+            HourlyUsage.objects.filter(tenant=tenant, status="failed").update(cost_usd=3 * COST)
+            found = DailyCost.objects.filter(tenant=tenant).order_by("day")
+            assert [*found.values_list("day", "cost_usd")] == [
+                (date(2026, 2, 28), 4 * COST),
+                (date(2026, 3, 1), COST),
+            ]
+            transaction.set_rollback(True)
 
     def test_periods_are_days_and_months_in_utc(self, tenant: Tenant) -> None:
         give(tenant, budget_usd_day=1, budget_usd_month=1)
