@@ -74,14 +74,15 @@ ONE = {"runs": 1, "input_tokens": 12, "output_tokens": 3}
 def door(name: str, agent: Agent) -> tuple[str, dict[str, Any]]:
     """Return the path and the body of a run at one of the doors."""
     named = {"model": f"agent:{agent.pk}"}
-    return {
+    doors: dict[str, tuple[str, dict[str, Any]]] = {
         "run": (f"/api/v1/agents/{agent.pk}/run", {"prompt": "x"}),
         "responses": ("/v1/responses", {**named, "input": "x"}),
         "chat": (
             "/v1/chat/completions",
             {**named, "messages": [{"role": "user", "content": "x"}]},
         ),
-    }[name]
+    }
+    return doors[name]
 
 
 @pytest.mark.parametrize("name", ["run", "responses", "chat"])
