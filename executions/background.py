@@ -13,6 +13,7 @@ from executions.events import reading
 from executions.events.open_streams import store_open_streams
 from executions.events.recording import store_pending
 from executions.history.blocks import index_history
+from executions.history.pruning import apply_retention
 from executions.jobs import leases
 from executions.jobs.recovery import enqueue_lost_jobs, recover_lost_runs
 from executions.jobs.slots import enqueue_waiting_runs
@@ -33,7 +34,7 @@ Tasks = Sequence[Callable[[], object]]
 def begin() -> None:
     """Do the work once, before the first request, and start threads that repeat it."""
     _work(_TASKS)
-    for seconds, tasks in ((INTERVAL_SECONDS, _TASKS), *_FREQUENT_TASKS):
+    for seconds, tasks in ((INTERVAL_SECONDS, _TASKS), *_OTHER_TASKS):
         threading.Thread(
             target=_repeat, args=(seconds, tasks), name="background", daemon=True
         ).start()
@@ -78,8 +79,9 @@ _TASKS: Tasks = (
     _import_providers,
 )
 # By their intervals in seconds.
-_FREQUENT_TASKS: Sequence[tuple[float, Tasks]] = (
+_OTHER_TASKS: Sequence[tuple[float, Tasks]] = (
     (0.2, (store_pending,)),
     (0.5, (leases.find_lost,)),
     (10.0, (index_history,)),
+    (60.0, (apply_retention,)),
 )

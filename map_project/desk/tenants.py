@@ -93,6 +93,7 @@ class TenantAdmin(UndeletableAdmin):
                     ("rate_limit_requests", "rate_limit_window_seconds"),
                     ("max_concurrent_runs", "max_queued_runs"),
                     ("budget_usd_day", "budget_usd_month", "budget_warning_percent"),
+                    "retention_days",
                     "allowed_models",
                     ("id", "created_at"),
                 )

@@ -66,6 +66,11 @@ def amount_or_none(value: str) -> Decimal | None:
     return Decimal(value)
 
 
+def number_or_forever(value: str) -> int | None:
+    """The type of an argument that is an integer, or `forever`."""
+    return None if value == "forever" else whole_number(value)
+
+
 def whole_number(value: str) -> int:
     """The type of an integer argument: ASCII digits only."""
     if not (value.isascii() and value.isdigit() and len(value) <= 9):

@@ -15,6 +15,8 @@ MAX_REQUESTS = 1_000_000
 # Of a tenant that has no value of its own.
 DEFAULT_QUEUED_RUNS = 1_000
 DEFAULT_WARNING_PERCENT = 80
+# A hundred years.
+MAX_RETENTION_DAYS = 36_500
 # The limiter stores times as 32-bit microseconds, so a window must be shorter than 2^31 us.
 MAX_WINDOW_SECONDS = 2_100
 
@@ -93,6 +95,13 @@ class Tenant(models.Model):
         help_text="Percent of a budget at which the tenant's webhooks receive budget.warning. "
         "Leave blank for 80.",
     )
+    retention_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_RETENTION_DAYS)],
+        help_text="Days after which runs that have ended are deleted from the history. "
+        "Leave blank to keep them forever.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -121,6 +130,11 @@ class Tenant(models.Model):
                 condition=models.Q(budget_warning_percent__isnull=True)
                 | models.Q(budget_warning_percent__range=(1, 100)),
                 name="tenant_budget_warning_percent_in_range",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(retention_days__isnull=True)
+                | models.Q(retention_days__range=(1, MAX_RETENTION_DAYS)),
+                name="tenant_retention_days_in_range",
             ),
         ]
 

@@ -449,3 +449,19 @@ class TestBudgets:
         tenant = Tenant.objects.get(pk=pk)
         assert not tenant.has_budget
         assert tenant.budget_warning_percent is None
+
+
+class TestRetention:
+    def test_create_and_update_set_it(self, name: str) -> None:
+        pk = run("create_tenant", name, "--retention-days", "30").strip()
+        assert Tenant.objects.get(pk=pk).retention_days == 30
+        run("update_tenant", pk, "--retention-days", "36500")
+        assert Tenant.objects.get(pk=pk).retention_days == 36500
+        run("update_tenant", pk, "--retention-days", "forever")
+        assert Tenant.objects.get(pk=pk).retention_days is None
+
+    @pytest.mark.parametrize("value", ["0", "36501", "-1", "1.5", "90d", "never", ""])
+    def test_invalid_values_change_nothing(self, name: str, value: str) -> None:
+        pk = run("create_tenant", name).strip()
+        error_of("update_tenant", pk, f"--retention-days={value}")
+        assert Tenant.objects.get(pk=pk).retention_days is None

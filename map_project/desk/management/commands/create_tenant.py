@@ -24,6 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--max-queued-runs", type=whole_number, metavar="N")
         for option in ("--budget-usd-day", "--budget-usd-month"):
             parser.add_argument(option, type=amount_or_none, metavar="USD")
+        parser.add_argument("--retention-days", type=whole_number, metavar="N")
         add_model_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -35,6 +36,7 @@ class Command(BaseCommand):
             max_queued_runs=options["max_queued_runs"],
             budget_usd_day=options["budget_usd_day"],
             budget_usd_month=options["budget_usd_month"],
+            retention_days=options["retention_days"],
         )
         set_allowed_models(tenant, options)
         save_tenant(tenant)

@@ -9,6 +9,7 @@ from map_project.tenants.lookup import (
     amount_or_none,
     get_tenant,
     number_or_default,
+    number_or_forever,
     save_tenant,
     text,
 )
@@ -22,6 +23,7 @@ _FIELDS = {
     "budget_usd_day": "budget_usd_day",
     "budget_usd_month": "budget_usd_month",
     "budget_warning_percent": "budget_warning_percent",
+    "retention_days": "retention_days",
     "active": "is_active",
 }
 
@@ -44,6 +46,9 @@ class Command(BaseCommand):
             parser.add_argument(option, type=number_or_default, default=NOT_GIVEN, metavar=metavar)
         for option in ("--budget-usd-day", "--budget-usd-month"):
             parser.add_argument(option, type=amount_or_none, default=NOT_GIVEN, metavar="USD|none")
+        parser.add_argument(
+            "--retention-days", type=number_or_forever, default=NOT_GIVEN, metavar="N|forever"
+        )
         state = parser.add_mutually_exclusive_group()
         state.add_argument("--active", action="store_true", dest="active", default=NOT_GIVEN)
         state.add_argument("--inactive", action="store_false", dest="active", default=NOT_GIVEN)
