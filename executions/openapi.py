@@ -18,8 +18,13 @@ from executions.errors import (
     RunInterrupted,
     TooManyStreams,
 )
+from executions.history.openapi import export_operation
 from executions.run_serializers import QueuedRunSerializer, RunResultSerializer, RunSerializer
-from executions.serializers import ExecutionDetailSerializer, ExecutionSerializer, StepSerializer
+from executions.serializers import (
+    ExecutionDetailSerializer,
+    ExecutionSerializer,
+    StepSerializer,
+)
 from map_project.api.errors import BadRequest, InvalidPagination
 from map_project.tenants.errors import TenantIsolationViolation
 from map_project.tenants.openapi import tenant_operation as operation
@@ -236,6 +241,7 @@ history_documented = extend_schema_view(
         errors=[InvalidPagination, BadRequest],
         example={**_EXECUTION, "prompt_truncated": False, "response_truncated": False},
     ),
+    export=export_operation(_EXECUTION_DETAIL),
     retrieve=operation(
         "Read an execution",
         description="Returns an execution with its first 100 steps.",

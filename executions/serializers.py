@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents.serializers import PriceField
+from executions.history.cursors import Cursor
 from executions.models import Execution, Step
 from executions.stop_reasons import StopReason
 from executions.texts import first_bytes
@@ -266,3 +267,15 @@ class ExecutionDetailSerializer(BaseExecutionSerializer):
         help_text="The first 100 steps. Empty for mock runs without tool calls and without an output "
         "schema.",
     )
+
+
+class ExportedExecutionSerializer(ExecutionDetailSerializer):
+    """A line of the export: an execution with all of its steps."""
+
+    steps = StepSerializer(many=True, help_text="All steps.")
+    cursor = serializers.SerializerMethodField(
+        help_text="Continues an interrupted export after this execution."
+    )
+
+    def get_cursor(self, execution: Execution) -> str:
+        return str(Cursor(execution.created_at, execution.pk))

@@ -28,8 +28,11 @@ from executions.events.stream import (
     stream_execution,
     stream_run,
 )
+from executions.history.cursors import Cursor
+from executions.history.export import CONTENT_TYPE, export
 from executions.history.filters import FILTER_NAMES, HistoryFilter
 from executions.history.pagination import HistoryPagination, with_steps
+from executions.history.search import terms
 from executions.models import Execution
 from executions.replays import await_response, repeated_execution
 from executions.results import Run
@@ -48,6 +51,7 @@ from ratelimit.models import IdempotentRequest
 
 # The actions that return a whole execution.
 _WHOLE = {"retrieve", "cancel"}
+LIST_PARAMETERS = ["cursor", *FILTER_NAMES]
 _NO_TOOLS = "The agent has no tools."
 _NO_TEXT = "The response is empty. Some models return only their reasoning."
 _WAITS = "The run waits for approvals. Decide about its tool calls, and read the execution."
@@ -207,9 +211,13 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     queryset = Execution.objects.all()
     rows = ExecutionSerializer.rows(Execution.objects.all())
     row_actions = ("list",)
-    scopes = {**ACTION_SCOPES, "steps": READ, "events": READ, "cancel": RUN}
+    scopes = {**ACTION_SCOPES, "steps": READ, "events": READ, "cancel": RUN, "export": READ}
     paginated_actions = ("list", "steps")
-    query_parameters = {"events": ["starting_after"], "list": ["cursor", *FILTER_NAMES]}
+    query_parameters = {
+        "events": ["starting_after"],
+        "list": LIST_PARAMETERS,
+        "export": LIST_PARAMETERS,
+    }
     serializer_class = ExecutionSerializer
     filter_backends = (HistoryFilter,)
     pagination_class = HistoryPagination
@@ -219,6 +227,18 @@ class HistoryViewSet(TenantViewSet[Execution], ReadOnlyModelViewSet[Execution]):
     def get_queryset(self) -> QuerySet[Execution, Any]:
         executions = super().get_queryset()
         return with_steps(executions) if self.action in _WHOLE else executions
+
+    @action(detail=False)
+    def export(self, request: Request) -> HttpResponseBase:
+        """Stream the executions, the oldest first."""
+        executions = self.filter_queryset(self.get_queryset())
+        cursor = request.query_params.get("cursor")
+        after = None if cursor is None else Cursor.parse(cursor)
+        searched = terms(request)
+        if request.method == "HEAD":
+            return HttpResponse(content_type=CONTENT_TYPE)
+        with open_stream() as closing:
+            return export(executions, searched, after, closing)
 
     @action(detail=True, pagination_class=StrictPagination, filter_backends=())
     def steps(self, request: Request, pk: str) -> Response:

@@ -85,6 +85,12 @@ FILTER_NAMES = [*FILTERS, *(name for name, *_ in search.PARAMETERS)]
 _EQUALITIES = {"agent_id", "model", "status", "key_id"}
 
 
+def described_filters() -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Return the name, the description and the schema of each filter."""
+    filters = [(name, each.description, each.schema) for name, each in FILTERS.items()]
+    return [*filters, *search.PARAMETERS]
+
+
 def is_filtered(request: Request) -> bool:
     """Return whether the request has a filter, apart from those of the search."""
     return any(name in FILTERS for name in request.query_params)
@@ -116,10 +122,7 @@ class HistoryFilter(BaseFilterBackend):
                 "description": description,
                 "schema": schema,
             }
-            for name, description, schema in [
-                *((name, each.description, each.schema) for name, each in FILTERS.items()),
-                *search.PARAMETERS,
-            ]
+            for name, description, schema in described_filters()
         ]
 
 

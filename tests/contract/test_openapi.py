@@ -220,7 +220,9 @@ def bodies_of(name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_body_has_valid_examples(name: str) -> None:
     for body in bodies_of(name):
-        assert body["content"].keys() <= {"application/json", "text/event-stream", "text/csv"}
+        assert body["content"].keys() <= {
+            *("application/json", "text/event-stream", "text/csv", "application/x-ndjson")
+        }
         for content in body["content"].values():
             examples = [example["value"] for example in content["examples"].values()]
             assert examples

@@ -50,6 +50,7 @@ SCOPES = {
     ("GET", "me"): "read",
     ("GET", "usage"): "read",
     ("GET", "history"): "read",
+    ("GET", "history/export"): "read",
     ("GET", "history/<str:pk>"): "read",
     ("GET", "history/<str:pk>/steps"): "read",
     ("GET", "history/<str:pk>/events"): "read",
