@@ -109,9 +109,11 @@ def period_name(value: Any) -> str:
     return name if name in PERIODS else DEFAULT_PERIOD
 
 
-def date_range(request: HttpRequest) -> tuple[datetime | None, datetime | None]:
+def date_range(
+    request: HttpRequest, field: str = "created_at"
+) -> tuple[datetime | None, datetime | None]:
     """The begin and the end of `DatesFilter` (UTC); None if missing or invalid."""
-    first, last = request.GET.get("created_at_from"), request.GET.get("created_at_to")
+    first, last = request.GET.get(f"{field}_from"), request.GET.get(f"{field}_to")
     last_day = _parse(last, _DAY)
     end = last_day + timedelta(days=1) if last_day else _parse(last, _TIME)
     return _parse(first, _DAY) or _parse(first, _TIME), end

@@ -1,17 +1,15 @@
-"""Staff users, groups, the log of changes, and failed sign-ins."""
+"""Staff users, groups, and failed sign-ins."""
 
 from typing import Any
 
 from axes.models import AccessAttempt
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
-from django.utils.html import format_html
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from map_project.tenants.admin import BaseAdmin, ReadOnlyAdmin, UndeletableAdmin
+from map_project.tenants.admin import BaseAdmin, UndeletableAdmin
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -48,33 +46,6 @@ class StaffUserAdmin(UserAdmin[User], UndeletableAdmin):
 @admin.register(Group)
 class StaffGroupAdmin(GroupAdmin, BaseAdmin):
     """Groups of staff users and their permissions."""
-
-
-@admin.register(LogEntry)
-class LogEntryAdmin(ReadOnlyAdmin):
-    """The read-only log of changes by staff users."""
-
-    list_display = ("action_time", "user", "action", "content_type", "object_repr", "message")
-    list_display_links = None
-    list_filter = ("action_flag", "content_type")
-    list_select_related = ("user", "content_type")
-    list_per_page = 50
-    search_fields = ("object_repr", "user__username", "object_id", "change_message")
-    show_full_result_count = False
-    ordering = ("-action_time", "-id")
-
-    @admin.display(description="action")
-    def action(self, entry: LogEntry) -> str:
-        tones = {1: "good", 2: "busy", 3: "bad"}
-        return format_html(
-            '<span class="desk-badge desk-{}">{}</span>',
-            tones.get(entry.action_flag, "plain"),
-            entry.get_action_flag_display(),
-        )
-
-    @admin.display(description="change")
-    def message(self, entry: LogEntry) -> str:
-        return entry.get_change_message()
 
 
 @admin.register(AccessAttempt)

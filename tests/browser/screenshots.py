@@ -87,6 +87,7 @@ def take_screenshots() -> None:
         "tenant": f"/admin/tenants/tenant/{tenant.pk}/change/",
         "execution": f"/admin/executions/execution/{execution.pk}/change/",
         "queue": "/admin/queue/",
+        "log": "/admin/admin/logentry/",
         "failures": "/admin/failures/?period=24h",
         "tool-calls": "/admin/tool-calls/?period=24h",
         "usage": f"/admin/usage/?tenant={tenant.pk}",
@@ -95,6 +96,7 @@ def take_screenshots() -> None:
         "tenant": SIZE[1],
         "execution": 760,
         "queue": 900,
+        "log": 800,
         "failures": 1_000,
         "tool-calls": 900,
         "usage": 1_000,
@@ -108,6 +110,7 @@ def take_screenshots() -> None:
         desk.sign_in(NAME, PASSWORD)
         use_quotas()
         create_unfinished_runs()
+        create_log_entries()
         for name in selected:
             desk.open(pages[name])
             full_height = desk.page.evaluate("document.documentElement.scrollHeight")
@@ -169,6 +172,38 @@ def create_unfinished_runs() -> None:
             ApprovalFactory.create(execution=run, expires_at=now + timedelta(hours=20))
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
+
+
+def create_log_entries() -> None:
+    """Change some rows as an operator, as a tenant and in a command."""
+    from django.contrib.auth.models import User
+
+    from agents.models import Agent
+    from map_project.api import audit
+    from map_project.tenants.keys import issue_key, revoke_key
+    from map_project.tenants.models import Tenant
+
+    operator = User.objects.get(username=NAME)
+    tenant = Tenant.objects.get(name="Northwind Trading")
+    agent = Agent.objects.filter(tenant=tenant).earliest("name")
+    key, _ = issue_key(tenant=tenant, name="production", user=operator)
+    revoke_key(key=key, user=audit.KeyActor("map_8Zq1xvKd"))
+    for row, user, before, after in (
+        (
+            agent,
+            operator,
+            {"max_steps": None, "role": "analyst"},
+            {"max_steps": 12, "role": "auditor"},
+        ),
+        (tenant, None, {"rate_limit_requests": 300}, {"rate_limit_requests": 600}),
+        (
+            Tenant.objects.get(name="Solaris Energy"),
+            operator,
+            {"is_active": True},
+            {"is_active": False},
+        ),
+    ):
+        audit.record(row, audit.changes(before, after), user=user)
 
 
 if __name__ == "__main__":

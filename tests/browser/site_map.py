@@ -46,7 +46,8 @@ def create_rows(user: User) -> dict[type[Model], Model]:
     model = LanguageModel.objects.create(
         name=long_name(), provider="openai", upstream_name="u" * 200, base_url=f"http://{'b' * 480}"
     )
-    LogEntry.objects.log_actions(user.pk, [tenant], CHANGE, "x" * 300, single_object=True)
+    for text in ("x" * 300, f'name: "a" → "b"; url: "{"x" * 300}" → "{"y" * 300}"'):
+        LogEntry.objects.log_actions(user.pk, [tenant], CHANGE, text, single_object=True)
     attempt = AccessAttempt.objects.create(
         ip_address="192.0.2.7",
         username=long_name(),

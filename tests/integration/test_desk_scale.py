@@ -21,54 +21,14 @@ from map_project.desk.metrics import RANGES
 from map_project.desk.stale_keys import KEYS_SHOWN, LAST_ACTIVITY, stale_keys
 from map_project.postgresql.base import allow_any_time
 from map_project.tenants.models import ApiKey, Tenant
+from tests.factories import TenantFactory
+from tests.integration.desk_scale_rows import SCHEMA, create_rows
 from tests.integration.test_history_depth import explained, nodes, statements_of
 from tests.unit.desk.conftest import signed_in
 
 pytestmark = pytest.mark.slow
 
-ROWS, TENANTS = 1_000_000, 200
 MAX_SECONDS = 0.3
-SCHEMA = "desk_scale"
-
-_FILL = f"""
-INSERT INTO {SCHEMA}.executions_execution
-    (id, tenant_id, agent_id, agent_name, prompt, model, response, status, error_code, latency_ms,
-     request_id, created_at)
-SELECT
-    gen_random_uuid(),
-    (SELECT array_agg(id) FROM {SCHEMA}.tenants)[1 + floor({TENANTS} * power(random(), 3))],
-    gen_random_uuid(), 'agent', 'Summarise ticket ' || i, 'gpt-4o', repeat('A few words. ', 16),
-    CASE WHEN chance < .001 THEN 'queued' WHEN chance < .0015 THEN 'running'
-        WHEN chance < .96 THEN 'succeeded' WHEN chance < .99 THEN 'failed' ELSE 'incomplete' END,
-    CASE WHEN chance BETWEEN .96 AND .98 THEN 'MODEL_TIMEOUT' WHEN chance BETWEEN .98 AND .99
-        THEN 'MODEL_ERROR' ELSE '' END,
-    (200 + 8000 * random() * random())::int, i::text,
-    now() - interval '30 days' * (1 - i::float / {ROWS})
-FROM (SELECT i, random() AS chance FROM generate_series(1, {ROWS}) AS i) AS numbers
-"""
-
-# A call of the model and one of a tool in each run. One in 50 calls of a tool fails.
-_FILL_STEPS = f"""
-INSERT INTO {SCHEMA}.executions_step
-    (execution_id, position, kind, name, input, output, latency_ms, error, created_at)
-SELECT
-    id, position, CASE position WHEN 0 THEN 'model' ELSE 'tool' END,
-    CASE position WHEN 0 THEN model ELSE 'tool ' || number % 20 END,
-    repeat('A few words. ', 16), repeat('A few words. ', 16), (200 + 8000 * random() * random())::int,
-    CASE WHEN position = 1 AND number % 50 = 0 THEN 'timeout' ELSE '' END, created_at
-FROM (SELECT *, request_id::int AS number FROM {SCHEMA}.executions_execution ORDER BY created_at) AS runs,
-    generate_series(0, 1) AS position
-"""
-
-# The totals of the runs, of 50 agents and 5 keys of each tenant.
-_FILL_USAGE = f"""
-INSERT INTO usage_hourlyusage (tenant_id, hour, model, provider, agent_id, agent_name, key_prefix, status,
-    runs, input_tokens, output_tokens, cost_usd, tool_calls, failed_tool_calls, latency_ms)
-SELECT tenant_id, date_trunc('hour', created_at, 'UTC'), model, 'mock', md5((number % 50)::text)::uuid,
-    'agent', 'map_' || number % 5, status, count(*), 1000, 100, 0.01, 2, 1, 100
-FROM (SELECT *, request_id::int AS number FROM {SCHEMA}.executions_execution) AS runs
-GROUP BY 1, 2, 3, 5, 7, 8
-"""
 
 
 @pytest.fixture(scope="module")
@@ -76,27 +36,7 @@ def million() -> Iterator[uuid.UUID]:
     """Create the rows, and yield the tenant with most of them. This thread sees no other rows meanwhile."""
     allow_any_time()
     with connection.cursor() as cursor:
-        cursor.execute(f"CREATE SCHEMA {SCHEMA}")
-        cursor.execute(
-            f"CREATE TABLE {SCHEMA}.executions_execution (LIKE executions_execution INCLUDING ALL)"
-        )
-        cursor.execute(
-            f"CREATE TABLE {SCHEMA}.executions_step (LIKE executions_step INCLUDING ALL)"
-        )
-        cursor.execute(
-            f"CREATE TABLE {SCHEMA}.tenants AS SELECT gen_random_uuid() AS id "
-            f"FROM generate_series(1, {TENANTS})"
-        )
-        cursor.execute(
-            "INSERT INTO tenants_tenant (id, name, is_active) "
-            f"SELECT id, 'scale-' || id, true FROM {SCHEMA}.tenants"
-        )
-        cursor.execute(_FILL)
-        cursor.execute(_FILL_STEPS)
-        cursor.execute(_FILL_USAGE)
-        cursor.execute("VACUUM ANALYZE usage_hourlyusage")
-        for table in ("executions_execution", "executions_step"):
-            cursor.execute(f"VACUUM ANALYZE {SCHEMA}.{table}")
+        create_rows(cursor)
         cursor.execute(f"SET search_path = {SCHEMA}, public")
         # The session does all the work itself, so that its CPU time is that of the query.
         cursor.execute("SET max_parallel_workers_per_gather = 0")
@@ -171,6 +111,10 @@ def operator() -> Client:
         "/admin/failures/?period=7d&tenant={tenant}",
         "/admin/queue/",
         "/admin/queue/?tenant={tenant}",
+        "/admin/admin/logentry/",
+        "/admin/admin/logentry/?tenant={tenant}",
+        "/admin/admin/logentry/?tenant={unknown}&period=7d",
+        "/admin/admin/logentry/?q=no+such+text&period=7d",
         "/admin/tool-calls/?period=24h",
         "/admin/tool-calls/?period=24h&tenant={tenant}&sort=p95",
         "/admin/executions/execution/?period=7d&failed_tool=tool+0",
@@ -178,11 +122,53 @@ def operator() -> Client:
     ],
 )
 def test_pages(operator: Client, million: uuid.UUID, path: str) -> None:
-    path = path.format(tenant=million)
+    path = path.format(tenant=million, unknown=TenantFactory.create().pk)
     assert operator.get(path).status_code == 200
     duration = seconds(lambda: operator.get(path))
     print(f"{path}: {duration * 1000:.0f} ms")
     assert duration < MAX_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("path", "indexes"),
+    [
+        ("/admin/queue/", {"execution_unfinished"}),
+        ("/admin/failures/?period=7d", {"execution_failed", "step_tool_error_by_time"}),
+        ("/admin/tool-calls/?period=24h", {"step_tool_by_time", "step_tool_error_by_time"}),
+        (
+            "/admin/executions/execution/?period=7d&failed_tool=tool+0",
+            {"step_tool_error_by_time"},
+        ),
+    ],
+)
+def test_plans_of_reports(
+    operator: Client, million: uuid.UUID, path: str, indexes: set[str]
+) -> None:
+    """The queries read the partial indexes, which have other names in this schema."""
+    names = index_names()
+    used: set[str] = set()
+    statements = statements_of(lambda: operator.get(path))
+    plans = [explained(*each) for each in statements if "executions_" in each[0]]
+    for node in (node for plan in plans for node in nodes(plan["Plan"])):
+        if node.get("Relation Name") in {"executions_execution", "executions_step"}:
+            assert node["Node Type"] != "Seq Scan", node
+        used.add(names.get(node.get("Index Name"), ""))
+    assert indexes <= used
+
+
+def index_names() -> dict[str, str]:
+    """The names that indexes of this schema have in the models' tables."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT copy.indexname, index.indexname FROM pg_indexes AS copy JOIN pg_indexes AS index
+                ON index.schemaname = 'public' AND index.tablename = copy.tablename
+                AND split_part(index.indexdef, ' USING ', 2) = split_part(copy.indexdef, ' USING ', 2)
+            WHERE copy.schemaname = %s
+            """,
+            [SCHEMA],
+        )
+        return dict(cursor.fetchall())
 
 
 def test_a_page_deep_in_the_history(operator: Client, million: uuid.UUID) -> None:
@@ -246,44 +232,3 @@ def test_stale_keys_are_read_from_the_index(many_keys: None) -> None:
     plan = keys.order_by(LAST_ACTIVITY, "id")[: KEYS_SHOWN + 1].explain()
     assert re.search(r"Index Scan using \w+coalesce\w+", plan), plan
     assert "Sort" not in plan
-
-
-@pytest.mark.parametrize(
-    ("path", "indexes"),
-    [
-        ("/admin/failures/?period=7d", {"execution_failed", "step_tool_error_by_time"}),
-        ("/admin/tool-calls/?period=24h", {"step_tool_by_time", "step_tool_error_by_time"}),
-        (
-            "/admin/executions/execution/?period=7d&failed_tool=tool+0",
-            {"step_tool_error_by_time"},
-        ),
-    ],
-)
-def test_plans_of_reports(
-    operator: Client, million: uuid.UUID, path: str, indexes: set[str]
-) -> None:
-    """The queries read the partial indexes, which have other names in this schema."""
-    names = index_names()
-    used: set[str] = set()
-    statements = statements_of(lambda: operator.get(path))
-    plans = [explained(*each) for each in statements if "executions_" in each[0]]
-    for node in (node for plan in plans for node in nodes(plan["Plan"])):
-        if node.get("Relation Name") in {"executions_execution", "executions_step"}:
-            assert node["Node Type"] != "Seq Scan", node
-        used.add(names.get(node.get("Index Name"), ""))
-    assert indexes <= used
-
-
-def index_names() -> dict[str, str]:
-    """The names that indexes of this schema have in the models' tables."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT copy.indexname, index.indexname FROM pg_indexes AS copy JOIN pg_indexes AS index
-                ON index.schemaname = 'public' AND index.tablename = copy.tablename
-                AND split_part(index.indexdef, ' USING ', 2) = split_part(copy.indexdef, ' USING ', 2)
-            WHERE copy.schemaname = %s
-            """,
-            [SCHEMA],
-        )
-        return dict(cursor.fetchall())

@@ -1,0 +1,1 @@
+"""The audit log in the admin: who changed what, from which values to which."""
