@@ -13,6 +13,7 @@ from django.utils import timezone
 from map_project.postgresql.base import allow_any_time
 from map_project.tenants.models import Tenant
 from map_project.usage.models import HourlyUsage
+from map_project.usage.months import usage_by_aspect
 from map_project.usage.periods import Period, month_of
 from map_project.usage.reports import COLUMNS, usage_of
 from tests.factories import TenantFactory
@@ -60,6 +61,13 @@ def test_it_reads_only_the_rows_of_the_tenant(busy: Tenant, group_by: list[str])
     assert len(plans) == 1 + ("agent" in group_by) + ("key" in group_by)
     check([plan for plan in plans if "apikey" not in str(plan)])
     print(group_by, [round(plan["Execution Time"]) for plan in plans], "ms")
+
+
+def test_the_page_of_the_admin_reads_only_the_rows_of_the_tenant(busy: Tenant) -> None:
+    plans = plans_of(lambda: usage_by_aspect(busy.pk, month(), most=20))
+    assert len(plans) == 3
+    check([plan for plan in plans if "apikey" not in str(plan)])
+    print([round(plan["Execution Time"]) for plan in plans], "ms")
 
 
 def test_an_hour_reads_only_the_rows_of_the_hour(busy: Tenant) -> None:
