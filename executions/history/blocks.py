@@ -5,7 +5,8 @@ adds the words of executions that have ended to blocks; an advisory lock lets on
 reads the executions of the blocks that have its words, and those that are in no block yet: what it finds does
 not depend on when they were added.
 
-Words are split at `\W+` by PostgreSQL, which also matches executions (`executions.history.search`).
+Words are split at `\W+` by PostgreSQL, which also matches executions (`executions.history.search`). Upper
+case before lower case: letters that have the same upper case, such as the two forms of sigma, have one hash.
 """
 
 import time
@@ -56,7 +57,7 @@ WITH sizes AS (
     SELECT number, part, array_agg(DISTINCT hashtextextended(word, %(seed)s)) AS words
     FROM batch, LATERAL (
         SELECT regexp_split_to_table(
-            lower(left(prompt, %(characters)s) || ' ' || left(response, %(characters)s)), '\W+'
+            lower(upper(left(prompt, %(characters)s) || ' ' || left(response, %(characters)s))), '\W+'
         )
         UNION ALL
         SELECT key || '=' || value

@@ -20,6 +20,7 @@ _MICROSECOND = timedelta(microseconds=1)
 # Microseconds since 1970, the ID, and a checksum of both, which refuses texts that are no cursors.
 _FORMAT = struct.Struct(">q16sH")
 _LENGTH = 36
+_MAX_ID = 2**128 - 1
 EXAMPLE = "AAZg2opTakABl6PCd6p_O7agUcOp0eAEKfc="
 
 
@@ -34,7 +35,7 @@ class _Comparison(Func):
     output_field = BooleanField()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Cursor:
     """The position of an execution in the order of the history.
 
@@ -64,13 +65,19 @@ class Cursor:
         data += struct.pack(">H", _checksum(data))
         return base64.urlsafe_b64encode(data).decode()
 
+    @property
+    def next(self) -> "Cursor":
+        """Return the position after this one in time: this execution is older."""
+        return Cursor(self.created_at, uuid.UUID(int=min(self.id.int + 1, _MAX_ID)))
+
+    @property
+    def previous(self) -> "Cursor":
+        """Return the position before this one in time."""
+        return Cursor(self.created_at, uuid.UUID(int=max(self.id.int - 1, 0)))
+
     def older(self, executions: QuerySet[Execution, Any]) -> QuerySet[Execution, Any]:
         """Return the executions before this one in time: those after it in the list."""
         return executions.filter(self._compared(" < "), created_at__lte=self.created_at)
-
-    def up_to(self, executions: QuerySet[Execution, Any]) -> QuerySet[Execution, Any]:
-        """Return the executions up to and with this one in time."""
-        return executions.filter(self._compared(" <= "), created_at__lte=self.created_at)
 
     def newer(self, executions: QuerySet[Execution, Any]) -> QuerySet[Execution, Any]:
         """Return the executions after this one in time."""

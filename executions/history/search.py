@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -38,7 +37,6 @@ NEAR_BLOCKS = 30
 FAR_BLOCKS = 64
 # The executions of this many blocks are read at once.
 BATCH = 12
-LAST = Cursor(datetime(9999, 12, 31, tzinfo=UTC), uuid.UUID(int=2**128 - 1))
 
 Executions = QuerySet[Execution, Any]
 
@@ -113,7 +111,8 @@ class Terms:
         """Return the condition of an execution. `\\m` and `\\M` are the beginning and the end of a word."""
         condition = Q(metadata__contains=self.metadata) if self.metadata else Q()
         for word in self.words:
-            pattern = rf"\m{word}\M"
+            # Case-insensitive expressions do not know that the final sigma is a sigma.
+            pattern = rf"\m{re.sub('[Σσς]', '[σς]', word)}\M"
             condition &= Q(prompt__iregex=pattern) | Q(response__iregex=pattern)
         return condition
 
@@ -124,7 +123,7 @@ class Terms:
             f"pair_{number}": f"{key}={value}"
             for number, (key, value) in enumerate(self.metadata.items())
         }
-        texts = [f"lower(%({name})s)" for name in words] + [f"%({name})s" for name in pairs]
+        texts = [f"lower(upper(%({name})s))" for name in words] + [f"%({name})s" for name in pairs]
         hashes = ", ".join(f"hashtextextended({text}, %(seed)s)" for text in texts)
         return f"ARRAY[{hashes}]::bigint[]", words | pairs
 
@@ -149,10 +148,18 @@ def terms(request: Request) -> Terms | None:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(re.findall(r"\w+", text)))
-    if len(text) > MAX_TEXT or not 1 <= len(words) <= MAX_WORDS:
+    words = _split(text) if len(text) <= MAX_TEXT else ()
+    if not 1 <= len(words) <= MAX_WORDS:
         raise BadRequest(f"q must have at most {MAX_TEXT} characters, and 1 to {MAX_WORDS} words.")
     return words
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """Return the words as PostgreSQL finds them in executions. Python has other characters in words."""
+    with connection.cursor() as cursor:
+        cursor.execute(r"SELECT regexp_split_to_array(%s, '\W+')", [text])
+        words: list[str] = cursor.fetchone()[0]
+    return tuple(word for word in dict.fromkeys(words) if word)
 
 
 class Search:
@@ -189,10 +196,11 @@ class Search:
                 matching = self._matching(self.executions.filter(pk__in=few))
                 yield [Cursor(*key) for key in matching], Cursor(*FIRST)
                 return
-        newest = self._select(_NEWEST)
-        yield from self._in_no_block(Cursor(*newest[0]) if newest else None)
+        rows = self._select(_NEWEST)
+        newest = Cursor(*rows[0]) if rows else None
+        yield from self._in_no_block(newest)
         if newest:
-            yield from self._in_blocks(before)
+            yield from self._in_blocks(before, newest)
 
     def _in_no_block(self, newest: Cursor | None) -> Iterator[tuple[list[Cursor], Cursor]]:
         executions = newest.newer(self.executions) if newest else self.executions
@@ -207,11 +215,13 @@ class Search:
             size = min(2 * size, MAX_CHUNK)
             rows = [*reached.older(keys)[:size]]
 
-    def _in_blocks(self, before: Cursor | None) -> Iterator[tuple[list[Cursor], Cursor]]:
+    def _in_blocks(
+        self, before: Cursor | None, newest: Cursor
+    ) -> Iterator[tuple[list[Cursor], Cursor]]:
         in_range = RawSQL(_IN_RANGE, (), output_field=BooleanField())  # noqa: S611  a constant
         found = self._matching(self.executions.filter(in_range))[: self.count]
         statement, parameters = found.query.sql_with_params()
-        all_ranges = self._ranges(before)
+        all_ranges = self._ranges(before, newest)
         while ranges := [*islice(all_ranges, BATCH)]:
             columns = [
                 [*column]
@@ -221,12 +231,17 @@ class Search:
             with connection.cursor() as cursor:
                 cursor.execute(_IN_RANGES % statement, [*columns, *parameters])
                 rows = cursor.fetchall()
-            yield [Cursor(*key) for key in sorted(rows, reverse=True)], Cursor(*ranges[-1][0])
+            # The range has its end, but not its beginning.
+            reached = Cursor(*ranges[-1][0]).next
+            yield [Cursor(*key) for key in sorted(rows, reverse=True)], reached
 
-    def _ranges(self, before: Cursor | None) -> Iterator[tuple[Key, Key]]:
-        """Yield where the blocks begin and end that may have matching executions, the newest first."""
-        ends = self._select(_ENDS, before) if before else []
-        end = Cursor(*ends[0]) if ends else LAST
+    def _ranges(self, before: Cursor | None, newest: Cursor) -> Iterator[tuple[Key, Key]]:
+        """Yield where the blocks begin and end that may have matching executions, the newest first.
+
+        Blocks after `newest` were made meanwhile. Their executions have been read.
+        """
+        ends = self._select(_ENDS, before.previous) if before else []
+        end = min([newest, *(Cursor(*each) for each in ends)])
         near = self._select(_NEAR, end, NEAR_BLOCKS + 1)
         for number, (at, pk, has_words) in enumerate(near[:NEAR_BLOCKS]):
             if has_words:

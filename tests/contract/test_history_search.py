@@ -130,6 +130,74 @@ def test_a_search_whose_time_is_over_continues(
     assert pages > 2
 
 
+@pytest.mark.parametrize("limit", [1, 2, 20])
+def test_a_search_continues_with_the_last_execution_of_the_block_before(
+    api: Api, create: Create, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    for name, value in (("BUDGET_SECONDS", 0), ("FIRST_CHUNK", 2), ("BATCH", 1), ("MAX_CHUNK", 2)):
+        monkeypatch.setattr(search, name, value)
+    pks = [create(prompt="wanted") for _ in range(9)]
+    page = api.get(f"history?q=wanted&limit={limit}").json
+    joined, pages = ids(page), 1
+    while page["has_more"] and pages < 20:
+        page = api.get(f"history?q=wanted&limit={limit}&cursor={page['next_cursor']}").json
+        joined += ids(page)
+        pages += 1
+    assert joined == pks[::-1]
+
+
+def test_executions_that_get_into_a_block_during_a_search(
+    api: Api, tenant: Tenant, create: Create
+) -> None:
+    """They are found once."""
+    agent, times = (
+        AgentFactory.create(tenant=tenant),
+        [timedelta(days=1, seconds=n) for n in range(4)],
+    )
+    older = create(prompt="wanted"), create(prompt="wanted")
+    newer = [
+        str(ExecutionFactory.create(agent=agent, prompt="wanted", created_at=START + each).pk)
+        for each in times
+    ]
+    expected = [*reversed(newer), *reversed(older)]
+
+    def after_the_first_statement(execute: Any, sql: str, *arguments: Any) -> Any:
+        result = execute(sql, *arguments)
+        if "is_match" in sql:
+            statements.append(sql)
+            index(tenant)
+        return result
+
+    statements: list[str] = []
+    with connection.execute_wrapper(after_the_first_statement):
+        page = api.get("history?q=wanted&limit=5").json
+    assert statements
+    assert ids(page) == expected[:5]
+    assert page["has_more"]
+
+
+@pytest.mark.parametrize(
+    ("text", "queries"),
+    [
+        ("यह हिन्दी में एक चालान है", ["हिन्दी", "चालान", "हिन्दी चालान"]),
+        ("ใบแจ้งหนี้ค้างชำระ", ["ใบแจ้งหนี้ค้างชำระ"]),
+        ("Area: 12 m² per room, 5 Ωm", ["m²", "12", "Ωm"]),
+        ("cafe\u0301 noir", ["cafe\u0301"]),
+        ("发票 已过期", ["发票", "已过期"]),
+        ("счёт №٤٧", ["СЧЁТ"]),
+        ("ΟΔΟΣ", ["οδος", "ΟΔΟΣ"]),
+        ("οδος 7", ["οδος", "ΟΔΟΣ"]),
+        ("IŞIK", ["IŞIK", "\u0131şik"]),
+        ("👍 done_it 100%", ["👍 done_it", "100%"]),
+    ],
+)
+def test_words_of_all_scripts(api: Api, create: Create, text: str, queries: list[str]) -> None:
+    """PostgreSQL decides what a word is, for the text and for the query."""
+    pk = create(prompt=text)
+    create(prompt="another text"), create(prompt="one more"), create()
+    assert [found(api, f"q={quote(query)}") for query in queries] == [[pk]] * len(queries)
+
+
 def test_a_run_that_ends_after_it_is_in_a_block(api: Api, tenant: Tenant, create: Create) -> None:
     pks = [create(status="running", response=""), create()]
     index(tenant)
