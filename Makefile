@@ -88,7 +88,7 @@ screenshots: install-dev ## regenerate the screenshots in docs/ (needs Chromium)
 
 # dev.txt contains all of run.txt in the same versions, so an environment for the tests can also serve.
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
-	uv pip compile pyproject.toml $(COMPILE) --extra embedded --extra anthropic --extra openai --extra dev -o requirements/dev.txt
+	uv pip compile pyproject.toml $(COMPILE) --extra embedded --extra anthropic --extra openai --extra otel --extra dev -o requirements/dev.txt
 	uv pip compile pyproject.toml $(COMPILE) --extra embedded --extra anthropic --extra openai -c requirements/dev.txt -o requirements/run.txt
 	uv pip compile pyproject.toml $(COMPILE) --extra anthropic --extra openai -c requirements/dev.txt -o requirements/base.txt
 	uv pip compile pyproject.toml $(COMPILE) --extra bench -c requirements/dev.txt -o requirements/bench.txt

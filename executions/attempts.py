@@ -2,12 +2,14 @@
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
 from django.conf import settings
 
+from executions import tracing
 from executions.budgets.reservations import reserve_next_call
 from executions.context.exchanges import with_prompt
 from executions.inserts import RunRequest
@@ -17,6 +19,8 @@ from executions.outcomes import Outcome
 from executions.providers import Message, ModelRequest, Provider
 from executions.records import RunRecord
 from executions.steps import NO_PAST, LoopTool, Past, Step
+from executions.stop_reasons import StopReason
+from executions.tracing import Trace
 from map_project.postgresql.connections import released_connection
 from tools import invokers
 from tools.invokers import CallableTool, ToolResult
@@ -42,6 +46,19 @@ def model_request_of(request: RunRequest) -> ModelRequest:
     )
 
 
+def run_locally(
+    request: RunRequest, provider: Provider, model_request: ModelRequest, execution_id: uuid.UUID
+) -> Outcome:
+    """Return the outcome of a run that is local (`Provider.is_local`)."""
+    with tracing.run(request, execution_id) as trace:
+        with trace.model_call(model_request) as on_response:
+            response = provider.complete(model_request)
+            on_response(response)
+        outcome = Outcome("succeeded", StopReason.COMPLETED, response.text, None, None)
+        trace.end(outcome)
+    return outcome
+
+
 def run_loop(
     request: RunRequest,
     provider: Provider,
@@ -53,6 +70,21 @@ def run_loop(
 
     If another process ends the run, for instance because it is cancelled, a model call in progress is cut.
     """
+    with tracing.run(request, record.execution_id) as trace:
+        outcome = _run_loop(request, provider, model_request, record, past, trace=trace)
+        trace.end(outcome)
+    return outcome
+
+
+def _run_loop(
+    request: RunRequest,
+    provider: Provider,
+    model_request: ModelRequest,
+    record: RunRecord,
+    past: Past,
+    *,
+    trace: Trace,
+) -> Outcome:
     events = record.events
     check = partial(leases.check, record.execution_id)
 
@@ -60,17 +92,26 @@ def run_loop(
         tools = model_request.tools if with_tools else ()
         next_request = replace(model_request, messages=messages, tools=tools)
         reserve_next_call(record, next_request, check)
-        with released_connection(), interruptible(check):
+        with (
+            trace.model_call(next_request) as on_response,
+            released_connection(),
+            interruptible(check),
+        ):
             if events is None:
-                return provider.complete(next_request)
-            return (yield from provider.stream(next_request))
+                response = provider.complete(next_request)
+            else:
+                response = yield from provider.stream(next_request)
+            on_response(response)
+        return response
 
     def call(tool: CallableTool, arguments: str) -> ToolResult:
         key = f"{record.execution_id}-{record.position}"
-        with released_connection():
-            return invokers.call(
+        with trace.tool_call(tool, arguments) as on_result, released_connection():
+            result = invokers.call(
                 tool, arguments, deadline=model_request.deadline, idempotency_key=key
             )
+            on_result(result)
+        return result
 
     loop = Loop(
         respond=respond,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from django.db import Error, connection
 
 from agents import language_models
+from executions import tracing
 from executions.approvals.services import end_expired
 from executions.events import reading
 from executions.events.open_streams import store_open_streams
@@ -33,6 +34,7 @@ Tasks = Sequence[Callable[[], object]]
 
 def begin() -> None:
     """Do the work once, before the first request, and start threads that repeat it."""
+    tracing.begin()
     _work(_TASKS)
     for seconds, tasks in ((INTERVAL_SECONDS, _TASKS), *_OTHER_TASKS):
         threading.Thread(

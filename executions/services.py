@@ -16,7 +16,7 @@ from structlog.contextvars import bind_contextvars
 from agents import language_models
 from agents.language_models import KnownModel
 from executions import snapshots
-from executions.attempts import model_request_of, run_loop
+from executions.attempts import model_request_of, run_locally, run_loop
 from executions.budgets.reservations import check_budget, reserve_first_call
 from executions.context.building import requested_context
 from executions.conversations import services as conversations
@@ -187,7 +187,7 @@ def _run_locally(
 ) -> Run | None:
     """Store the execution once it is over: one statement."""
     started, execution_id = time.perf_counter(), uuid7()
-    response = provider.complete(model_request).text
+    response = run_locally(request, provider, model_request, execution_id).response
     latency_ms = _ms_since(started)
     created_at = _insert(
         execution_id,

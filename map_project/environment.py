@@ -12,6 +12,7 @@ import ssl
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -142,6 +143,34 @@ def env_url(name: str, schemes: tuple[str, ...], default: Callable[[], str]) -> 
         wanted = " or ".join(f"{scheme}://" for scheme in schemes)
         raise ImproperlyConfigured(f"{name} must be a URL that begins with {wanted}.")
     return text
+
+
+def env_collector(name: str) -> str:
+    """The URL of a collector that implements OTLP/HTTP, without `/v1/traces`; empty if it is unset."""
+    url = env_url(name, ("http", "https"), str)
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        is_valid = bool(parts.hostname) and parts.port != 0 and not (parts.query or parts.fragment)
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ImproperlyConfigured(f"{name} is not a valid URL: check its host and port.")
+    if env_text("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf") != "http/protobuf":
+        raise ImproperlyConfigured("OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf.")
+    if not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+        raise ImproperlyConfigured(
+            f"{name} is set, but the packages of the extra `otel` are not installed: see docs/operate.md."
+        )
+    return url
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that contains it
+        return False
 
 
 def redis_url(name: str, url: str) -> str:

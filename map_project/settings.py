@@ -16,6 +16,7 @@ from map_project.desk.theme import UNFOLD  # noqa: F401  a setting of django-unf
 from map_project.environment import (
     check_certificates,
     env_bool,
+    env_collector,
     env_host,
     env_hosts,
     env_int,
@@ -104,6 +105,13 @@ MAX_BODY_BYTES = 1024 * 1024
 # The time limit of a run, including its model and tool calls.
 RUN_TIMEOUT_SECONDS = env_int("RUN_TIMEOUT_SECONDS", 120, minimum=1, maximum=3_600)
 MAX_RUN_BYTES = env_int("MAX_RUN_BYTES", 8 * 1024**2, minimum=1024**2, maximum=1024**3)
+
+# Traces of runs. The SDK of OpenTelemetry reads further variables, such as OTEL_EXPORTER_OTLP_HEADERS.
+OTEL_EXPORTER_OTLP_ENDPOINT = env_collector("OTEL_EXPORTER_OTLP_ENDPOINT")
+OTEL_SERVICE_NAME = env_text("OTEL_SERVICE_NAME", "mini-agent-platform")
+OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT = env_bool(
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", False
+)
 
 # The providers of `agents.LanguageModel`. `executions.providers` imports a class on first use.
 MODEL_PROVIDERS = {

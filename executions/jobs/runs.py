@@ -16,7 +16,7 @@ from agents.errors import InvalidModel
 from agents.language_models import KnownModel
 from agents.models import Agent
 from executions import snapshots
-from executions.attempts import model_request_of, run_loop
+from executions.attempts import model_request_of, run_locally, run_loop
 from executions.context.building import stored_context
 from executions.costs import total_usd
 from executions.endings import end
@@ -28,7 +28,6 @@ from executions.jobs import leases
 from executions.jobs.slots import slot
 from executions.models import Execution
 from executions.options import RunOptions
-from executions.outcomes import Outcome
 from executions.providers import get_provider
 from executions.records import RETRY_DELAYS_SECONDS, RunRecord, stored_past
 from executions.responses import response_object
@@ -185,8 +184,7 @@ def _run(attempt: _Attempt) -> None:
         model_request = model_request_of(request)
         provider = get_provider(request.model.provider)
         if provider.is_local(model_request) and not attempt.past.steps:
-            text = provider.complete(model_request).text
-            outcome = Outcome("succeeded", StopReason.COMPLETED, text, None, None)
+            outcome = run_locally(request, provider, model_request, record.execution_id)
         else:
             with record.events or nullcontext():
                 outcome = run_loop(request, provider, model_request, record, attempt.past)

@@ -18,7 +18,7 @@ from django.conf import settings
 from procrastinate import App, PsycopgConnector
 from procrastinate.contrib.django.utils import connector_params
 
-from executions import background
+from executions import background, tracing
 from executions.jobs import leases, recovery
 from executions.jobs.readiness import serve_readiness
 from executions.jobs.tasks import NAMESPACE, tasks
@@ -46,6 +46,7 @@ def run_worker() -> None:
     # Not `asyncio.run`, which would wait for all threads.
     asyncio.new_event_loop().run_until_complete(_serve(executor))
     _drain()
+    tracing.end()
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)

@@ -74,6 +74,7 @@ def example_defaults() -> dict[str, str]:
     example = (DEPLOY / "env.example").read_text()
     found = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", example, re.MULTILINE))
     del found["COMPOSE_PROFILES"]  # an example, without a default
+    del found["OTEL_EXPORTER_OTLP_HEADERS"]  # read by the SDK of OpenTelemetry
     return found
 
 

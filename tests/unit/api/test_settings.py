@@ -154,6 +154,14 @@ INVALID = [
     ("HOST", "http://127.0.0.1"),
     ("HOST", "127.0.0.1:8000"),
     ("HOST", "[::1]"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector:4317"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:port"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:65536"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/?token=x"),
+    ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "all"),
 ]
 
 
@@ -167,6 +175,38 @@ def test_the_error_of_an_invalid_value_is_a_sentence_with_its_name(
     assert message.startswith(f"{name} ")
     assert message.endswith(".")
     assert "\n" not in message
+
+
+def test_traces_are_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
+    assert settings["OTEL_EXPORTER_OTLP_ENDPOINT"] == ""
+    assert settings["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] is False
+
+
+def test_traces_have_one_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.example/otlp"}
+    for name in ("", "http/protobuf"):
+        settings = read(monkeypatch, **endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=name)
+        assert settings["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://collector.example/otlp"
+    with pytest.raises(ImproperlyConfigured, match="OTEL_EXPORTER_OTLP_PROTOCOL must be "):
+        read(monkeypatch, **endpoint, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+
+
+@pytest.mark.parametrize(
+    "module", ["opentelemetry.exporter.otlp.proto", "opentelemetry.exporter.otlp.proto.http"]
+)
+def test_traces_need_the_packages_of_the_extra(
+    monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(module)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read(monkeypatch, OTEL_EXPORTER_OTLP_ENDPOINT="http://collector:4318")
+    assert str(caught.value) == (
+        "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the packages of the extra `otel` are not installed: "
+        "see docs/operate.md."
+    )
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
