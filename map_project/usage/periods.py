@@ -95,7 +95,8 @@ def _checked(period: Period) -> Period:
 
 @cache
 def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    # `localtime` is that of the server, and `Factory` is a placeholder.
+    return frozenset(available_timezones()) - {"Factory", "localtime"}
 
 
 def _read_zone(name: str) -> ZoneInfo:

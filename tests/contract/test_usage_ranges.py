@@ -127,3 +127,20 @@ def test_times_that_are_none(api: Api, name: str, value: str) -> None:
 @pytest.mark.parametrize("zone", ["UTC", "America/Santiago"])
 def test_the_longest_range(api: Api, zone: str) -> None:
     assert read(api, f"from=2025-01-01&to=2026-02-05&group_by=day&timezone={zone}")["items"] == []
+
+
+@pytest.mark.parametrize("zone", ["", "Mars/Base", "utc", "localtime", "Factory", "../etc/passwd"])
+def test_time_zones_that_are_none(api: Api, zone: str) -> None:
+    """Also not the one of the server."""
+    response = api.get(f"usage?timezone={zone}")
+    assert (response.status, response.error_code) == (400, "BAD_REQUEST")
+    assert response.json["message"].startswith("timezone must be")
+
+
+@pytest.mark.parametrize(
+    "query", ["from=2026-03-01&from=2026-03-02", "group_by=day&group_by=model"]
+)
+def test_repeated_parameters_are_refused(api: Api, query: str) -> None:
+    response = api.get(f"usage?{query}")
+    assert (response.status, response.error_code) == (400, "BAD_REQUEST")
+    assert response.json["message"].endswith("must not be repeated.")
