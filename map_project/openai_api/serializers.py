@@ -172,7 +172,7 @@ class NewResponseSerializer(NewRunSerializer):
 class NewConversationSerializer(IgnoringSerializer):
     """The request for a conversation."""
 
-    refused = {"items": ([[]], "Items are those of runs.")}
+    refused = {"items": ([[]], "Items cannot be added: a conversation has the items of its runs.")}
 
     metadata = MetadataField(
         required=False,
