@@ -1,7 +1,8 @@
 """A cache of the language models in each process, so that a run needs no query for them.
 
 Entries expire after `_CACHE_TTL_SECONDS`, so that all processes apply a change within two seconds. One
-thread reloads the cache; the others use the expired one until it has finished.
+thread reloads the cache; the others use the expired one until it has finished, unless the process was idle
+and the cache is older than that.
 """
 
 import time
@@ -18,6 +19,8 @@ from agents.models import LanguageModel
 from map_project.tenants.models import list_of_names
 
 _CACHE_TTL_SECONDS = 0.75
+# How long after that other threads use the cache during a reload, and how long they wait for one later.
+_GRACE_SECONDS, _MAX_WAIT_SECONDS = 1.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,10 @@ def _known() -> Mapping[str, KnownModel]:
     cached = _cache
     if time.monotonic() < cached.expires_at:
         return cached.models
-    # Without an expired cache, wait for the thread that reloads it.
-    if _reload_lock.acquire(blocking=cached is _empty):
+    is_usable = time.monotonic() < cached.expires_at + _GRACE_SECONDS
+    # Without any cache, wait for the thread that reloads it as long as it takes.
+    timeout = -1 if cached is _empty else _MAX_WAIT_SECONDS
+    if _reload_lock.acquire(blocking=False) if is_usable else _reload_lock.acquire(timeout=timeout):
         try:
             if _cache is cached:
                 expires_at = time.monotonic() + _CACHE_TTL_SECONDS

@@ -87,7 +87,8 @@ class Execution(models.Model):
     attempt = models.SmallIntegerField(default=1, db_default=1)
     lease_owner = models.CharField(max_length=100, blank=True, default="", db_default="")
     lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # Whether a queued run has no job, because its tenant has no free slot (`max_concurrent_runs`).
+    # Whether a queued run has no job, because its tenant has no free slot (`max_concurrent_runs`), or because
+    # other runs have reserved the rest of the budget.
     awaits_slot = models.BooleanField(default=False, db_default=False)
     # Of the client: its own data, and the header `Idempotency-Key`.
     metadata = models.JSONField(null=True, blank=True)

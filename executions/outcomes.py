@@ -28,6 +28,14 @@ class RunStopped(Exception):
         self.stop_reason = stop_reason
 
 
+class RunPostponed(Exception):
+    """The first call of the model must wait: this attempt of the run ends, and the run is queued again."""
+
+    def __init__(self, attempt: int) -> None:
+        super().__init__(attempt)
+        self.attempt = attempt
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of a run, or of its part before it waits for decisions about `open_calls`.

@@ -21,7 +21,7 @@ from executions.costs import estimated_cost_usd
 from executions.errors import BudgetExceeded
 from executions.inserts import RunRequest
 from executions.jobs import leases
-from executions.outcomes import RunStopped
+from executions.outcomes import RunPostponed, RunStopped
 from executions.providers import ModelRequest
 from executions.records import RunRecord
 from executions.stop_reasons import StopReason
@@ -39,7 +39,7 @@ _FIRST_DELAY_SECONDS, _MAX_DELAY_SECONDS = 0.05, 0.5
 class Call:
     """A call of a model by an execution, which waits for its reservation until `deadline`.
 
-    `check` is called while it waits, and may raise.
+    `check` is called while it waits, and may raise. If `postponed` is set, it is raised instead of waiting.
     """
 
     tenant_id: uuid.UUID
@@ -48,6 +48,7 @@ class Call:
     deadline: float
     check: Callable[[], None] = lambda: None
     retry_delays_seconds: Sequence[float] = ()
+    postponed: RunPostponed | None = None
 
 
 def check_budget(tenant_id: uuid.UUID) -> None:
@@ -75,9 +76,10 @@ def reserve_first_call(
 def reserve_next_call(
     record: RunRecord, model_request: ModelRequest, check: Callable[[], None]
 ) -> None:
-    """Reserve for the next call of a run in progress. Raises RunStopped, LeaseLost and DatabaseError.
+    """Reserve for the next call of a run in progress.
 
-    No query for a run without a budget, or with a reservation.
+    Raises RunStopped, RunPostponed if the first call of a run in a worker would have to wait, LeaseLost and
+    DatabaseError. No query for a run without a budget, or with a reservation.
     """
     if record.has_reservation or not record.is_budgeted:
         record.has_reservation = False
@@ -90,6 +92,7 @@ def reserve_next_call(
         model_request.deadline,
         check,
         record.retry_delays_seconds,
+        postponed=None if record.position else RunPostponed(record.attempt),
     )
 
     def store() -> None:
@@ -120,6 +123,8 @@ def _reserve(call: Call, store: Callable[[], Result]) -> Result:
                 results = with_retries(partial(_store, call, store), call.retry_delays_seconds)
                 if results:
                     return results[0]
+        if decision is Decision.WAIT and call.postponed:
+            raise call.postponed
         if decision is Decision.REFUSE or time.monotonic() >= call.deadline:
             raise _refusal(spending)
         with released_connection():

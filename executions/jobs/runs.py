@@ -28,6 +28,7 @@ from executions.jobs import leases
 from executions.jobs.slots import slot
 from executions.models import Execution
 from executions.options import RunOptions
+from executions.outcomes import RunPostponed
 from executions.providers import get_provider
 from executions.records import RETRY_DELAYS_SECONDS, RunRecord, stored_past
 from executions.responses import response_object
@@ -189,7 +190,7 @@ def _run(attempt: _Attempt) -> None:
             with record.events or nullcontext():
                 outcome = run_loop(request, provider, model_request, record, attempt.past)
         record.finish(outcome)
-    except (leases.LeaseLost, DatabaseError):
+    except (leases.LeaseLost, RunPostponed, DatabaseError):
         raise
     except Exception:
         logger.exception("run %s failed", record.execution_id)

@@ -13,13 +13,15 @@ import orjson
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from agents.models import LanguageModel
 from executions.budgets.warnings import warn_after_step
 from executions.endings import cancel
 from executions.jobs.recovery import recover_lost_runs
 from executions.jobs.runs import run_queued
-from executions.models import Execution
+from executions.jobs.slots import enqueue_waiting_runs
+from executions.models import Execution, Step
 from executions.stop_reasons import StopReason
 from map_project.tenants.models import Tenant
 from map_project.usage.budgets import Spending, lock, read_spending
@@ -36,6 +38,7 @@ from tests.stub_model import StubModel, completion, error, streamed
 USAGE = {"prompt_tokens": 1_000, "completion_tokens": 500, "total_tokens": 1_500}
 COST = Decimal("0.02")
 MODEL = "with a budget"
+STATE = ("status", "attempt", "awaits_slot", "lease_owner", "reserved_usd", "started_at")
 
 
 @pytest.fixture(autouse=True)
@@ -279,22 +282,54 @@ class TestBackground:
         assert failed["error"]["code"] == "budget_exceeded"
         assert (len(model_server.requests), spent(tenant)) == (1, COST)
 
+    @pytest.mark.parametrize("slots", [None, 1])
+    def test_a_run_that_has_to_wait_stays_in_the_queue(
+        self, tenant: Tenant, api: Api, agent: Any, model_server: StubModel, slots: int | None
+    ) -> None:
+        """It occupies no thread of the worker, and is not attempted again and again."""
+        give(tenant, budget_usd_day=COST * 2, max_concurrent_runs=slots)
+        other = reserving(agent)
+        ids = [uuid.UUID(background(api, agent).json["execution_id"]) for _ in range(2)]
+        jobs = ProcrastinateJob.objects.filter(queueing_lock__in=map(str, ids))
+        jobs.delete()
+        for execution_id in ids:
+            run_queued(execution_id)
+        assert [*executions(tenant).filter(pk__in=ids).values_list(*STATE)] == [
+            ("queued", 0, True, "", None, None)
+        ] * 2
+        assert not model_server.requests
+        assert not jobs.exists()
+        Execution.objects.filter(pk=other.pk).update(status="succeeded")
+        enqueue_waiting_runs()
+        # The other waits for a slot.
+        assert jobs.count() == (slots or 2)
+        run_queued(ids[0])
+        assert api.get(f"history/{ids[0]}").json["status"] == "succeeded"
+        assert jobs.count() == 2
+        assert spent(tenant) == 2 * COST
+
     def test_a_run_that_is_cancelled_while_it_waits_leaves_no_reservation(
         self, tenant: Tenant, api: Api, agent: Any, model_server: StubModel
     ) -> None:
-        give(tenant, budget_usd_day=COST * 2)
-        reserving(agent)
+        give(tenant, budget_usd_day=COST * 3)
         execution_id = uuid.UUID(background(api, agent).json["execution_id"])
+
+        def first(_: object) -> dict[str, Any]:
+            reserving(agent)
+            connection.close()
+            return completion("First.", calls=[("none", "{}")], usage=USAGE)
+
+        model_server.says(first, completion("Second.", usage=USAGE))
         thread = threading.Thread(target=run_queued, args=(execution_id,))
         thread.start()
-        wait_for(lambda: executions(tenant).filter(pk=execution_id, status="running").exists())
+        wait_for(lambda: Step.objects.filter(execution_id=execution_id).count() == 2)
         assert cancel(execution_id, StopReason.CANCELLED_BY_CALLER)
         executions(tenant).filter(reserved_usd=1).update(reserved_usd=None)
         thread.join(30)
         assert not thread.is_alive()
         assert Execution.objects.get(pk=execution_id).status == "cancelled"
         assert spending(tenant).reserved_usd == 0
-        assert not model_server.requests
+        assert len(model_server.requests) == 1
 
 
 def wait_for(condition: Any, seconds: float = 30) -> None:

@@ -1,5 +1,6 @@
-"""Simultaneous calls to a live server with two processes."""
+"""Simultaneous calls to a live server with two processes, and in one process."""
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -8,9 +9,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
-from agents.models import Agent, AgentTool
+from agents import language_models
+from agents.models import Agent, AgentTool, LanguageModel
 from agents.services import update_agent
 from executions.models import Execution
 from map_project.tenants.keys import issue_key
@@ -326,3 +328,23 @@ def test_of_keys_that_rotate_each_other_one_is_left(live_port: int, tenant: Tena
             for key, row in ((first_key, second), (second_key, first))
         ]
         assert outcomes(calls) == Counter({"201": 1, "401 INVALID_API_KEY": 1})
+
+
+def test_requests_after_an_idle_time_know_a_model_of_another_process() -> None:
+    """They do not use the old list while one of them reads the new one."""
+    language_models.offered(None)
+    # Without signals, as in another process.
+    model = LanguageModel(name=str(uuid.uuid4()), provider="mock")
+    LanguageModel.objects.bulk_create([model])
+    time.sleep(2)
+
+    def find() -> str:
+        try:
+            return language_models.find(model.name, None).name
+        finally:
+            connection.close()
+
+    try:
+        assert set(at_once([find] * 16)) == {model.name}
+    finally:
+        LanguageModel.objects.filter(name=model.name).delete()

@@ -179,7 +179,7 @@ def _row(run: Execution, now: datetime) -> dict[str, Any]:
 
 def _worker(run: Execution) -> str:
     if run.status == Status.QUEUED:
-        return "waits for a free slot of the tenant" if run.awaits_slot else ""
+        return "waits for a free slot or the budget of the tenant" if run.awaits_slot else ""
     return run.lease_owner
 
 

@@ -92,7 +92,7 @@ def test_the_process_of_a_run_is_shown(auditor: Client, tenant: Tenant, agent: A
         row["run"].pk: (row["worker"], row["has_lost_lease"]) for row in found["running"].rows
     }
     assert states == {held.pk: ("host:1:60", False), lost.pk: ("host:1:-60", True)}
-    assert found["queued"].rows[0]["worker"] == "waits for a free slot of the tenant"
+    assert found["queued"].rows[0]["worker"] == "waits for a free slot or the budget of the tenant"
     page = auditor.get(PATH, {"tenant": str(tenant.pk)}).content.decode()
     assert page.count("lease expired") == 1
 
