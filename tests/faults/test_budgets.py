@@ -125,6 +125,9 @@ def test_processes_are_killed_in_between(found: Surroundings) -> None:
         return None
 
     def run(number: int) -> Answer | None:
+        if number % 2 == 0:
+            # So that calls are in progress in the server that is killed.
+            time.sleep(0.5)
         return found.run(number, background=number % 10 < 4)
 
     calls: list[Callable[[], Answer | None]] = [partial(run, number) for number in range(100)]
