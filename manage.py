@@ -18,6 +18,7 @@ from django.core.management import execute_from_command_line
 from django.db import OperationalError, ProgrammingError, connection
 
 from map_project.embedded.servers import running_as_configured
+from map_project.postgresql.queries import sqlstate
 
 # They need no server, except `up`, which starts them itself after it has checked its port.
 _WITHOUT_SERVERS = {"help", "version", "up", "stop", "reset"}
@@ -56,7 +57,7 @@ def _database_message(error: OperationalError | ProgrammingError) -> str | None:
         return f"The database does not answer (DATABASE_URL): {reason}."
     if isinstance(error, OperationalError):
         return f"Database error: {_first_line(error)}."
-    if getattr(error.__cause__, "sqlstate", None) == "42P01":
+    if sqlstate(error) == "42P01":
         return "Database tables are missing: run `manage.py migrate` first."
     return None
 

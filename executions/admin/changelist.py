@@ -14,11 +14,10 @@ from unfold.paginator import InfinitePaginator
 
 from executions.models import Execution
 from map_project.api.fields import parse_uuid
+from map_project.postgresql.queries import QUERY_CANCELED, sqlstate
 from map_project.tenants.admin import FilteredChangeList
 
 CURSOR_PARAMETER = "before"
-# SQLSTATE query_canceled: the statement timeout.
-_QUERY_CANCELED = "57014"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class HistoryChangeList(FilteredChangeList):
         try:
             return list(self.queryset[: self.list_per_page + 1])
         except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
+            if sqlstate(error) != QUERY_CANCELED:
                 raise
             messages.warning(request, "Too many runs to search. Narrow the time range.")
             return []

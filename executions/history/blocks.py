@@ -16,8 +16,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
-# Of the database: other advisory locks have other numbers.
-LOCK_ID = 7_214_306
+from map_project.postgresql.queries import AdvisoryLock, try_lock
+
 # Of one block. A page of a search reads the executions of up to as many blocks as it has items.
 ROWS, BYTES = 100, 100_000
 # Of one statement, which has the time limit of other statements.
@@ -191,8 +191,7 @@ def _build(
 
     Returns None if another process makes blocks.
     """
-    cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK_ID])
-    if not cursor.fetchone()[0]:
+    if not try_lock(AdvisoryLock.INDEX_HISTORY):
         return None
     parameters = {
         "tenant_id": tenant_id,

@@ -17,12 +17,11 @@ from django.utils import timezone
 
 from executions.history.blocks import FIRST, Key
 from executions.models import Execution
+from map_project.postgresql.queries import AdvisoryLock, try_lock
 from map_project.tenants.models import Tenant
 
 logger = logging.getLogger("map.runs")
 
-# Of the database: other advisory locks have other numbers.
-LOCK_ID = 7_214_307
 # The number of executions in a batch, which is adapted to its duration.
 MIN_BATCH, FIRST_BATCH, MAX_BATCH = 10, 200, 1_000
 BATCH_SECONDS = 0.04
@@ -172,11 +171,9 @@ def _delete_batch(
 
     Returns None if another process has precedence.
     """
+    if alone and not try_lock(AdvisoryLock.PRUNE_HISTORY):
+        return None
     with connection.cursor() as cursor:
-        if alone:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK_ID])
-            if not cursor.fetchone()[0]:
-                return None
         cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         values: dict[str, Any] = {"tenant_id": tenant_id, "until": until, "limit": size}
         cursor.execute(_BATCH, {**values, "at": after[0], "id": after[1]})

@@ -18,6 +18,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from map_project.api import request_id
+from map_project.postgresql.queries import sqlstate
 
 logger = logging.getLogger("map.errors")
 
@@ -239,7 +240,7 @@ def _is_lost_connection(error: DatabaseError) -> bool:
     psycopg raises errors of SQLSTATE classes 08, 53, 57 and 58, and 25006 (read-only transaction), as
     DatabaseError or InternalError as well.
     """
-    state = getattr(error.__cause__, "sqlstate", None) or ""
+    state = sqlstate(error)
     return state[:2] in {"08", "53", "57", "58"} or state == "25006"
 
 

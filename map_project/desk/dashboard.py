@@ -18,6 +18,7 @@ from map_project.desk import metrics, quotas
 from map_project.desk.budgets import nearly_spent
 from map_project.desk.metrics import DAY, RANGES, Counts, Range
 from map_project.desk.queue import queue
+from map_project.postgresql.queries import QUERY_CANCELED, sqlstate
 from map_project.tenants.models import MAX_WINDOW_SECONDS, Tenant
 
 logger = logging.getLogger("map.desk")
@@ -27,8 +28,6 @@ Result = TypeVar("Result")
 TENANTS_SHOWN = 7
 RUNS_SHOWN = 6
 FAILURES_SHOWN = 6
-# SQLSTATE query_canceled: the statement timeout.
-_QUERY_CANCELED = "57014"
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def none_on_timeout(query: Callable[[], Result]) -> Result | None:
     try:
         return query()
     except DatabaseError as error:
-        if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
+        if sqlstate(error) != QUERY_CANCELED:
             raise
         logger.warning("a query of the dashboard exceeded the statement timeout")
         return None

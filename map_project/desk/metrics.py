@@ -11,21 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, cast
-
-from django.db import connection
 
 from map_project.desk.days import count_days, first_open_day
+from map_project.postgresql.queries import fetch_rows
 
 ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-def fetch_rows(sql: str, parameters: Sequence[object]) -> list[dict[str, Any]]:
-    """The rows of a query, by the names of their columns."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, cast(Any, parameters))
-        names = [column.name for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 @dataclass(frozen=True, slots=True)

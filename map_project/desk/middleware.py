@@ -13,6 +13,7 @@ from django.middleware.gzip import GZipMiddleware
 from django.template.loader import render_to_string
 
 from map_project.api import request_id
+from map_project.postgresql.queries import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate
 
 logger = logging.getLogger("map.desk")
 
@@ -46,8 +47,7 @@ _NO_DATABASE = (
     "The database is unavailable",
     'The admin needs the database. Check /health and reload this page when it reports "ok".',
 )
-# SQLSTATEs query_canceled (the statement timeout) and lock_not_available (the lock timeout).
-_TIMEOUTS = {"57014": _TOO_SLOW, "55P03": _LOCKED}
+_TIMEOUTS = {QUERY_CANCELED: _TOO_SLOW, LOCK_NOT_AVAILABLE: _LOCKED}
 
 
 class AdminPagesMiddleware:
@@ -87,8 +87,8 @@ class AdminPagesMiddleware:
         if isinstance(exception, DataError | ValidationError):
             logger.warning("a value is not valid: %s", type(exception).__name__)
             return _page(400, *_ERRORS[400])
-        state = getattr(exception.__cause__, "sqlstate", None)
-        if isinstance(exception, DatabaseError) and state in _TIMEOUTS:
+        state = sqlstate(exception) if isinstance(exception, DatabaseError) else ""
+        if state in _TIMEOUTS:
             logger.warning("a query of the admin exceeded its time limit")
             return _page(503, *_TIMEOUTS[state])
         if isinstance(exception, OperationalError | InterfaceError):

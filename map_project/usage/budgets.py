@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from django.db import OperationalError, connection
 
+from map_project.postgresql.queries import LOCK_NOT_AVAILABLE, fetch_rows, sqlstate
 from map_project.tenants.models import DEFAULT_WARNING_PERCENT
 
 PeriodName = Literal["day", "month"]
@@ -49,7 +50,6 @@ WHERE tenant.id = ANY(%(tenant_ids)s)
 GROUP BY tenant.id, clock.day, clock.month
 """
 # Of the database: the number of these locks, and one lock for each hash of a tenant's ID.
-_LOCK_NOT_AVAILABLE = "55P03"
 _LOCK = "SELECT pg_advisory_xact_lock(7214306, hashtext(%s))"
 
 
@@ -123,10 +123,8 @@ def read_spending(tenant_id: uuid.UUID, own_id: uuid.UUID | None = None) -> Spen
 
 def read_all(tenant_ids: Iterable[uuid.UUID], own_id: uuid.UUID | None = None) -> list[Spending]:
     """Return the spending of tenants. One query, without locks. Raises DatabaseError."""
-    with connection.cursor() as cursor:
-        cursor.execute(_SPENDING, {"tenant_ids": [*tenant_ids], "own_id": own_id})
-        columns = [column.name for column in cursor.description]
-        return [_spending(dict(zip(columns, row, strict=True))) for row in cursor.fetchall()]
+    rows = fetch_rows(_SPENDING, {"tenant_ids": [*tenant_ids], "own_id": own_id})
+    return [*map(_spending, rows)]
 
 
 class LockTimeout(Exception):
@@ -142,7 +140,7 @@ def lock(tenant_id: uuid.UUID) -> None:
         try:
             cursor.execute(_LOCK, [str(tenant_id)])
         except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            if sqlstate(error) == LOCK_NOT_AVAILABLE:
                 raise LockTimeout from error
             raise
 

@@ -7,10 +7,9 @@ which rows are counted: a row that is not committed yet is not visible, and is f
 
 from django.db import connection, transaction
 
+from map_project.postgresql.queries import AdvisoryLock, try_lock
 from map_project.usage.counters import DURATION_BOUNDS_SECONDS
 
-# Of the database: other advisory locks have other numbers.
-LOCK_ID = 7_214_305
 BATCH = 5_000
 # Of one call. After an interruption, the next calls fold the rest.
 MAX_BATCHES = 20
@@ -94,10 +93,9 @@ def fold_usage() -> None:
 @transaction.atomic
 def _fold_batch() -> bool:
     """Fold one batch of each. Return whether there may be another one."""
+    if not try_lock(AdvisoryLock.FOLD_USAGE):
+        return False
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK_ID])
-        if not cursor.fetchone()[0]:
-            return False
         cursor.execute(_FOLD_RUNS, [BATCH, _BOUNDS_MS])
         runs: int = cursor.fetchone()[0]
         cursor.execute(_FOLD_INCREMENTS, [BATCH])

@@ -6,8 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from django.db import connection
-
+from map_project.postgresql.queries import fetch_rows
 from map_project.usage.periods import Period
 from map_project.usage.reports import Amounts, Group, groups_of, total
 
@@ -55,7 +54,7 @@ def usage_by_aspect(tenant_id: uuid.UUID, period: Period, *, most: int) -> Month
     days = period.days()
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     begins = [begin for _, begin in days]
-    for row in _fetch(_QUERY, [begins, tenant_id, period.begin, period.end]):
+    for row in fetch_rows(_QUERY, [begins, tenant_id, period.begin, period.end]):
         rows[row["aspect"]].append(row)
     found = {
         name: _largest(groups_of(tenant_id, period, [name], _largest_rows(rows[name], most)))
@@ -74,13 +73,6 @@ def usage_by_aspect(tenant_id: uuid.UUID, period: Period, *, most: int) -> Month
         agent_count=len(rows["agent"]),
         key_count=len(rows["key"]),
     )
-
-
-def _fetch(sql: str, parameters: Sequence[Any]) -> Iterable[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        names = [column.name for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _largest_rows(rows: Iterable[dict[str, Any]], most: int) -> list[dict[str, Any]]:

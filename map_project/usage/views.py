@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from map_project.api.errors import BadRequest
+from map_project.postgresql.queries import QUERY_CANCELED, sqlstate
 from map_project.tenants.viewsets import CallerViewSet
 from map_project.usage import openapi
 from map_project.usage.formats import csv_response, report_body
@@ -15,8 +16,6 @@ from map_project.usage.periods import read_period
 from map_project.usage.reports import read_group_by, usage_of
 
 _JSON, _CSV = "json", "csv"
-# The SQLSTATE of a statement that was cancelled after `STATEMENT_TIMEOUT_MS`.
-_QUERY_CANCELED = "57014"
 _TOO_SLOW = "The range has too many runs to add up in time. Choose a shorter range."
 
 
@@ -37,7 +36,7 @@ class UsageViewSet(CallerViewSet[Usage]):
         try:
             report = usage_of(self.caller.tenant_id, read_period(query), group_by)
         except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
+            if sqlstate(error) != QUERY_CANCELED:
                 raise
             raise BadRequest(_TOO_SLOW) from None
         response: HttpResponse = (

@@ -14,6 +14,7 @@ from executions.history import blocks, pruning
 from executions.history.blocks import index_history
 from executions.history.pruning import apply_retention
 from executions.models import Approval, EventBatch, Execution, SearchBlock, Step
+from map_project.postgresql.queries import AdvisoryLock
 from map_project.tenants.models import Tenant
 from map_project.usage.models import Usage
 from map_project.webhooks.models import WebhookDelivery
@@ -158,7 +159,7 @@ def test_only_one_process_applies_the_retention(tenant: Tenant, create: Create) 
     create(31)
     Tenant.objects.filter(pk=tenant.pk).update(retention_days=30)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [pruning.LOCK_ID])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.PRUNE_HISTORY.value])
         apart(apply_retention)
     assert len(remaining(tenant)) == 1
 

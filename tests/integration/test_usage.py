@@ -11,8 +11,9 @@ from executions.endings import cancel
 from executions.models import Execution, Step
 from executions.steps import NOT_MADE_ERRORS
 from executions.stop_reasons import StopReason
+from map_project.postgresql.queries import AdvisoryLock
 from map_project.tenants.models import Tenant
-from map_project.usage.folding import LOCK_ID, fold_usage
+from map_project.usage.folding import fold_usage
 from map_project.usage.models import Counter, EndedRun, HourlyUsage, Increment
 from tests.api import Api
 from tests.factories import AgentFactory, ExecutionFactory
@@ -145,7 +146,7 @@ def test_a_second_process_does_not_fold(tenant: Tenant) -> None:
 
     def hold_lock() -> None:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_ID])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.FOLD_USAGE.value])
             with_lock.set()
             assert released.wait(30)
         connection.close()

@@ -23,6 +23,7 @@ from map_project.api.fields import parse_uuid
 from map_project.desk.dashboard import history_url, none_on_timeout
 from map_project.desk.operations.selection import render, require, selected_tenant
 from map_project.desk.queue import queue
+from map_project.postgresql.queries import LOCK_NOT_AVAILABLE, sqlstate
 from map_project.tenants.models import Tenant
 
 ROWS_SHOWN = 100
@@ -30,8 +31,6 @@ _COLUMNS = (
     *("status", "agent_id", "agent_name", "model", "created_at", "started_at", "background"),
     *("attempt", "lease_owner", "lease_expires_at", "awaits_slot", "tenant"),
 )
-# SQLSTATE lock_not_available.
-_LOCK_NOT_AVAILABLE = "55P03"
 Status = Execution.Status
 
 
@@ -98,7 +97,7 @@ def _cancel(run: Execution, request: HttpRequest) -> str:
     try:
         return "cancelled" if cancel_as_operator(run, request.user) else "ended"
     except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+        if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
         return "busy"
 

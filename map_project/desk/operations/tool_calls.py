@@ -13,8 +13,8 @@ from executions.display import duration
 from executions.steps import NOT_MADE_ERRORS
 from executions.tool_calls import failed_calls_since
 from map_project.desk.dashboard import none_on_timeout
-from map_project.desk.metrics import fetch_rows
 from map_project.desk.operations.selection import DAY, HOUR, TODAY, Selection, render, require
+from map_project.postgresql.queries import fetch_rows
 from map_project.tenants.models import Tenant
 from tools.models import Tool
 
