@@ -4,7 +4,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -215,7 +214,7 @@ def _run_in_steps(
     if request.is_budgeted:
         created_at = reserve_first_call(request, model_request, execution_id, insert)
         # The time limit begins after the wait for the budget.
-        model_request = replace(model_request, deadline=model_request_of(request).deadline)
+        model_request = model_request_of(request)
     else:
         created_at = insert()
     if created_at is None:
