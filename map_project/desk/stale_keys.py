@@ -3,16 +3,14 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from unfold.contrib.filters.admin import DropdownFilter
 
+from map_project.desk.operations.selection import render, require
 from map_project.tenants.models import ApiKey
 
 STALE_AFTER = timedelta(days=30)
@@ -44,13 +42,11 @@ class UseFilter(DropdownFilter):
 
 def stale_keys_view(request: HttpRequest) -> HttpResponse:
     """The keys that have been unused the longest, of all tenants."""
-    if not request.user.has_perm("tenants.view_apikey"):
-        raise PermissionDenied
+    require(request, "tenants.view_apikey")
     keys = stale_keys(ApiKey.objects.select_related("tenant"), at=timezone.now())
     # From the index `api_key_by_activity`. One more key shows whether there are more.
     rows = [*keys.order_by(LAST_ACTIVITY, "id")[: KEYS_SHOWN + 1]]
     context = {
-        **admin.site.each_context(request),
         "title": "Stale keys",
         "keys": rows[:KEYS_SHOWN],
         "days": STALE_AFTER.days,
@@ -58,4 +54,4 @@ def stale_keys_view(request: HttpRequest) -> HttpResponse:
         "all_url": f"{reverse('admin:tenants_apikey_changelist')}?use=stale",
         "may_change_keys": request.user.has_perm("tenants.change_apikey"),
     }
-    return TemplateResponse(request, "desk/stale_keys.html", context)
+    return render(request, "desk/stale_keys.html", context)
