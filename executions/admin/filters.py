@@ -1,9 +1,10 @@
 """Filters of the history."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any
 
+from django.contrib.admin import SimpleListFilter
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -29,23 +30,27 @@ _DAY, _TIME = "%Y-%m-%d", "%Y-%m-%dT%H:%M"
 
 
 class PeriodFilter(DropdownFilter):
-    """The time range. It has a default, and explicit dates take precedence over it."""
+    """The time range of `field`. It has a default, and explicit dates take precedence over it."""
 
     title = "time range"
     parameter_name = "period"
     all_option = None
+    field = "created_at"
+    periods: Mapping[str, tuple[str, timedelta | None]] = PERIODS
+    default = DEFAULT_PERIOD
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterator[tuple[str, str]]:
-        return ((name, label) for name, (label, _) in PERIODS.items())
+        return ((name, label) for name, (label, _) in self.periods.items())
 
     def value(self) -> str:
-        return period_name(self.used_parameters.get(self.parameter_name))
+        given = self.used_parameters.get(self.parameter_name)
+        return period_name(given, self.periods, self.default)
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
-        length = PERIODS[self.value()][1]
-        if length is None or any(date_range(request)):
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        length = self.periods[self.value()][1]
+        if length is None or any(date_range(request, self.field)):
             return queryset
-        return queryset.filter(created_at__gte=timezone.now() - length)
+        return queryset.filter(**{f"{self.field}__gte": timezone.now() - length})
 
 
 class DatesFilter(RangeDateFilter):
@@ -54,13 +59,21 @@ class DatesFilter(RangeDateFilter):
     The links of the charts have times: from the first, and before the second.
     """
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
-        begin, end = date_range(request)
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        begin, end = date_range(request, self.field_path)
         if begin:
-            queryset = queryset.filter(created_at__gte=begin)
+            queryset = queryset.filter(**{f"{self.field_path}__gte": begin})
         if end:
-            queryset = queryset.filter(created_at__lt=end)
+            queryset = queryset.filter(**{f"{self.field_path}__lt": end})
         return queryset
+
+
+class ColumnFilter(SimpleListFilter):
+    """The exact value of the column with the name of the parameter."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        value = self.value()
+        return queryset.filter(**{str(self.parameter_name): value}) if value else queryset
 
 
 class AgentFilter(TextFilter):
@@ -77,7 +90,7 @@ class AgentFilter(TextFilter):
         return queryset.filter(agent_id=pk) if pk else queryset.filter(agent_name=text)
 
 
-class ModelFilter(DropdownFilter):
+class ModelFilter(ColumnFilter, DropdownFilter):
     """One of the language models."""
 
     title = "model"
@@ -86,11 +99,8 @@ class ModelFilter(DropdownFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, name) for name in LanguageModel.objects.values_list("name", flat=True)]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
-        return queryset.filter(model=self.value()) if self.value() else queryset
 
-
-class ErrorCodeFilter(DropdownFilter):
+class ErrorCodeFilter(ColumnFilter, DropdownFilter):
     """The error code of failed runs."""
 
     title = "error code"
@@ -99,14 +109,13 @@ class ErrorCodeFilter(DropdownFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(code, code) for code in ERROR_CODES]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
-        return queryset.filter(error_code=self.value()) if self.value() else queryset
 
-
-def period_name(value: Any) -> str:
-    """The key in `PERIODS` for a query parameter; the default if the value is invalid."""
+def period_name(
+    value: Any, periods: Container[str] = PERIODS, default: str = DEFAULT_PERIOD
+) -> str:
+    """The name of the period in a query parameter; the default if the value is invalid."""
     name = value[0] if isinstance(value, list) and value else value
-    return name if name in PERIODS else DEFAULT_PERIOD
+    return name if name in periods else default
 
 
 def date_range(

@@ -6,35 +6,27 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 
-from executions.admin.filters import start
+from executions.admin.filters import ColumnFilter, start
 from executions.models import Execution
 from executions.stop_reasons import StopReason
 from executions.tool_calls import failed_calls_since
 
 
-class ColumnFilter(TextFilter):
-    """The exact value of a column."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
-        text = self.value()
-        return queryset.filter(**{self.parameter_name: text}) if text else queryset
-
-
-class ErrorReasonFilter(ColumnFilter):
+class ErrorReasonFilter(ColumnFilter, TextFilter):
     """Why the model's provider failed."""
 
     title = "reason of the error"
     parameter_name = "error_reason"
 
 
-class ProviderFilter(ColumnFilter):
+class ProviderFilter(ColumnFilter, TextFilter):
     """The provider of the model."""
 
     title = "provider"
     parameter_name = "provider"
 
 
-class StopReasonFilter(DropdownFilter):
+class StopReasonFilter(ColumnFilter, DropdownFilter):
     """Why the run ended."""
 
     title = "stop reason"
@@ -42,9 +34,6 @@ class StopReasonFilter(DropdownFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(reason, reason) for reason in StopReason]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
-        return queryset.filter(stop_reason=self.value()) if self.value() else queryset
 
 
 class FailedToolFilter(TextFilter):

@@ -10,8 +10,9 @@ from django.utils.html import format_html, format_html_join
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.paginator import InfinitePaginator
 
+from executions.admin.filters import DatesFilter
 from map_project.desk.audit_log import messages
-from map_project.desk.audit_log.filters import DatesFilter, PeriodFilter, TenantFilter
+from map_project.desk.audit_log.filters import PeriodFilter, TenantFilter
 from map_project.tenants.admin import ReadOnlyAdmin
 
 _TONES = {ADDITION: "good", CHANGE: "busy", DELETION: "bad"}

@@ -1,7 +1,6 @@
 """Filters of the audit log."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from django.contrib.admin.models import DELETION, LogEntry
@@ -9,63 +8,30 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Case, Exists, Model, OuterRef, Q, QuerySet, TextField, UUIDField, When
 from django.db.models.functions import Cast
 from django.http import HttpRequest
-from django.utils import timezone
-from unfold.contrib.filters.admin import DropdownFilter, RangeDateFilter, TextFilter
+from unfold.contrib.filters.admin import TextFilter
 from unfold.contrib.filters.forms import AutocompleteDropdownForm
 
 from agents.models import Agent
-from executions.admin.filters import date_range
+from executions.admin import filters
 from executions.models import Approval, Execution
 from map_project.api.fields import parse_uuid
 from map_project.tenants.models import ApiKey, Tenant
 from map_project.webhooks.models import WebhookEndpoint
 from tools.models import Tool
 
-PERIODS = {
-    "24h": ("Last 24 hours", timedelta(hours=24)),
-    "7d": ("Last 7 days", timedelta(days=7)),
-    "30d": ("Last 30 days", timedelta(days=30)),
-    "all": ("Any time", None),
-}
-DEFAULT_PERIOD = "30d"
-_TIME = "action_time"
+# Of the history, without the shortest.
+PERIODS = {name: period for name, period in filters.PERIODS.items() if name != "1h"}
 # Models with few rows of a tenant, and with many: their rows are looked up by their IDs.
 _FEW: tuple[type[Model], ...] = (ApiKey, Tool, Agent, WebhookEndpoint)
 _MANY: tuple[type[Model], ...] = (Execution, Approval)
 
 
-class PeriodFilter(DropdownFilter):
-    """The time range. It has a default, and explicit dates take precedence over it."""
+class PeriodFilter(filters.PeriodFilter):
+    """The time range."""
 
-    title = "time range"
-    parameter_name = "period"
-    all_option = None
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterator[tuple[str, str]]:
-        return ((name, label) for name, (label, _) in PERIODS.items())
-
-    def value(self) -> str:
-        value = self.used_parameters.get(self.parameter_name)
-        name = value[0] if isinstance(value, list) and value else value
-        return name if name in PERIODS else DEFAULT_PERIOD
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[LogEntry]) -> QuerySet[LogEntry]:
-        length = PERIODS[self.value()][1]
-        if length is None or any(date_range(request, _TIME)):
-            return queryset
-        return queryset.filter(action_time__gte=timezone.now() - length)
-
-
-class DatesFilter(RangeDateFilter):
-    """From the start of one day (UTC) to the end of another. Invalid dates are ignored."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[LogEntry]) -> QuerySet[LogEntry]:
-        begin, end = date_range(request, _TIME)
-        if begin:
-            queryset = queryset.filter(action_time__gte=begin)
-        if end:
-            queryset = queryset.filter(action_time__lt=end)
-        return queryset
+    field = "action_time"
+    periods = PERIODS
+    default = "30d"
 
 
 class TenantFilter(TextFilter):
