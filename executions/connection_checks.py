@@ -15,6 +15,7 @@ from executions.providers import (
     ToolDefinition,
     get_provider,
 )
+from map_project.api.texts import printable
 
 MAX_SECONDS = 30.0
 MAX_SHOWN_CHARACTERS = 200
@@ -60,7 +61,7 @@ def _check(model: KnownModel, tools: tuple[ToolDefinition, ...]) -> ConnectionCh
     except ModelError as error:
         return ConnectionCheck(False, f"{kind}: failed. {_description(error)}")
     latency_ms = round((time.monotonic() - started) * 1000)
-    text = " ".join(_printable(response.text).split())[:MAX_SHOWN_CHARACTERS]
+    text = " ".join(printable(response.text).split())[:MAX_SHOWN_CHARACTERS]
     return ConnectionCheck(True, f"{kind}: succeeded in {latency_ms} ms. {text}".rstrip())
 
 
@@ -68,9 +69,4 @@ def _description(error: ModelError) -> str:
     status = "no response" if error.status is None else f"HTTP {error.status}"
     identifiers = [f"{name} {value}" for name, value in error.identifiers.items()]
     description = f"Reason: {', '.join([error.reason, status, *identifiers])}."
-    return f"{description} {_printable(error.provider_message)}".rstrip()
-
-
-def _printable(text: str) -> str:
-    """Without control characters and unpaired surrogates, which a terminal or a page cannot show."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return f"{description} {printable(error.provider_message)}".rstrip()

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from executions.models import Execution, Step
+from map_project.api.texts import plain_amount
 
 _TONES = {
     "succeeded": "good",
@@ -68,12 +69,12 @@ def tokens(execution: Execution) -> str:
 
 def cost(usd: Decimal | None) -> str:
     """A cost with all its digits, without trailing zeros."""
-    return _UNKNOWN if usd is None else f"{usd.normalize():f} USD"
+    return _UNKNOWN if usd is None else f"{plain_amount(usd)} USD"
 
 
 def short_cost(usd: Decimal | None) -> str:
     """A cost with four significant digits, without its currency."""
-    return _UNKNOWN if usd is None else f"{Decimal(f'{usd:.4g}').normalize():f}"
+    return _UNKNOWN if usd is None else plain_amount(Decimal(f"{usd:.4g}"))
 
 
 def indented_json(text: str) -> str:

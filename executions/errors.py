@@ -4,7 +4,8 @@ import uuid
 from typing import Self
 
 from map_project.api.errors import ApiError
-from map_project.usage.budgets import Period, plain_usd, utc
+from map_project.api.texts import plain_amount, utc_text
+from map_project.usage.budgets import Period
 
 
 class ExecutionNotFound(ApiError):
@@ -164,29 +165,21 @@ class BudgetExceeded(ApiError):
     def of(cls, period: Period) -> Self:
         """Return the error of an exhausted budget."""
         return cls(
-            f"The budget of {plain_usd(period.limit_usd)} USD per {period.name} is exhausted. "
-            f"It is reset at {utc(period.resets_at)}.",
+            f"The budget of {plain_amount(period.limit_usd)} USD per {period.name} is exhausted. "
+            f"It is reset at {utc_text(period.resets_at)}.",
             headers={"x-should-retry": "false"},
-            **_budget_details(period),
+            **period.details(),
         )
 
     @classmethod
     def reserved(cls, period: Period) -> Self:
         """Return the error of a budget whose rest was reserved by other runs for too long."""
         return cls(
-            f"The rest of the budget of {plain_usd(period.limit_usd)} USD per {period.name} is reserved by "
-            "runs in progress. Retry in 1 second.",
+            f"The rest of the budget of {plain_amount(period.limit_usd)} USD per {period.name} is "
+            "reserved by runs in progress. Retry in 1 second.",
             headers={"Retry-After": "1"},
-            **_budget_details(period),
+            **period.details(),
         )
-
-
-def _budget_details(period: Period) -> dict[str, str]:
-    return {
-        "limit_usd": plain_usd(period.limit_usd),
-        "spent_usd": plain_usd(period.spent_usd),
-        "resets_at": utc(period.resets_at),
-    }
 
 
 class TooManyStreams(ApiError):

@@ -43,6 +43,7 @@ from executions.stop_reasons import StopReason
 from map_project.api import request_id
 from map_project.api.errors import ApiError
 from map_project.api.pagination import StrictPagination
+from map_project.api.texts import plain_amount
 from map_project.tenants.scopes import ACTION_SCOPES, READ, RUN
 from map_project.tenants.viewsets import TenantViewSet
 from ratelimit.idempotency import REPLAYED
@@ -180,7 +181,7 @@ def _result(run: Run) -> dict[str, Any]:
         "usage": {
             "input_tokens": run.input_tokens,
             "output_tokens": run.output_tokens,
-            "cost_usd": None if cost is None else f"{cost.normalize():f}",
+            "cost_usd": None if cost is None else plain_amount(cost),
         },
         "latency_ms": run.latency_ms,
         "previous_execution_id": run.previous_execution_id,

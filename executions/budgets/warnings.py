@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import DatabaseError, transaction
 
-from map_project.usage.budgets import Period, Spending, plain_usd, read_spending, utc
+from map_project.usage.budgets import Period, Spending, read_spending
 from map_project.usage.models import BudgetWarning
 from map_project.webhooks.services import record_event
 
@@ -50,10 +50,4 @@ def _record(tenant_id: uuid.UUID, period: Period) -> None:
 
 
 def _data(period: Period) -> dict[str, Any]:
-    return {
-        "period": period.name,
-        "limit_usd": plain_usd(period.limit_usd),
-        "spent_usd": plain_usd(period.spent_usd),
-        "percent": period.percent,
-        "resets_at": utc(period.resets_at),
-    }
+    return {"period": period.name, **period.details(), "percent": period.percent}

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from map_project.api.texts import plain_amount
 from map_project.tenants.models import Tenant
-from map_project.usage.budgets import Period, plain_usd, read_all
+from map_project.usage.budgets import Period, read_all
 from map_project.usage.models import BudgetWarning
 
 TENANTS_SHOWN = 7
@@ -22,12 +23,12 @@ class TenantBudget:
     @property
     def spent(self) -> str:
         """The amount without trailing zeros."""
-        return plain_usd(self.period.spent_usd)
+        return plain_amount(self.period.spent_usd)
 
     @property
     def limit(self) -> str:
         """The amount without trailing zeros."""
-        return plain_usd(self.period.limit_usd)
+        return plain_amount(self.period.limit_usd)
 
     @property
     def bar(self) -> int:

@@ -16,8 +16,10 @@ from typing import Any, Literal
 
 from django.db import OperationalError, connection
 
+from map_project.api.texts import plain_amount, utc_text
 from map_project.postgresql.queries import LOCK_NOT_AVAILABLE, fetch_rows, sqlstate
 from map_project.tenants.models import DEFAULT_WARNING_PERCENT
+from map_project.usage.periods import next_month
 
 PeriodName = Literal["day", "month"]
 
@@ -72,6 +74,14 @@ class Period:
     def percent(self) -> int:
         """Percent of the budget, rounded down."""
         return int(100 * self.spent_usd / self.limit_usd) if self.limit_usd else 100
+
+    def details(self) -> dict[str, str]:
+        """Return the budget as errors and events have it."""
+        return {
+            "limit_usd": plain_amount(self.limit_usd),
+            "spent_usd": plain_amount(self.spent_usd),
+            "resets_at": utc_text(self.resets_at),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,22 +155,11 @@ def lock(tenant_id: uuid.UUID) -> None:
             raise
 
 
-def plain_usd(amount: Decimal) -> str:
-    """Return an amount without trailing zeros, as responses have it."""
-    return f"{amount.normalize():f}"
-
-
-def utc(time: datetime) -> str:
-    """Return a time in UTC, as responses have it."""
-    return time.isoformat().replace("+00:00", "Z")
-
-
 def _spending(row: Mapping[str, Any]) -> Spending:
     day, month = row["day"], row["month"]
-    next_month = (month + timedelta(days=31)).replace(day=1)
     ends: Sequence[tuple[PeriodName, date, date]] = (
         ("day", day, day + timedelta(days=1)),
-        ("month", month, next_month),
+        ("month", month, next_month(month)),
     )
     periods = (
         Period(

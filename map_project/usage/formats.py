@@ -6,6 +6,7 @@ from typing import Any
 from django.http import HttpResponse
 
 from map_project.api.csv_text import csv_text
+from map_project.api.texts import plain_amount
 from map_project.usage.reports import Amounts, Group, Report
 
 # The columns in CSV of what consists of several fields.
@@ -53,7 +54,7 @@ def csv_response(report: Report, name: str = "usage") -> HttpResponse:
 
 def cost(amounts: Amounts) -> str:
     """Return the cost with all its digits, without trailing zeros."""
-    return f"{amounts.cost_usd.normalize():f}"
+    return plain_amount(amounts.cost_usd)
 
 
 def _amounts(amounts: Amounts) -> dict[str, Any]:

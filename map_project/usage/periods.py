@@ -58,7 +58,7 @@ def first_day(month: str) -> date | None:
 def month_of(day: date, zone: ZoneInfo) -> Period:
     """Return the month of a day."""
     first = day.replace(day=1)
-    return Period(start_of_day(first, zone), start_of_day(_next_month(first), zone), zone)
+    return Period(start_of_day(first, zone), start_of_day(next_month(first), zone), zone)
 
 
 def read_period(query: Mapping[str, str]) -> Period:
@@ -68,7 +68,7 @@ def read_period(query: Mapping[str, str]) -> Period:
     """
     zone = _read_zone(query.get("timezone", "UTC"))
     if (end_text := query.get("to")) is None:
-        end = start_of_day(_next_month(timezone.now().astimezone(zone).date()), zone)
+        end = start_of_day(next_month(timezone.now().astimezone(zone).date()), zone)
     else:
         end = _read_time("to", end_text, zone)
     if (begin_text := query.get("from")) is None:
@@ -140,5 +140,6 @@ def _local(moment: datetime, zone: ZoneInfo) -> str:
     return moment.astimezone(zone).isoformat(timespec="seconds")
 
 
-def _next_month(day: date) -> date:
+def next_month(day: date) -> date:
+    """Return the first day of the month after that of a day."""
     return (day.replace(day=1) + timedelta(days=31)).replace(day=1)

@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 
 from map_project import VERSION
 from map_project.api import secrets
+from map_project.api.texts import utc_text
 from map_project.postgresql.connections import released_connection
 from map_project.usage.counters import WEBHOOK_DELIVERIES, increase
 from map_project.webhooks.models import TEST_EVENT, WebhookDelivery, WebhookEndpoint
@@ -118,7 +119,7 @@ def body(delivery: WebhookDelivery) -> bytes:
     data = delivery.data or {}
     if delivery.execution_id is not None:
         data = {"id": str(delivery.execution_id), "status": status}
-    created_at = delivery.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    created_at = utc_text(delivery.created_at)
     return orjson.dumps({"type": delivery.event_type, "timestamp": created_at, "data": data})
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from agents.models import LanguageModel
+from map_project.api.texts import plain_amount
 
 
 class Command(BaseCommand):
@@ -30,7 +31,7 @@ class Command(BaseCommand):
 
 
 def _price(price: Any) -> str:
-    return "" if price is None else f"{price.normalize():f}"
+    return "" if price is None else plain_amount(price)
 
 
 def _printable(text: str) -> str:

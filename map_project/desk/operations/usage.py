@@ -19,7 +19,7 @@ from map_project.desk.operations.selection import TenantFilter, render, require,
 from map_project.tenants.models import Tenant
 from map_project.usage.formats import cost, csv_response
 from map_project.usage.months import Month, usage_by_aspect
-from map_project.usage.periods import Period, first_day, month_of
+from map_project.usage.periods import Period, first_day, month_of, next_month
 from map_project.usage.reports import COLUMNS, Amounts, Group, usage_of
 
 ROWS_SHOWN = 20
@@ -64,7 +64,7 @@ class Choice:
     def links(self, now: datetime) -> list[tuple[date, str]]:
         """The months before and after this one, and this one, with their URLs; none in the future."""
         before = _first(self.first_day - timedelta(days=1))
-        after = _first(self.first_day + timedelta(days=31))
+        after = next_month(self.first_day)
         months = [month for month in (before, self.first_day, after) if month <= now.date()]
         return [(month, self.url(month)) for month in months]
 

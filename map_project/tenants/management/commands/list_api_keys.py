@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from map_project.api.texts import printable
 from map_project.tenants.keys import creator_of, scopes_of
 from map_project.tenants.lookup import get_tenant, text
 from map_project.tenants.models import ApiKey
@@ -26,16 +27,11 @@ class Command(BaseCommand):
             keys = keys.filter(tenant=get_tenant(options["tenant"]))
         for key in keys.iterator():
             times = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
-            names = (_printable(key.tenant.name), _printable(key.name) or "-")
-            creator = _printable(creator_of(key)) or "-"
+            names = (printable(key.tenant.name), printable(key.name) or "-")
+            creator = printable(creator_of(key)) or "-"
             scopes = ",".join(scopes_of(key))
             fields = (key.prefix, *names, *map(_format_time, times), scopes or "-", creator)
             self.stdout.write("\t".join(fields))
-
-
-def _printable(name: str) -> str:
-    """The name without tabs, line breaks and control characters."""
-    return "".join(character if character.isprintable() else " " for character in name)
 
 
 def _format_time(time: datetime | None) -> str:

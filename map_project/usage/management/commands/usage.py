@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from map_project.api.csv_text import csv_text
 from map_project.api.errors import BadRequest
+from map_project.api.texts import printable
 from map_project.tenants.lookup import get_tenant, text
 from map_project.usage.formats import report_lines
 from map_project.usage.periods import first_day, month_of
@@ -54,5 +55,4 @@ def _month(value: str) -> date:
 
 def _printable(value: object) -> str:
     """The value without tabs, line breaks and control characters."""
-    characters = "" if value is None else str(value)
-    return "".join(each if each.isprintable() else " " for each in characters) or "-"
+    return "-" if value is None else printable(str(value)) or "-"
