@@ -28,12 +28,24 @@ from executions.serializers import (
 from map_project.api.errors import BadRequest, InvalidPagination
 from map_project.tenants.errors import TenantIsolationViolation
 from map_project.tenants.openapi import tenant_operation as operation
-from ratelimit.errors import (
+from ratelimit.errors import ConcurrencyLimitExceeded, IdempotencyInProgress, IdempotencyKeyReused
+
+# Of all endpoints that run an agent.
+ERRORS_OF_RUNS = (
+    TenantIsolationViolation,
+    PromptTooLong,
+    InvalidModel,
+    ContextTooLong,
+    ModelFailed,
+    ModelTimedOut,
+    OutputInvalid,
+    BudgetExceeded,
+    RunInterrupted,
+    TooManyStreams,
     ConcurrencyLimitExceeded,
     IdempotencyInProgress,
     IdempotencyKeyReused,
 )
-
 _BODY = {"prompt": "What changed in the third quarter?", "model": "gpt-4o"}
 _SCHEMA = {
     "type": "object",
@@ -197,25 +209,13 @@ run_documented = extend_schema_view(
         request=RunSerializer,
         responses={200: RunResultSerializer, _STREAM: _FRAME, 202: QueuedRunSerializer},
         errors=[
+            *ERRORS_OF_RUNS,
             AgentNotFound,
-            TenantIsolationViolation,
-            PromptTooLong,
-            InvalidModel,
             ExecutionNotFound,
             PreviousExecutionNotFinished,
             ConversationNotFound,
             ConversationBusy,
-            ContextTooLong,
-            ModelFailed,
-            ModelTimedOut,
-            OutputInvalid,
             QueueFull,
-            BudgetExceeded,
-            RunInterrupted,
-            TooManyStreams,
-            ConcurrencyLimitExceeded,
-            IdempotencyInProgress,
-            IdempotencyKeyReused,
         ],
         body={
             "Run": _BODY,

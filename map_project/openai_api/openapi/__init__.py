@@ -4,24 +4,17 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
-from agents.errors import InvalidModel
 from executions.errors import (
     ApprovalDecided,
     ApprovalExpired,
     ApprovalNotFound,
-    BudgetExceeded,
-    ContextTooLong,
     ConversationBusy,
     ConversationNotFound,
-    ModelFailed,
-    ModelTimedOut,
-    OutputInvalid,
     PreviousExecutionNotFinished,
-    PromptTooLong,
     QueueFull,
-    RunInterrupted,
     TooManyStreams,
 )
+from executions.openapi import ERRORS_OF_RUNS
 from map_project.api.errors import BadRequest
 from map_project.openai_api.errors import (
     AgentWithoutModel,
@@ -40,33 +33,13 @@ from map_project.openai_api.serializers import (
 )
 from map_project.tenants.errors import TenantIsolationViolation
 from map_project.tenants.openapi import tenant_operation
-from ratelimit.errors import (
-    ConcurrencyLimitExceeded,
-    IdempotencyInProgress,
-    IdempotencyKeyReused,
-)
 
 _IDEMPOTENCY_KEY = {
     "Idempotency-Key": "1 to 255 visible ASCII characters. If a request with the same key and body was "
     "received in the last 24 hours, the agent does not run again: the response is that of the first request, "
     "with the header `Idempotent-Replayed: true`. OpenAI's SDKs repeat requests, without a key by default."
 }
-_OF_RUNS = (
-    UnsupportedParameter,
-    AgentWithoutModel,
-    PromptTooLong,
-    InvalidModel,
-    ModelNotFound,
-    TenantIsolationViolation,
-    ModelFailed,
-    ModelTimedOut,
-    OutputInvalid,
-    RunInterrupted,
-    TooManyStreams,
-    ConcurrencyLimitExceeded,
-    IdempotencyInProgress,
-    IdempotencyKeyReused,
-)
+_OF_RUNS = (*ERRORS_OF_RUNS, UnsupportedParameter, AgentWithoutModel, ModelNotFound)
 _OF_ONE_CONVERSATION = (ConversationNotFound, TenantIsolationViolation)
 _OF_ONE = (ResponseNotFound, TenantIsolationViolation)
 
@@ -134,12 +107,10 @@ response_created = extend_schema_view(
         errors=[
             *_OF_RUNS,
             PreviousExecutionNotFinished,
-            ContextTooLong,
             ResponseNotFound,
             ConversationNotFound,
             ConversationBusy,
             QueueFull,
-            BudgetExceeded,
             ApprovalNotFound,
             ApprovalDecided,
             ApprovalExpired,
@@ -287,7 +258,7 @@ chat_completion_created = extend_schema_view(
         headers=_IDEMPOTENCY_KEY,
         request=NewChatCompletionSerializer,
         responses={200: reference("ChatCompletion")},
-        errors=[*_OF_RUNS, ContextTooLong, RunCancelled, ApprovalRequired],
+        errors=[*_OF_RUNS, RunCancelled, ApprovalRequired],
         body={
             "Chat": {
                 "model": "Researcher",
