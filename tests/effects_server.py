@@ -1,12 +1,13 @@
 """An HTTP server for tools with side effects: it stores each request that it receives."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.http_server import http_server
 
 
 @dataclass
@@ -52,12 +53,6 @@ def effects_server() -> Iterator[EffectsServer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    effects = EffectsServer(server.server_address[1])
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with http_server(Handler) as port:
+        effects = EffectsServer(port)
         yield effects
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,13 +1,14 @@
 """A scripted MCP server in a thread. It stores the requests, and checks them as its revision requires."""
 
 import json
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.http_server import http_server
 
 MODERN = "2026-07-28"
 SESSIONS = "2025-11-25"
@@ -177,12 +178,6 @@ def mcp_server(**fields: Any) -> Iterator[McpServer]:
         def script(self) -> McpServer:  # type: ignore[override]
             return script
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BoundHandler)
-    server.daemon_threads = True
-    script = McpServer(server.server_address[1], **fields)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
+    with http_server(BoundHandler) as port:
+        script = McpServer(port, **fields)
         yield script
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -3,10 +3,9 @@
 import base64
 import ipaddress
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from django.conf import LazySettings
 
 from map_project.tenants.models import Tenant
 from tests.api import Api
+from tests.http_server import http_server
 from tests.openapi_documents import NAMES, document, expected_tools
 from tests.tool_server import tool_server
 from tools.models import Tool
@@ -36,20 +36,13 @@ def port() -> Iterator[int]:
 @pytest.fixture
 def published(loopback: None) -> Iterator[Any]:
     """Return a function that publishes bytes at a URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Publisher)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+    with http_server(Publisher) as port:
 
-    def publish(body: bytes, status: int = 200) -> str:
-        Publisher.body, Publisher.status = body, status
-        return f"http://127.0.0.1:{server.server_port}/v1/openapi.json"
+        def publish(body: bytes, status: int = 200) -> str:
+            Publisher.body, Publisher.status = body, status
+            return f"http://127.0.0.1:{port}/v1/openapi.json"
 
-    try:
         yield publish
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class Publisher(BaseHTTPRequestHandler):

@@ -3,13 +3,12 @@
 import ipaddress
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import openai
@@ -28,6 +27,7 @@ from map_project.webhooks.models import WebhookDelivery, WebhookEndpoint
 from tests.api import Api
 from tests.factories import AgentFactory, ExecutionFactory, WebhookFactory
 from tests.hostile_urls import HOSTILE, resolve_names
+from tests.http_server import http_server
 from tests.live import working
 from tests.stub_model import StubModel, StubResponse
 
@@ -60,14 +60,9 @@ def receiving() -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    received = Receiver(f"http://127.0.0.1:{server.server_address[1]}/hook?a=b")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with http_server(Handler) as port:
+        received = Receiver(f"http://127.0.0.1:{port}/hook?a=b")
         yield received
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
