@@ -1,14 +1,10 @@
 """The history at a million rows: exact totals, and pages that read few blocks at any offset."""
 
-import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from executions.history import counting
@@ -18,6 +14,8 @@ from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.api import Api
 from tests.factories import AgentFactory, ExecutionFactory, TenantFactory
+from tests.many_rows import many_rows
+from tests.query_plans import check_plans, plans_of, statements_of
 
 ROWS = 1_000_000
 TENANTS = 10
@@ -26,8 +24,6 @@ COLUMNS = ("id", "agent_id", "prompt", "response", "created_at")
 MAX_BLOCKS = 2_500
 # Without the closed rows: their count is cached.
 MAX_BLOCKS_OF_CACHED_COUNT = 20
-# A deep page is sorted after its ids were found.
-MAX_SORTED_ROWS = 101
 
 
 def page(tenant: Tenant, start: int, stop: int) -> list[dict[str, Any]]:
@@ -99,14 +95,13 @@ def test_each_tenant_has_its_own_total(tenant: Tenant, other_tenant: Tenant) -> 
 
 
 @pytest.fixture(scope="module")
-def million() -> Tenant:
-    """Create a million executions of ten tenants, and return one of the tenants.
+def million() -> Iterator[Tenant]:
+    """Create a million executions of ten tenants, and yield one of the tenants.
 
     The newest rows belong to another tenant: no query may read them to find the tenant's own.
     """
     tenants = TenantFactory.create_batch(TENANTS)
-    fill(
-        """
+    insert = """
         INSERT INTO executions_execution (id, tenant_id, agent_id, agent_name, prompt, model,
             response, status, error_code, latency_ms, request_id, created_at)
         SELECT gen_random_uuid(), (%s::uuid[])[1 + i %% 10], gen_random_uuid(), 'a',
@@ -114,43 +109,10 @@ def million() -> Tenant:
             now() - interval '30 days' + i * interval '1 second'
                 + CASE WHEN i %% 10 = 4 THEN interval '15 days' ELSE interval '0' END
         FROM generate_series(1, %s) i
-        """,
-        [[tenant.pk for tenant in tenants], ROWS],
-    )
-    return tenants[3]
-
-
-def fill(insert: str, parameters: list[Any]) -> None:
-    """Insert many executions, and wait until all of them are visible to index-only scans."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = 0")
-        cursor.execute("SET lock_timeout = 0")
-        connection.connection.answer_timeout_seconds = None
-        cursor.execute(insert, parameters)
-        # A snapshot of another session, such as autovacuum's, can keep VACUUM from marking pages as
-        # visible to all. Index-only scans would then read the table.
-        deadline = time.monotonic() + 60
-        while pages_not_all_visible(cursor) > ROWS // 10_000:
-            assert time.monotonic() < deadline, snapshots(cursor)
-            cursor.execute("VACUUM (ANALYZE) executions_execution")
-    connection.close()
-
-
-def pages_not_all_visible(cursor: CursorWrapper) -> int:
-    """Return the number of pages of the history whose visibility an index-only scan must look up."""
-    cursor.execute(
-        "SELECT pg_relation_size(oid) / 8192 - relallvisible FROM pg_class"
-        " WHERE oid = 'executions_execution'::regclass"
-    )
-    return int(cursor.fetchone()[0])
-
-
-def snapshots(cursor: CursorWrapper) -> list[tuple[Any, ...]]:
-    cursor.execute(
-        "SELECT backend_type, state, application_name, query FROM pg_stat_activity"
-        " WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
-    )
-    return list(cursor.fetchall())
+        """
+    parameters = [[tenant.pk for tenant in tenants], ROWS]
+    with many_rows("history_depth", [(insert, parameters)], Execution):
+        yield tenants[3]
 
 
 @pytest.mark.slow
@@ -169,46 +131,3 @@ def test_a_page_of_a_million_rows(million: Tenant, offset: int) -> None:
     plans = plans_of(lambda: page(million, offset, offset + 21))
     assert len(plans) == 1
     check_plans(plans, MAX_BLOCKS)
-
-
-def check_plans(plans: list[Any], max_blocks: int) -> None:
-    for node in (node for plan in plans for node in nodes(plan["Plan"])):
-        assert node["Node Type"] != "Seq Scan", node
-        if node["Node Type"] == "Sort":
-            assert node["Actual Rows"] <= MAX_SORTED_ROWS, node
-    assert sum(blocks(plan) for plan in plans) <= max_blocks
-
-
-def plans_of(read: Callable[[], object]) -> list[Any]:
-    """Return the plans of the statements that `read` executes."""
-    return [explained(sql, params) for sql, params in statements_of(read)]
-
-
-def statements_of(read: Callable[[], object]) -> list[tuple[str, Any]]:
-    statements: list[tuple[str, Any]] = []
-
-    def record(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        statements.append((sql, params))
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(record):
-        read()
-    return statements
-
-
-def explained(sql: str, params: Any) -> Any:
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}", params)
-        plans = cursor.fetchone()[0]
-        return (json.loads(plans) if isinstance(plans, str) else plans)[0]
-
-
-def blocks(plan: Any) -> int:
-    """Return how many blocks were read, from memory or not."""
-    return int(plan["Plan"]["Shared Hit Blocks"]) + int(plan["Plan"]["Shared Read Blocks"])
-
-
-def nodes(plan: Any) -> Iterator[Any]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)

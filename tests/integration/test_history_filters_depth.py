@@ -1,5 +1,6 @@
 """The filters of the history at a million executions of one tenant: pages that read few blocks."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,15 +14,10 @@ from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
 from tests.api import Api
 from tests.factories import TenantFactory
-from tests.integration.test_history_depth import (
-    ROWS,
-    blocks,
-    check_plans,
-    explained,
-    fill,
-    nodes,
-    statements_of,
-)
+from tests.many_rows import make_visible, many_rows
+from tests.query_plans import blocks, check_plans, explained, nodes, statements_of
+
+ROWS = 1_000_000
 
 # The table has about 60,000 blocks of 8 KiB, and each index about 10,000.
 MAX_BLOCKS_OF_PAGE = 500
@@ -34,15 +30,14 @@ NONE = "00000000-0000-4000-8000-ffffffffffff"
 
 
 @pytest.fixture(scope="module")
-def million() -> tuple[Tenant, str, list[str]]:
-    """Create the executions. Return their tenant, its API key, and the IDs of two of its keys.
+def million() -> Iterator[tuple[Tenant, str, list[str]]]:
+    """Create the executions. Yield their tenant, its API key, and the IDs of two of its keys.
 
     The newest half are of one agent, and the others of ten. The first key started those of one agent.
     """
     tenant = TenantFactory.create()
     keys = [issue_key(tenant=tenant) for _ in range(3)]
-    fill(
-        """
+    insert = """
         INSERT INTO executions_execution (id, tenant_id, agent_id, agent_name, prompt, model,
             response, status, error_code, latency_ms, request_id, key_prefix, metadata, created_at)
         SELECT gen_random_uuid(), %s, ('00000000-0000-4000-8000-' || lpad(agent::text, 12, '0'))::uuid, 'a',
@@ -56,14 +51,13 @@ def million() -> tuple[Tenant, str, list[str]]:
         FROM generate_series(1, %s) i, LATERAL (
             SELECT CASE WHEN i > 500000 THEN 0 ELSE i %% 10 END AS agent
         ) agents
-        """,
-        [tenant.pk, keys[0][0].prefix, keys[1][0].prefix, ROWS],
-    )
-    while execution_count_after_blocks(tenant) > blocks_of_search.ROWS:
-        index_history()
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM (ANALYZE) executions_searchblock")
-    return tenant, keys[2][1], [str(key.pk) for key, _ in keys[:2]]
+        """
+    parameters = [tenant.pk, keys[0][0].prefix, keys[1][0].prefix, ROWS]
+    with many_rows("history_filters", [(insert, parameters)], Execution, SearchBlock) as cursor:
+        while execution_count_after_blocks(tenant) > blocks_of_search.ROWS:
+            index_history()
+        make_visible(cursor, "executions_searchblock")
+        yield tenant, keys[2][1], [str(key.pk) for key, _ in keys[:2]]
 
 
 @pytest.mark.slow

@@ -7,17 +7,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
-from map_project.postgresql.base import allow_any_time
 from map_project.tenants.models import Tenant
-from map_project.usage.models import HourlyUsage
+from map_project.usage.models import EndedRun, HourlyUsage, Usage
 from map_project.usage.months import usage_by_aspect
 from map_project.usage.periods import Period, month_of
 from map_project.usage.reports import COLUMNS, usage_of
 from tests.factories import TenantFactory
-from tests.integration.test_history_depth import blocks, nodes, plans_of
+from tests.many_rows import many_rows
+from tests.query_plans import blocks, nodes, plans_of
 
 pytestmark = pytest.mark.slow
 
@@ -31,24 +30,18 @@ SELECT (%s::uuid[])[1 + i %% %s], %s::timestamptz + i / 3300 * interval '1 hour'
     'openai', md5((i / 11 %% 50)::text)::uuid, 'agent', 'map_' || i / 550 %% 6,
     CASE WHEN i / 11 %% 10 = 0 THEN 'failed' ELSE 'succeeded' END, 10, 1000, 100, 0.01, 2, 1, 100
 FROM generate_series(0, %s) i
-ON CONFLICT DO NOTHING
 """
 
 
 @pytest.fixture(scope="module")
 def busy() -> Iterator[Tenant]:
-    """Create the rows, and return one of the tenants."""
-    allow_any_time()
+    """Create the rows, and yield one of the tenants."""
     tenants: list[Tenant] = TenantFactory.create_batch(TENANTS)
-    with connection.cursor() as cursor:
-        ids = [tenant.pk for tenant in tenants]
-        last = TENANTS * ROWS_OF_TENANT - 1
-        cursor.execute(_FILL, [ids, TENANTS, month().begin, last])
-        cursor.execute("VACUUM ANALYZE usage_hourlyusage")
-        # It has no index by tenant, and other tests leave rows that no server adds to the totals.
-        cursor.execute("TRUNCATE usage_endedrun")
-    yield tenants[3]
-    HourlyUsage.objects.filter(tenant__in=tenants).delete()
+    last = TENANTS * ROWS_OF_TENANT - 1
+    parameters = [[tenant.pk for tenant in tenants], TENANTS, month().begin, last]
+    # Ended runs that are not yet in the totals are read as well, and have no index by tenant.
+    with many_rows("usage_scale", [(_FILL, parameters)], HourlyUsage, EndedRun, Usage):
+        yield tenants[3]
 
 
 def month() -> Period:
