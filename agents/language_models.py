@@ -19,8 +19,11 @@ from agents.models import LanguageModel
 from map_project.tenants.models import list_of_names
 
 _CACHE_TTL_SECONDS = 0.75
-# How long after that other threads use the cache during a reload, and how long they wait for one later.
-_GRACE_SECONDS, _MAX_WAIT_SECONDS = 1.0, 1.0
+# How long after that other threads use the cache during a reload.
+_GRACE_SECONDS = 1.0
+# How long they wait for one later. With less than a reload and its connection can take, a model that was just
+# created would be unknown.
+_MAX_WAIT_SECONDS = 2 * settings.STATEMENT_TIMEOUT_MS / 1000 + 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -330,17 +330,23 @@ def test_of_keys_that_rotate_each_other_one_is_left(live_port: int, tenant: Tena
         assert outcomes(calls) == Counter({"201": 1, "401 INVALID_API_KEY": 1})
 
 
-def test_requests_after_an_idle_time_know_a_model_of_another_process() -> None:
-    """They do not use the old list while one of them reads the new one."""
+@pytest.mark.parametrize("query_seconds", [0, 1.3])
+def test_requests_after_an_idle_time_know_a_model_of_another_process(query_seconds: float) -> None:
+    """They do not use the old list while one of them reads the new one, as long as a query may take."""
     language_models.offered(None)
     # Without signals, as in another process.
     model = LanguageModel(name=str(uuid.uuid4()), provider="mock")
     LanguageModel.objects.bulk_create([model])
     time.sleep(2)
 
+    def slowly(execute: Any, *arguments: Any) -> Any:
+        time.sleep(query_seconds)
+        return execute(*arguments)
+
     def find() -> str:
         try:
-            return language_models.find(model.name, None).name
+            with connection.execute_wrapper(slowly):
+                return language_models.find(model.name, None).name
         finally:
             connection.close()
 
