@@ -103,15 +103,18 @@ def rotate_key(
     """Replace a valid key. Return the row of the new key and the key, which is not stored.
 
     The old key remains valid for `grace`, but not beyond its expiry; without grace it is revoked. The new
-    key has the same name, scopes and lifetime, starting now, but expires at `not_after` at the latest.
-    Raises KeyNotValidError.
+    key has the same name, scopes and lifetime, starting now, but expires at `not_after` at the latest. A key
+    can be rotated again in its grace period, which does not change its lifetime. Raises KeyNotValidError.
     """
     with transaction.atomic():
         key = ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)
         now = timezone.now()
         if not is_valid(key, at=now):
             raise KeyNotValidError("This key is no longer valid. Issue a new one.")
-        ends = [not_after, key.expires_at and now + (key.expires_at - key.created_at)]
+        if key.rotated_at is None:
+            key.rotated_at, key.original_expires_at = now, key.expires_at
+        expires_at = key.original_expires_at
+        ends = [not_after, expires_at and now + (expires_at - key.created_at)]
         new, text = _create_key(
             user=user,
             tenant=key.tenant,
@@ -124,7 +127,7 @@ def rotate_key(
             key.expires_at = min(key.expires_at or now + grace, now + grace)
         else:
             key.revoked_at = now
-        key.save(update_fields=["expires_at", "revoked_at"])
+        key.save(update_fields=["expires_at", "revoked_at", "rotated_at", "original_expires_at"])
         after = {"expires_at": key.expires_at, "revoked_at": key.revoked_at}
         change = audit.changes(before, after)
         message = f"Rotated the API key {key.prefix}. New key: {new.prefix}."

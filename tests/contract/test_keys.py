@@ -318,6 +318,36 @@ class TestRotate:
         itself = api.post(f"keys/{row_of(api).pk}/rotate", {"grace_seconds": 60}).json
         assert time_of(itself["expires_at"]) == end
 
+    @pytest.mark.parametrize("days", [None, 90])
+    def test_a_second_rotation_within_the_grace_period(
+        self, manager: Api, tenant: Tenant, days: int | None
+    ) -> None:
+        """The grace period shortens the lifetime of the old key, not of those that replace it."""
+        lifetime = days and timedelta(days=days)
+        old, _ = issue_key(tenant=tenant, expires_in=lifetime or None)
+        path = f"keys/{old.pk}/rotate"
+        manager.post(path, {"grace_seconds": 600})
+        old.refresh_from_db()
+        end_of_grace = old.expires_at
+        for _ in range(2):
+            new = manager.post(path, {"grace_seconds": 3600}).json
+            created_at, expires_at = new["created_at"], new["expires_at"]
+            if lifetime:
+                difference = time_of(expires_at) - time_of(created_at) - lifetime
+                assert abs(difference) < timedelta(minutes=5)
+            else:
+                assert expires_at is None
+        old.refresh_from_db()
+        assert old.expires_at == end_of_grace
+
+    def test_a_key_in_its_grace_period_makes_no_key_that_outlives_it(self, manager: Api) -> None:
+        """Otherwise a leaked key that was rotated could be used to stay in."""
+        me = manager.get("me").json["api_key"]["id"]
+        manager.post(f"keys/{me}/rotate", {"grace_seconds": 600})
+        end = row_of(manager).expires_at
+        again = manager.post(f"keys/{me}/rotate", {"grace_seconds": 600}).json
+        assert time_of(again["expires_at"]) == end
+
     def test_a_revoked_or_expired_key_is_not_rotated(self, manager: Api, tenant: Tenant) -> None:
         revoked, _ = issue_key(tenant=tenant)
         revoke_key(key=revoked)
