@@ -110,12 +110,16 @@ def _reserve(call: Call, store: Callable[[], Result]) -> Result:
     """Return the result of `store`, which is called in the transaction that admits the call.
 
     While other calls have reserved the rest of the budget, this waits, without a database connection.
+    Without a budget every call is admitted.
     """
     delay_seconds = _FIRST_DELAY_SECONDS
     while True:
         # Without the lock, which many calls may wait for. Spending only grows, so a refusal is final.
         look = partial(budgets.read_spending, call.tenant_id, call.execution_id)
         spending = with_retries(look, call.retry_delays_seconds)
+        if not spending.periods:
+            # The budgets were deleted after the run began.
+            return with_retries(store, call.retry_delays_seconds)
         warn(spending)
         decision = budgets.decide(spending, call.estimate_usd)
         if decision is Decision.ADMIT:

@@ -414,6 +414,38 @@ class TestWaiting:
         assert api.run(agent.pk, model=MODEL).status == 200
         assert not thread.is_alive()
 
+    def test_a_run_whose_budget_is_deleted_meanwhile_continues(
+        self, tenant: Tenant, api: Api, agent: Any, settings: Any
+    ) -> None:
+        """It does not need the lock, for which others still wait."""
+        settings.RUN_TIMEOUT_SECONDS = 5
+        give(tenant, budget_usd_day=2 * COST)
+        reserving(agent)
+        is_locked, is_over = threading.Event(), threading.Event()
+
+        def change() -> None:
+            time.sleep(1)
+            give(tenant, budget_usd_day=None)
+            is_over.wait(30)
+            connection.close()
+
+        def hold() -> None:
+            with transaction.atomic():
+                lock(tenant.pk)
+                is_locked.set()
+                is_over.wait(30)
+            connection.close()
+
+        threads = [threading.Thread(target=function) for function in (hold, change)]
+        for thread in threads:
+            thread.start()
+        assert is_locked.wait(10)
+        answer = api.run(agent.pk, model=MODEL)
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        assert answer.status == 200
+
     def test_a_run_in_progress_waits_before_its_next_call(
         self, tenant: Tenant, api: Api, agent: Any, model_server: StubModel
     ) -> None:
