@@ -105,12 +105,9 @@ class HistoryFilter(BaseFilterBackend):
     """Filters the history of the caller's tenant by `FILTERS`. The pagination searches for other terms."""
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
-        for name, texts in request.query_params.lists():
-            is_term = name == search.TEXT or name.startswith(search.METADATA)
-            if len(texts) > 1 and (is_term or name in FILTERS):
-                raise BadRequest(f"{name} must not be repeated.")
-            if name in FILTERS:
-                queryset = queryset.filter(FILTERS[name].condition(view.caller.tenant_id, texts[0]))
+        for name, each in FILTERS.items():
+            if (text := request.query_params.get(name)) is not None:
+                queryset = queryset.filter(each.condition(view.caller.tenant_id, text))
         return queryset
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from map_project.api.errors import ApiError, BadRequest, MalformedJson, UnknownQueryParameter
-from map_project.api.fields import parse_uuid, unknown_names
+from map_project.api.fields import MAX_UNKNOWN_NAMES, parse_uuid, unknown_names
 from map_project.tenants.authentication import Caller, TenantAuthentication
 from map_project.tenants.errors import TenantIsolationViolation
 from map_project.tenants.scopes import ACTION_SCOPES, HasScope
@@ -25,8 +25,8 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
 
     Actions in `paginated_actions` take the query parameters of the pagination, `list` also those of
     `exact_filters` (`map_project.api.filters`), and each action its own of `query_parameters`, where
-    `prefix.<key>` stands for all names with the prefix. Other parameters are errors, unless
-    `ignores_unknown_parameters`. `scopes` has the scope of each action.
+    `prefix.<key>` stands for all names with the prefix. Other parameters are errors, and so are repeated
+    ones, unless `ignores_unknown_parameters`. `scopes` has the scope of each action.
     """
 
     authentication_classes = (TenantAuthentication,)
@@ -55,7 +55,10 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
             self._check_query_parameters()
 
     def _check_query_parameters(self) -> None:
-        """Raise UnknownQueryParameter: a filter that is silently ignored would look as if it had worked."""
+        """Raise BadRequest for a parameter that is unknown or repeated.
+
+        A filter that is silently ignored would look as if it had worked.
+        """
         known = ["limit", "offset"] if self.action in self.paginated_actions else []
         known += self.query_parameters.get(self.action, ())
         if self.action == "list":
@@ -64,6 +67,12 @@ class CallerViewSet(GenericViewSet[Row], Generic[Row]):
         names = {name: "" for name in self.request.query_params if not name.startswith(prefixes)}
         if unknown := unknown_names(names, known):
             raise UnknownQueryParameter.of(unknown, known)
+        repeated = [name for name, texts in self.request.query_params.lists() if len(texts) > 1]
+        if repeated:
+            raise BadRequest(
+                f"{repeated[0][:100]} must not be repeated.",
+                repeated_parameters=repeated[:MAX_UNKNOWN_NAMES],
+            )
 
 
 class TenantViewSet(CallerViewSet[Row], Generic[Row]):

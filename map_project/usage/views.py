@@ -28,9 +28,6 @@ class UsageViewSet(CallerViewSet[Usage]):
 
     def retrieve(self, request: Request) -> HttpResponse:
         query = request.query_params
-        for name, texts in query.lists():
-            if len(texts) > 1:
-                raise BadRequest(f"{name} must not be repeated.")
         response_format = _read_format(request)
         group_by = read_group_by(query.get("group_by"))
         try:

@@ -32,13 +32,37 @@ def test_an_unknown_parameter_is_named(rows: Rows, method: str, path: str, query
     assert response.details["unknown_parameters"][0] in response.json["message"]
 
 
+@pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=str)
+def test_a_repeated_parameter_is_named(rows: Rows, method: str, path: str) -> None:
+    """Its last value would be used, and the others ignored."""
+    url = re.sub(r"\{\w+\}", str(rows.agent.pk), path)
+    for parameter in parameters(method, path):
+        name = parameter.replace("<key>", "ticket")
+        for query in (f"{name}=1&{name}=1", f"{name}=1&{name}=", f"{name}=&{name}=2&{name}=3"):
+            response = rows.api.call(method, f"{url}?{query}")
+            assert (response.status, response.error_code) == (400, "BAD_REQUEST")
+            assert response.details == {"repeated_parameters": [name]}
+            assert response.json["message"] == f"{name} must not be repeated."
+
+
+def test_all_repeated_parameters_are_named(api: Api) -> None:
+    query = "cursor=a&q=x&status=failed&cursor=b&metadata.a=1&q=y&metadata.b=1&metadata.b=2"
+    details = api.get(f"history?{query}").details
+    assert details == {"repeated_parameters": ["cursor", "q", "metadata.b"]}
+    many = "&".join(f"metadata.{number}=1" for number in range(500))
+    assert len(api.get(f"history?{many}&{many}").details["repeated_parameters"]) == 20
+    unknown = api.get("tools?page=1&page=2&limit=1&limit=2").details
+    assert unknown["unknown_parameters"] == ["page"]
+
+
 @pytest.mark.parametrize(
     ("path", "query"),
     [
         ("tools", "limit=1&offset=0&agent_name=x"),
         ("agents", "limit=1&offset=0&tool_name=x"),
         ("history", "limit=1&offset=0"),
-        ("history", "metadata.a=1&metadata.b=2&q=x"),
+        ("history", "metadata.a=1&metadata.b=1&q=x"),
+        ("usage", "group_by=model,agent"),
         ("models", "limit=1&offset=0"),
     ],
 )

@@ -135,12 +135,3 @@ def test_time_zones_that_are_none(api: Api, zone: str) -> None:
     response = api.get(f"usage?timezone={zone}")
     assert (response.status, response.error_code) == (400, "BAD_REQUEST")
     assert response.json["message"].startswith("timezone must be")
-
-
-@pytest.mark.parametrize(
-    "query", ["from=2026-03-01&from=2026-03-02", "group_by=day&group_by=model"]
-)
-def test_repeated_parameters_are_refused(api: Api, query: str) -> None:
-    response = api.get(f"usage?{query}")
-    assert (response.status, response.error_code) == (400, "BAD_REQUEST")
-    assert response.json["message"].endswith("must not be repeated.")
