@@ -49,6 +49,15 @@ def similar_name(name: str, known: Iterable[str]) -> str | None:
     return by_lower_case[similar[0]] if similar else None
 
 
+def check_object(body: object) -> None:
+    """Raise ValidationFailed for a body that is JSON, but no object.
+
+    DRF would report it under `non_field_errors`, which a client may send as a field name.
+    """
+    if not isinstance(body, dict):
+        raise ValidationFailed("The request body must be a JSON object.", fields={})
+
+
 class TextField(serializers.CharField):
     """Text stored byte for byte. Rejects other JSON types, NUL, and blank text (unless `allow_blank`)."""
 
@@ -220,9 +229,7 @@ class StrictSerializer(RowSerializer):
     hints: Mapping[str, str] = {}
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        if not isinstance(data, dict):
-            # DRF would report it under `non_field_errors`, which a client may send as a field name.
-            raise ValidationFailed(fields={})
+        check_object(data)
         return super().run_validation(data)
 
     def to_internal_value(self, data: Any) -> Any:

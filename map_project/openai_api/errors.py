@@ -93,7 +93,7 @@ def openai_error(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
         fields: dict[str, list[str]] = details["fields"]
         param = next(iter(fields), None)
         sentences = (f"{name}: {' '.join(errors)}" for name, errors in fields.items())
-        message = " ".join(sentences) or "The request body must be a JSON object."
+        message = " ".join(sentences) or message
     return error_object(status, message=message, code=body["error_code"].lower(), param=param)
 
 

@@ -7,8 +7,7 @@ from rest_framework import serializers
 
 from executions.options import RunOptions
 from executions.serializers import MetadataField
-from map_project.api.errors import ValidationFailed
-from map_project.api.fields import TextField
+from map_project.api.fields import TextField, check_object
 from map_project.openai_api.errors import CLIENT_TOOLS, UnsupportedParameter
 from map_project.openai_api.fields import (
     ConversationField,
@@ -46,8 +45,7 @@ class IgnoringSerializer(serializers.Serializer[Any]):
     refused: Mapping[str, Refusal]
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        if not isinstance(data, dict):
-            raise ValidationFailed(fields={})
+        check_object(data)
         for name, (allowed, message) in self.refused.items():
             if data.get(name) is not None and data[name] not in allowed:
                 raise UnsupportedParameter(message, param=name)

@@ -176,29 +176,6 @@ def test_invalid_json_is_malformed(rows: Rows, raw: bytes) -> None:
     assert rows.snapshot() == before
 
 
-NOT_OBJECTS = [
-    b"[]",
-    b'[{"name": "web"}]',
-    b'"text"',
-    b"1",
-    b"-1.5e3",
-    b"true",
-    b"null",
-    b'""',
-    b"0",
-]
-
-
-@pytest.mark.parametrize("raw", NOT_OBJECTS)
-def test_json_that_is_not_an_object_is_invalid_without_fields(rows: Rows, raw: bytes) -> None:
-    before = rows.snapshot()
-    for write in WRITES:
-        response = rows.send(write, raw=raw)
-        assert (response.status, response.fields) == (400, {})
-        assert response.details == {"fields": {}}
-    assert rows.snapshot() == before
-
-
 @pytest.mark.parametrize("write", WRITES, ids=str)
 def test_a_missing_body_is_malformed(rows: Rows, write: Write) -> None:
     response = rows.send(write)

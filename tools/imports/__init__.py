@@ -6,6 +6,7 @@ from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework.serializers import Serializer
 
 from map_project.api.errors import ValidationFailed
+from map_project.api.fields import check_object
 from tools.imports.mcp import McpImportSerializer
 from tools.imports.openapi import OpenApiImportSerializer
 from tools.imports.serializers import ImportSerializer
@@ -24,8 +25,7 @@ ToolImport = PolymorphicProxySerializer(
 
 def import_serializer(data: Any) -> type[ImportSerializer]:
     """Return the serializer of the kind that a request names. Raises ValidationFailed."""
-    if not isinstance(data, dict):
-        raise ValidationFailed(fields={})
+    check_object(data)
     kind = data.get("kind")
     if kind is None:
         raise ValidationFailed(fields={"kind": ["This field is required."]})
