@@ -3,11 +3,9 @@
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import Any
 
 from django.db.models import Q
-from django.utils.dateparse import parse_date, parse_datetime
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
@@ -15,6 +13,7 @@ from executions.history import search
 from executions.models import Execution
 from map_project.api.errors import BadRequest
 from map_project.api.fields import parse_uuid
+from map_project.api.times import MOMENT_SCHEMA, read_moment
 from map_project.tenants.models import ApiKey
 
 # Of a name of a model. A longer one can match nothing.
@@ -53,16 +52,15 @@ def _status(_: uuid.UUID, text: str) -> Q:
 
 
 def _since(_: uuid.UUID, text: str) -> Q:
-    return Q(created_at__gte=_time("since", text))
+    return Q(created_at__gte=read_moment("since", text))
 
 
 def _until(_: uuid.UUID, text: str) -> Q:
-    return Q(created_at__lt=_time("until", text))
+    return Q(created_at__lt=read_moment("until", text))
 
 
 _ID_SCHEMA = {"type": "string", "format": "uuid"}
-_TIME_SCHEMA = {"type": "string", "format": "date-time"}
-_TIME_FORM = "A time with `Z` or an offset (RFC 3339), or a date, which is its start in UTC."
+_TIME_FORM = "An RFC 3339 time, or a date, which is its beginning in UTC."
 
 FILTERS: Mapping[str, Filter] = {
     "agent_id": Filter("Only runs of this agent, which may be deleted.", _ID_SCHEMA, _agent),
@@ -77,8 +75,10 @@ FILTERS: Mapping[str, Filter] = {
         _status,
     ),
     "key_id": Filter("Only runs that this API key started.", _ID_SCHEMA, _key),
-    "since": Filter(f"Only runs created at this time or later. {_TIME_FORM}", _TIME_SCHEMA, _since),
-    "until": Filter(f"Only runs created before this time. {_TIME_FORM}", _TIME_SCHEMA, _until),
+    "since": Filter(
+        f"Only runs created at this time or later. {_TIME_FORM}", MOMENT_SCHEMA, _since
+    ),
+    "until": Filter(f"Only runs created before this time. {_TIME_FORM}", MOMENT_SCHEMA, _until),
 }
 FILTER_NAMES = [*FILTERS, *(name for name, *_ in search.PARAMETERS)]
 # Filters that have an index each (`executions.models`).
@@ -128,20 +128,3 @@ def _uuid(name: str, text: str) -> uuid.UUID:
     if pk is None:
         raise BadRequest(f"{name} must be a UUID.")
     return pk
-
-
-def _time(name: str, text: str) -> datetime:
-    try:
-        time = _start_of(parse_date(text)) or parse_datetime(text)
-        # Times that have no equivalent in UTC raise OverflowError.
-        if time is not None and time.tzinfo is not None:
-            return time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise BadRequest(
-        f"{name} must be a time such as 2026-11-22T10:00:00Z, or a date. Encode + as %2B in URLs."
-    )
-
-
-def _start_of(day: date | None) -> datetime | None:
-    return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -17,6 +17,7 @@ from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from map_project.api.errors import ValidationFailed
 from map_project.api.numbers import inexact_number
+from map_project.api.times import parse_time
 
 # A response reports at most this many unknown names of one object: a body of 1 MiB can contain 80,000.
 MAX_UNKNOWN_NAMES = 20
@@ -24,9 +25,6 @@ MAX_UNKNOWN_NAMES = 20
 MAX_COMPARED_LENGTH = 40
 MIN_SIMILARITY = 0.8
 
-_RFC_3339 = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
-)
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -116,9 +114,14 @@ class TimeField(serializers.DateTimeField):
     }
 
     def to_internal_value(self, data: Any) -> datetime:
-        if not isinstance(data, str) or not _RFC_3339.fullmatch(data):
+        if not isinstance(data, str):
             self.fail("invalid")
-        return super().to_internal_value(data.upper())
+        try:
+            return parse_time(data)
+        except ValueError:
+            self.fail("invalid")
+        except OverflowError:
+            self.fail("overflow")
 
 
 class WholeNumberField(serializers.IntegerField):

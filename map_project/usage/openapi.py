@@ -4,8 +4,9 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
+from map_project.api.times import MOMENT_SCHEMA
 from map_project.tenants.openapi import tenant_operation
-from map_project.usage.periods import DATE_PATTERN, MAX_DAYS, TIME_PATTERN
+from map_project.usage.periods import MAX_DAYS
 from map_project.usage.reports import COLUMNS, MAX_GROUPS
 from map_project.usage.serializers import UsageReportSerializer
 
@@ -37,7 +38,6 @@ _CSV_EXAMPLE = (
     "day,runs,failures,input_tokens,output_tokens,total_tokens,cost_usd,tool_calls,failed_tool_calls\r\n"
     "2026-11-01,1204,17,912340,201877,1114217,7.416103,640,12\r\n"
 )
-_MOMENT = {"type": "string", "pattern": f"^({DATE_PATTERN}|{TIME_PATTERN})$"}
 
 
 def _parameter(name: str, schema: dict[str, Any], description: str, **more: Any) -> Any:
@@ -56,13 +56,13 @@ documented = extend_schema_view(
         parameters=[
             _parameter(
                 "from",
-                _MOMENT,
+                MOMENT_SCHEMA,
                 "Beginning of the range, which is part of it: a date in the time zone, or an RFC 3339 time. "
                 "Default: the beginning of the month in which the range ends.",
             ),
             _parameter(
                 "to",
-                _MOMENT,
+                MOMENT_SCHEMA,
                 "End of the range, which is not part of it: a date in the time zone, or an RFC 3339 time. "
                 "Default: the end of the current month.",
             ),

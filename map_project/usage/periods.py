@@ -7,24 +7,18 @@ totals, and is an error.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
-from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.utils import timezone
 
 from map_project.api.errors import BadRequest
+from map_project.api.times import read_moment, start_of_day
 
 MAX_DAYS = 400
 FIRST_YEAR, LAST_YEAR = 2000, 2199
-DATE_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-TIME_PATTERN = DATE_PATTERN + (
-    r"[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
 _ONE_DAY = timedelta(days=1)
-
-Day = TypeVar("Day", bound=date)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +73,6 @@ def read_period(query: Mapping[str, str]) -> Period:
     return _checked(Period(_full_hour(begin, zone), _full_hour(end, zone), zone))
 
 
-def start_of_day(day: date, zone: ZoneInfo) -> datetime:
-    """Return the first moment of a day, in UTC. If the zone has skipped it, that of the day after."""
-    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
-
-
 def _checked(period: Period) -> Period:
     if period.begin >= period.end:
         raise BadRequest("from must be before to. The time of to is not part of the range.")
@@ -106,25 +95,10 @@ def _read_zone(name: str) -> ZoneInfo:
 
 
 def _read_time(name: str, text: str, zone: ZoneInfo) -> datetime:
-    try:
-        if re.fullmatch(DATE_PATTERN, text):
-            moment = start_of_day(_in_range(date.fromisoformat(text)), zone)
-        elif re.fullmatch(TIME_PATTERN, text):
-            moment = _in_range(datetime.fromisoformat(text.upper())).astimezone(UTC)
-        else:
-            raise ValueError
-    except ValueError:
-        raise BadRequest(
-            f"{name} must be a date such as 2026-11-01, or an RFC 3339 time such as "
-            f"2026-11-01T00:00:00Z, from {FIRST_YEAR} to {LAST_YEAR}. In a URL, + is written as %2B."
-        ) from None
+    moment = read_moment(name, text, zone)
+    if not FIRST_YEAR <= int(text[:4]) <= LAST_YEAR:
+        raise BadRequest(f"{name} is out of range. Use the years {FIRST_YEAR} to {LAST_YEAR}.")
     return moment
-
-
-def _in_range(day: Day) -> Day:
-    if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise ValueError
-    return day
 
 
 def _full_hour(moment: datetime, zone: ZoneInfo) -> datetime:

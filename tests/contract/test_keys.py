@@ -145,12 +145,7 @@ class TestCreate:
             ("scopes", ["admin"], "Each item must be one of read, write, run, approve, keys."),
             ("scopes", [["read"]], "Each item must be one of read, write, run, approve, keys."),
             ("expires_at", "2020-01-01T00:00:00Z", "The time must be in the future."),
-            *(
-                ("expires_at", value, "Expected a time in RFC 3339")
-                for value in ("", "tomorrow", "2199-01-31", "2199-01-31T12:00:00", 4102444800, True)
-            ),
-            ("expires_at", "2199-02-30T12:00:00Z", "Expected a time in RFC 3339"),
-            ("expires_at", "9999-12-31T23:59:59-23:00", "The time is out of range."),
+            ("expires_at", "2199-01-31", "Expected a time in RFC 3339"),
         ],
     )
     def test_an_invalid_field_creates_nothing(
