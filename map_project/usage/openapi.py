@@ -50,7 +50,8 @@ documented = extend_schema_view(
         description="Returns what the runs that ended in a time range add up to, exact to the last run that "
         f"has ended. A range has at most {MAX_DAYS} days, and a response at most {MAX_GROUPS:,} groups. "
         "Usage is kept per hour of UTC: the range, and with `group_by=day` its days, must begin and end on "
-        "full hours of UTC. CSV has a line for each group.",
+        "full hours of UTC. Otherwise use days with `timezone=UTC`, or full hours of UTC without "
+        "`group_by=day`. CSV has a line for each group.",
         operation_id="usage",
         tags=["usage"],
         parameters=[

@@ -104,14 +104,11 @@ def _read_time(name: str, text: str, zone: ZoneInfo) -> datetime:
 def _full_hour(moment: datetime, zone: ZoneInfo) -> datetime:
     if moment.replace(minute=0, second=0, microsecond=0) != moment:
         raise BadRequest(
-            f"Usage is kept per hour of UTC, and {_local(moment, zone)} in {zone.key} is not on a full "
-            "hour of UTC. Use other times, or another timezone."
+            f"Usage is kept per hour of UTC: {moment.astimezone(zone).isoformat()} ({zone.key}) is not on a "
+            "full hour of UTC, and has no exact totals. Use full hours of UTC without group_by=day, or days "
+            "with timezone=UTC."
         )
     return moment
-
-
-def _local(moment: datetime, zone: ZoneInfo) -> str:
-    return moment.astimezone(zone).isoformat(timespec="seconds")
 
 
 def next_month(day: date) -> date:

@@ -85,6 +85,29 @@ def test_a_range_without_exact_totals_is_an_error(api: Api, query: str) -> None:
     assert "not on a full hour of UTC" in response.json["message"]
 
 
+@pytest.mark.parametrize(
+    ("query", "moment"),
+    [
+        ("from=2026-03-01&timezone=Asia/Kolkata", "2026-03-01T00:00:00+05:30 (Asia/Kolkata)"),
+        ("from=2026-03-01&timezone=Australia/Adelaide", "2026-03-01T00:00:00+10:30"),
+        ("from=2026-03-01T00:00:00.000001Z", "2026-03-01T00:00:00.000001+00:00 (UTC)"),
+        (
+            "from=2026-03-01T00:00:00Z&to=2026-03-03T00:00:00Z&group_by=day&timezone=Asia/Kathmandu",
+            "2026-03-02T00:00:00+05:45 (Asia/Kathmandu)",
+        ),
+    ],
+)
+def test_the_error_names_the_time_and_what_to_use(api: Api, query: str, moment: str) -> None:
+    message = api.get(f"usage?{query}").json["message"]
+    assert message.startswith(f"Usage is kept per hour of UTC: {moment}")
+    assert message.endswith(
+        "Use full hours of UTC without group_by=day, or days with timezone=UTC."
+    )
+    hours = "from=2026-02-28T18:00:00Z&timezone=Asia/Kolkata&to=2026-03-31T18:00:00Z"
+    for instead in (hours, f"{MARCH}&timezone=UTC&group_by=day"):
+        assert api.get(f"usage?{instead}").status == 200
+
+
 def test_full_hours_in_any_time_zone(api: Api, tenant: Tenant) -> None:
     query = "from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&timezone=Asia/Kolkata&group_by=agent"
     assert read(api, query)["items"] == []
