@@ -138,8 +138,8 @@ def test_a_port_in_use_is_one_sentence() -> None:
             timeout=30,
         )
     assert worker.returncode == 1
-    (line,) = worker.stderr.splitlines()
-    assert f"127.0.0.1:{port} (HOST, WORKER_PORT)" in line
+    assert f"127.0.0.1:{port} (HOST, WORKER_PORT)" in worker.stderr
+    assert worker.stderr.count("\n") == 1, worker.stderr
 
 
 def test_a_foreground_run_has_its_times_and_metadata(api: Api, tenant: Tenant) -> None:
