@@ -1,62 +1,94 @@
 """Exact totals of the history, and bounded ones of filtered lists.
 
-Executions are only ever appended: the database sets `created_at` when it inserts a row. So the number of rows
-before a time that no running insert can still precede (closed rows) does not change, and is cached.
+A tenant's `HistoryTotal` has the number of its executions up to a time that no running insert can still
+precede (closed rows). A request adds those after it, in the same statement. If there are many, it moves the
+time forward first.
 """
 
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Max, QuerySet
-from django.db.models.functions import Now
+from django.db import connection, transaction
+from django.db.models import QuerySet
 
+from executions.history.blocks import FIRST
 from executions.models import Execution
 
-# Longer than `statement_timeout`: an insert that began before has been committed or cancelled.
-CLOSED_AFTER = timedelta(seconds=10)
-# How long a count of closed rows is cached: in seconds, and as a multiple of the time that it took to count.
-# Rows that an operator deletes, or inserts with an earlier time, change the total after this time.
-CACHE_TTL_SECONDS = 5.0
-CACHE_TTL_FACTOR = 50
-CACHE_SIZE = 10_000
+# Longer than a transaction that inserts an execution: each of its statements has `statement_timeout`, and it
+# may be idle for `idle_in_transaction_session_timeout`.
+CLOSED_AFTER = timedelta(seconds=60)
+# Closed rows after the time of the total: it moves forward if there are more, by at most the second number.
+MAX_ADDED, MAX_MOVED = 1_000, 50_000
+# For another request that moves it. After that, all rows are counted: the insertion of many rows with an
+# earlier time may have locked it.
+WAIT_SECONDS, MAX_WAITS = 0.02, 25
 # More matching executions than this are not counted.
 MAX_COUNTED = 10_000
 
+_TOTAL = """
+WITH total AS (
+    SELECT COALESCE(max(count), 0) AS count, COALESCE(max(until), %(first)s) AS until,
+        STATEMENT_TIMESTAMP() - %(closed_after)s AS closing
+    FROM executions_historytotal WHERE tenant_id = %(tenant_id)s
+)
+SELECT total.count, closed.count, open.count
+FROM total, LATERAL (
+    SELECT count(*) FROM (
+        SELECT FROM executions_execution
+        WHERE tenant_id = %(tenant_id)s AND created_at > until AND created_at <= closing
+        ORDER BY created_at LIMIT %(limit)s
+    ) rows
+) closed, LATERAL (
+    SELECT count(*) FROM executions_execution
+    WHERE tenant_id = %(tenant_id)s AND created_at > GREATEST(until, closing)
+) open
+"""
+_LOCK = """
+SELECT 1 FROM executions_historytotal WHERE tenant_id = %(tenant_id)s FOR UPDATE SKIP LOCKED
+"""
+# After the lock, in a statement of its own: it sees what those have committed that had the lock before.
+_MOVE = """
+UPDATE executions_historytotal total
+SET until = next.until, count = count + (
+    SELECT count(*) FROM executions_execution
+    WHERE tenant_id = %(tenant_id)s AND created_at > total.until AND created_at <= next.until
+)
+FROM (
+    SELECT max(created_at) AS until FROM (
+        SELECT created_at FROM executions_execution
+        WHERE tenant_id = %(tenant_id)s AND created_at > (
+            SELECT until FROM executions_historytotal WHERE tenant_id = %(tenant_id)s
+        ) AND created_at <= STATEMENT_TIMESTAMP() - %(closed_after)s
+        ORDER BY created_at LIMIT %(limit)s
+    ) rows
+) next
+WHERE tenant_id = %(tenant_id)s AND next.until IS NOT NULL
+"""
 
-@dataclass(frozen=True, slots=True)
-class _ClosedCount:
-    """The number of executions up to `until`, which no insert can change."""
 
-    count: int
-    until: datetime
-    expires_at: float
-
-
-_closed_counts: dict[uuid.UUID, _ClosedCount] = {}
-
-
-def count_executions(tenant_id: uuid.UUID, *, newest: Sequence[datetime] = ()) -> int:
-    """Return the exact number of executions of a tenant.
-
-    `newest` are the times of the newest executions, if they are known, in descending order.
-    """
-    executions = Execution.objects.filter(tenant_id=tenant_id)
-    closed = _closed_counts.get(tenant_id)
-    if closed is None or closed.expires_at < time.monotonic():
-        closed = _count_closed(executions)
-        if closed is None:
-            return executions.count()
-        if len(_closed_counts) >= CACHE_SIZE:
-            _closed_counts.clear()
-        _closed_counts[tenant_id] = closed
-    if newest and newest[-1] <= closed.until:
-        # They reach the closed rows, so they contain all rows after them: no query is needed.
-        return closed.count + sum(created_at > closed.until for created_at in newest)
-    return closed.count + executions.filter(created_at__gt=closed.until).count()
+def count_executions(tenant_id: uuid.UUID) -> int:
+    """Return the exact number of executions of a tenant. Raises DatabaseError."""
+    parameters: dict[str, Any] = {
+        "tenant_id": tenant_id,
+        "first": FIRST[0],
+        "closed_after": CLOSED_AFTER,
+        "limit": MAX_MOVED,
+    }
+    waits = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(_TOTAL, parameters)
+            total, closed, newer = cursor.fetchone()
+        has_moved = closed > MAX_ADDED and _move(parameters)
+        if closed < MAX_MOVED or parameters["limit"] is None:
+            return int(total + closed + newer)
+        if not has_moved:
+            time.sleep(WAIT_SECONDS)
+            waits += 1
+            if waits == MAX_WAITS:
+                parameters["limit"] = None
 
 
 def count_at_most(queryset: QuerySet[Execution, Any]) -> int | None:
@@ -65,13 +97,12 @@ def count_at_most(queryset: QuerySet[Execution, Any]) -> int | None:
     return None if count > MAX_COUNTED else count
 
 
-def _count_closed(executions: QuerySet[Execution]) -> _ClosedCount | None:
-    """Return None if there are no closed rows. The database's clock decides which rows are closed."""
-    started = time.monotonic()
-    closed = executions.order_by().filter(created_at__lt=Now() - CLOSED_AFTER)
-    row = closed.aggregate(count=Count("pk"), until=Max("created_at"))
-    if row["until"] is None:
-        return None
-    ended = time.monotonic()
-    ttl_seconds = max(CACHE_TTL_SECONDS, CACHE_TTL_FACTOR * (ended - started))
-    return _ClosedCount(row["count"], row["until"], ended + ttl_seconds)
+@transaction.atomic
+def _move(parameters: dict[str, Any]) -> bool:
+    """Move the time of the total forward. Return False if another transaction has locked it."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, parameters)
+        if cursor.fetchone() is None:
+            return False
+        cursor.execute(_MOVE, parameters)
+    return True

@@ -6,6 +6,7 @@ database connection and no transaction.
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -15,7 +16,6 @@ from django.db.models import BooleanField, ExpressionWrapper, Prefetch, Q, Query
 from django.db.models.functions import Now
 from django.http import StreamingHttpResponse
 
-from executions.history.counting import CLOSED_AFTER
 from executions.history.cursors import Cursor
 from executions.history.search import Terms
 from executions.models import Execution, Step
@@ -24,6 +24,8 @@ from map_project.api.renderers import OrjsonRenderer
 from map_project.postgresql.connections import with_retries
 
 CONTENT_TYPE = "application/x-ndjson"
+# An insert that began before has been committed or cancelled.
+CLOSED_AFTER = timedelta(seconds=10)
 # Executions that are compared with the terms of a search at once.
 MAX_KEYS = 500
 # Of one batch: executions, and the bytes of their texts, unless the first one alone has more.

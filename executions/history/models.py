@@ -42,3 +42,20 @@ class SearchBlock(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tenant_id} {self.last_created_at}"
+
+
+class HistoryTotal(models.Model):
+    """The number of executions of a tenant up to a time. Later ones are counted for each request.
+
+    Triggers of executions keep `count` when rows are deleted, and begin again when rows are inserted with an
+    earlier time.
+    """
+
+    tenant = models.OneToOneField(
+        Tenant, on_delete=models.CASCADE, primary_key=True, db_constraint=False, related_name="+"
+    )
+    count = models.BigIntegerField()
+    until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} {self.until}: {self.count}"

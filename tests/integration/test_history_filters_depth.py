@@ -9,11 +9,12 @@ from django.db.models import Max
 
 from executions.history import blocks as blocks_of_search
 from executions.history.blocks import index_history
-from executions.models import Execution, SearchBlock
+from executions.models import Execution, HistoryTotal, SearchBlock
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
 from tests.api import Api
 from tests.factories import TenantFactory
+from tests.integration.test_history_depth import NO_TOTALS
 from tests.many_rows import make_visible, many_rows
 from tests.query_plans import blocks, check_plans, explained, nodes, statements_of
 
@@ -53,7 +54,8 @@ def million() -> Iterator[tuple[Tenant, str, list[str]]]:
         ) agents
         """
     parameters = [tenant.pk, keys[0][0].prefix, keys[1][0].prefix, ROWS]
-    with many_rows("history_filters", [(insert, parameters)], Execution, SearchBlock) as cursor:
+    inserts = [(insert, parameters), NO_TOTALS]
+    with many_rows("history_filters", inserts, Execution, SearchBlock, HistoryTotal) as cursor:
         while execution_count_after_blocks(tenant) > blocks_of_search.ROWS:
             index_history()
         make_visible(cursor, "executions_searchblock")
@@ -140,7 +142,8 @@ def check(million: tuple[Tenant, str, list[str]], query: str, max_blocks: int) -
         plans = plans_as_executed(statements)
         assert plans or NONE in query
         # The total of the list without filters has a test of its own.
-        check_plans(plans[:1] if not query else plans, max_blocks)
+        plans = plans[:1] if not query else plans
+        check_plans(plans, max_blocks)
         for node in (node for plan in plans for node in nodes(plan["Plan"])):
             assert node.get("Relation Name") != "executions_execution" or (
                 node["Node Type"] != "Bitmap Heap Scan"

@@ -1,0 +1,146 @@
+"""The total of the history: exact, also while executions are inserted and deleted."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from executions.history import counting
+from executions.history.counting import CLOSED_AFTER, count_executions
+from executions.models import Execution, HistoryTotal
+from map_project.tenants.models import Tenant
+from tests.api import Api
+from tests.factories import AgentFactory, ExecutionFactory, TenantFactory
+
+PAST = 2 * CLOSED_AFTER
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The total moves forward with each row, and by three rows at most."""
+    monkeypatch.setattr(counting, "MAX_ADDED", 0)
+    monkeypatch.setattr(counting, "MAX_MOVED", 3)
+
+
+def stored(tenant: Tenant) -> int:
+    return HistoryTotal.objects.get(tenant=tenant).count
+
+
+def create(tenant: Tenant, count: int = 1, age: timedelta = timedelta()) -> list[Execution]:
+    created_at = timezone.now() - age
+    created: list[Execution] = ExecutionFactory.create_batch(
+        count, agent=AgentFactory.create(tenant=tenant), created_at=created_at
+    )
+    return created
+
+
+def test_of_an_empty_history(tenant: Tenant, few: None) -> None:
+    assert count_executions(tenant.pk) == 0
+    create(tenant)
+    assert (count_executions(tenant.pk), stored(tenant)) == (1, 0)
+
+
+@pytest.mark.parametrize("old", [0, 1, 2, 3, 4, 10])
+def test_old_rows_are_counted_once(tenant: Tenant, few: None, old: int) -> None:
+    """Also if they have the same time."""
+    create(tenant, old, PAST)
+    create(tenant, 2)
+    for _ in range(2):
+        assert (count_executions(tenant.pk), stored(tenant)) == (old + 2, old)
+
+
+def test_few_old_rows_are_not_stored(tenant: Tenant) -> None:
+    create(tenant, 3, PAST)
+    assert (count_executions(tenant.pk), stored(tenant)) == (3, 0)
+
+
+def test_deleted_rows_are_subtracted_at_once(
+    api: Api, tenant: Tenant, other_tenant: Tenant, few: None
+) -> None:
+    old, new = create(tenant, 5, PAST), create(tenant, 2)
+    others = create(other_tenant, 2, PAST)
+    assert (count_executions(tenant.pk), count_executions(other_tenant.pk)) == (7, 2)
+    gone = [old[0].pk, old[3].pk, new[0].pk, others[0].pk]
+    Execution.objects.filter(pk__in=gone).delete()
+    assert (stored(tenant), stored(other_tenant)) == (3, 1)
+    assert api.get("history").json["total"] == 4
+    assert count_executions(other_tenant.pk) == 1
+
+
+def test_rows_that_are_inserted_with_an_earlier_time(tenant: Tenant, few: None) -> None:
+    create(tenant, 2, PAST)
+    assert count_executions(tenant.pk) == 2
+    create(tenant, 1, 2 * PAST)
+    assert (count_executions(tenant.pk), stored(tenant)) == (3, 3)
+
+
+@pytest.mark.parametrize("max_moved", [3, 10])
+def test_while_its_row_is_locked(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, max_moved: int
+) -> None:
+    """The total is exact, also if there are many rows after it."""
+    monkeypatch.setattr(counting, "MAX_ADDED", 0)
+    monkeypatch.setattr(counting, "MAX_MOVED", max_moved)
+    create(tenant, 5, PAST)
+    is_locked, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            HistoryTotal.objects.select_for_update().get(tenant=tenant)
+            is_locked.set()
+            is_over.wait(10)
+        connection.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert is_locked.wait(10)
+    assert count_executions(tenant.pk) == 5
+    is_over.set()
+    thread.join()
+    count_executions(tenant.pk)
+    assert (count_executions(tenant.pk), stored(tenant)) == (5, 5)
+
+
+@pytest.mark.slow
+def test_while_rows_are_inserted_and_deleted(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By several sessions at once, in transactions of which some are rolled back."""
+    monkeypatch.setattr(counting, "CLOSED_AFTER", timedelta(seconds=2))
+    tenant = TenantFactory.create()
+    agent = AgentFactory.create(tenant=tenant)
+    end, totals = time.monotonic() + 6, list[int]()
+
+    def insert() -> None:
+        age = random.choice((timedelta(), timedelta(), timedelta(seconds=30)))
+        ExecutionFactory.create(agent=agent, created_at=timezone.now() - age)
+
+    def delete() -> None:
+        pks = Execution.objects.filter(tenant=tenant).order_by("?").values_list("pk", flat=True)
+        with transaction.atomic():
+            Execution.objects.filter(pk__in=[*pks[:3]]).delete()
+            time.sleep(random.uniform(0, 0.05))
+            transaction.set_rollback(random.random() < 0.3)
+
+    def read() -> None:
+        totals.append(count_executions(tenant.pk))
+
+    def repeat(work: Callable[[], None]) -> None:
+        while time.monotonic() < end:
+            work()
+        connection.close()
+
+    works = (insert, insert, insert, delete, read, read)
+    threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(totals) > 20
+    expected = Execution.objects.filter(tenant=tenant).count()
+    assert count_executions(tenant.pk) == expected
+    time.sleep(2)
+    assert (count_executions(tenant.pk), stored(tenant)) == (expected, expected)
