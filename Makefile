@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run stop reset test test-all check format bench bench-inflight bench-limiter bench-jobs bench-streams chaos schema screenshots \
+.PHONY: help run stop reset test test-all check format bench bench-inflight bench-limiter bench-jobs bench-streams bench-prune chaos schema screenshots \
 	lock install-run install-dev
 
 VENV ?= .venv
@@ -71,6 +71,9 @@ bench-jobs: install-run ## measure background runs beside empty jobs of procrast
 
 bench-streams: install-run ## measure 2,000 open streams, and streams beside LiteLLM, in five minutes
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
+
+bench-prune: install-run ## measure prune_history of 1,000,000 executions beside requests, in ten minutes
+	@$(BIN)/python -m benchmarks.prune $(ARGS)
 
 bench-limiter: install-dev ## compare the limiter with others on one Redis, in two minutes
 	@$(call install,bench)
