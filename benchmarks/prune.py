@@ -93,10 +93,22 @@ def _bench(options: Namespace, where: Location) -> Measured:
     measured = Measured()
     with psycopg.connect(url, autocommit=True) as session:
         _fill(session, options.rows)
+        _index()
+        newest = "SELECT id::text FROM executions_execution ORDER BY created_at DESC LIMIT 1"
+        execution_id = _value(session, newest)
+        session.execute("VACUUM (ANALYZE)")
+        session.execute("CHECKPOINT")
         log = where.data_dir / "prune.log"
         with (
             servers.platform(url, where.redis_url, log) as server,
-            Load(server.url, KEY, agent_id, options.rate, measured.wrong) as load,
+            Load(
+                server.url,
+                KEY,
+                agent_id=agent_id,
+                execution_id=execution_id,
+                rate=options.rate,
+                wrong=measured.wrong,
+            ) as load,
         ):
             time.sleep(_QUIET_SECONDS)
             measured.before = load.taken()
@@ -111,7 +123,6 @@ def _bench(options: Namespace, where: Location) -> Measured:
 def _rows_of_the_platform() -> str:
     """Create the tenant and its agent. Return the agent's ID."""
     from django.core.management import call_command
-    from django.db import connections
 
     from agents.models import Agent
     from map_project.tenants.keys import store_key
@@ -121,16 +132,22 @@ def _rows_of_the_platform() -> str:
     tenant = Tenant.objects.create(name="prune", rate_limit_requests=1_000_000)
     store_key(tenant=tenant, key=KEY)
     agent = Agent.objects.create(tenant=tenant, name="a", role="analyst", description="Reads.")
+    _close_connections()
+    return str(agent.pk)
+
+
+def _close_connections() -> None:
+    from django.db import connections
+
     connections.close_all()
     for connection in connections.all():
         connection.close_pool()  # type: ignore[attr-defined]
-    return str(agent.pk)
 
 
 def _fill(session: psycopg.Connection[Any], rows: int) -> None:
     """Create executions of the last 180 days, every tenth of them with a step."""
     print(f"Filling the history with {rows:,} executions ...", file=sys.stderr, flush=True)
-    # They are not in the usage, and in no block of the search.
+    # They are not in the usage.
     session.execute("ALTER TABLE executions_execution DISABLE TRIGGER USER")
     session.execute(
         """
@@ -152,8 +169,19 @@ def _fill(session: psycopg.Connection[Any], rows: int) -> None:
         (),
     )
     session.execute("ALTER TABLE executions_execution ENABLE TRIGGER USER")
-    session.execute("VACUUM (ANALYZE)")
-    session.execute("CHECKPOINT")
+    session.execute("ANALYZE")
+
+
+def _index() -> None:
+    """Add the executions to the blocks of the search, which the server would do meanwhile."""
+    from executions.history.blocks import index_history
+    from executions.models import SearchBlock
+
+    print("Indexing the history for its search ...", file=sys.stderr, flush=True)
+    count = -1
+    while count < (count := SearchBlock.objects.count()):
+        index_history()
+    _close_connections()
 
 
 def _prune() -> tuple[int, float]:
