@@ -72,7 +72,7 @@ bench-jobs: install-run ## measure background runs beside empty jobs of procrast
 bench-streams: install-run ## measure 2,000 open streams, and streams beside LiteLLM, in five minutes
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
-bench-prune: install-run ## measure prune_history of 1,000,000 executions beside requests, in ten minutes
+bench-prune: install-run ## measure prune_history of 1,000,000 executions beside requests, in four minutes
 	@$(BIN)/python -m benchmarks.prune $(ARGS)
 
 bench-limiter: install-dev ## compare the limiter with others on one Redis, in two minutes
