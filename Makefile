@@ -31,17 +31,17 @@ reset: install-run ## delete the data of this checkout's PostgreSQL and Redis (A
 
 # A process for each core, each with its own PostgreSQL and Redis. The tests start hundreds of processes, each of
 # which would compile the code if none could keep the result.
-RUN := env -u PYTHONDONTWRITEBYTECODE $(BIN)/
+RUN := env -u PYTHONDONTWRITEBYTECODE
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: install-dev ## run the tests except the slow ones, with branch coverage
 	@rm -f .coverage .coverage.*
-	$(RUN)coverage run $(PYTEST) -m "not slow"
+	$(RUN) $(BIN)/coverage run $(PYTEST) -m "not slow"
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 # The slow tests start most of the processes, in which measuring the coverage costs half of the time.
 test-all: test ## run the slow tests as well, without coverage
-	$(RUN)python $(PYTEST) -m slow
+	$(RUN) $(BIN)/python $(PYTEST) -m slow
 
 check: install-dev ## check format, lint, types, import layers, migrations and the OpenAPI document
 	$(BIN)/ruff format --check .

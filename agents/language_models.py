@@ -21,9 +21,9 @@ from map_project.tenants.models import list_of_names
 _CACHE_TTL_SECONDS = 0.75
 # How long after that other threads use the cache during a reload.
 _GRACE_SECONDS = 1.0
-# How long they wait for one later. With less than a reload and its connection can take, a model that was just
-# created would be unknown.
-_MAX_WAIT_SECONDS = 2 * settings.STATEMENT_TIMEOUT_MS / 1000 + 0.5
+# How long they wait for a later one: longer than it takes with a new connection. Otherwise, a model that was
+# just created would be unknown.
+_MAX_WAIT_SECONDS = min(2 * settings.STATEMENT_TIMEOUT_MS / 1000 + 0.5, 5.0)
 
 
 @dataclass(frozen=True, slots=True)

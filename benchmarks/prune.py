@@ -1,7 +1,7 @@
 """`python -m benchmarks.prune`: `prune_history` beside runs and reads of the history.
 
 Fills the history of one tenant, half of it older than 90 days, and deletes that half while clients run an
-agent and read the history at a steady rate. Measures the latencies before and meanwhile, the longest wait for
+agent and read the history at a steady rate. Measures the latencies before and during it, the longest wait for
 a lock, and the deleted executions per second. Exits with 0 if every bar holds, 1 if one fails, 2 if it cannot
 run.
 """
@@ -52,9 +52,10 @@ class Measured:
     """The results: latencies in seconds by kind, and what the database showed."""
 
     before: dict[str, list[float]] = field(default_factory=dict)
-    meanwhile: dict[str, list[float]] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)
+    during: dict[str, list[float]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
     longest_wait_ms: float = 0.0
+    samples: int = 0
     deleted: int = 0
     remaining: int = 0
     seconds: float = 0.0
@@ -76,7 +77,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     rows = _rows(options, measured)
-    for problem in measured.wrong[:5]:
+    for problem in measured.failures[:5]:
         print(f"  {problem[:300]}", file=sys.stderr)
     print(table(["", "measured", "bar", ""], [[*row] for row in rows]))
     is_good = all(row[3] != "FAILS" for row in rows)
@@ -107,7 +108,7 @@ def _bench(options: Namespace, where: Location) -> Measured:
                 agent_id=agent_id,
                 execution_id=execution_id,
                 rate=options.rate,
-                wrong=measured.wrong,
+                failures=measured.failures,
             ) as load,
         ):
             time.sleep(_WARM_UP_SECONDS)
@@ -116,7 +117,7 @@ def _bench(options: Namespace, where: Location) -> Measured:
             measured.before = load.taken()
             with _waits_for_locks(url, measured):
                 measured.deleted, measured.seconds = _prune()
-            measured.meanwhile = load.taken()
+            measured.during = load.taken()
         count = "SELECT count(*) FROM executions_execution WHERE request_id = 'bench'"
         measured.remaining = _value(session, count)
     return measured
@@ -149,7 +150,7 @@ def _close_connections() -> None:
 def _fill(session: psycopg.Connection[Any], rows: int) -> None:
     """Create executions of the last 180 days, every tenth of them with a step."""
     print(f"Filling the history with {rows:,} executions ...", file=sys.stderr, flush=True)
-    # They are not in the usage.
+    # Without the triggers, the rows are not added to the usage, and are inserted faster.
     session.execute("ALTER TABLE executions_execution DISABLE TRIGGER USER")
     session.execute(
         """
@@ -175,14 +176,15 @@ def _fill(session: psycopg.Connection[Any], rows: int) -> None:
 
 
 def _index() -> None:
-    """Add the executions to the blocks of the search, which the server would do meanwhile."""
+    """Add the executions to the blocks of the search, which the server would do during the benchmark."""
     from executions.history.blocks import index_history
     from executions.models import SearchBlock
 
     print("Indexing the history for its search ...", file=sys.stderr, flush=True)
-    count = -1
-    while count < (count := SearchBlock.objects.count()):
+    before, count = -1, 0
+    while before < count:
         index_history()
+        before, count = count, SearchBlock.objects.count()
     _close_connections()
 
 
@@ -211,6 +213,7 @@ def _waits_for_locks(url: str, measured: Measured) -> Iterator[None]:
             while not is_over.wait(_SAMPLE_SECONDS):
                 wait_ms = float(_value(session, query))
                 measured.longest_wait_ms = max(measured.longest_wait_ms, wait_ms)
+                measured.samples += 1
 
     sampler = Thread(target=sample)
     sampler.start()
@@ -245,23 +248,23 @@ def _rows(options: Namespace, measured: Measured) -> list[Row]:
         ),
         (
             "longest wait for a lock",
-            f"{wait_ms:.0f} ms",
+            f"{wait_ms:.0f} ms in {measured.samples:,} samples",
             f"≤ {LOCK_WAIT_AT_MOST_MS:.0f} ms",
-            _verdict(wait_ms <= LOCK_WAIT_AT_MOST_MS),
+            _verdict(measured.samples > 0 and wait_ms <= LOCK_WAIT_AT_MOST_MS),
         ),
-        ("requests that failed", str(len(measured.wrong)), "0", _verdict(not measured.wrong)),
+        ("requests that failed", str(len(measured.failures)), "0", _verdict(not measured.failures)),
     ]
     return [*rows, *(_latencies(kind, measured) for kind in KINDS)]
 
 
 def _latencies(kind: str, measured: Measured) -> Row:
     parts, p99s = [], []
-    for values in (measured.before[kind], measured.meanwhile[kind]):
+    for values in (measured.before[kind], measured.during[kind]):
         p50, p99 = (percentile(values, percent) * 1000 for percent in (50, 99))
         parts.append(f"{p50:.1f}; {p99:.1f}; {max(values) * 1000:.0f} ms of {len(values)}")
         p99s.append(p99)
     return (
-        f"{kind}: p50; p99; slowest, before → meanwhile",
+        f"{kind}: p50; p99; slowest, before → during",
         " → ".join(parts),
         f"p99 ≤ {P99_AT_MOST_MS:.0f} ms",
         _verdict(p99s[1] <= P99_AT_MOST_MS),

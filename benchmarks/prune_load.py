@@ -22,7 +22,14 @@ class Load:
     """
 
     def __init__(
-        self, url: str, key: str, *, agent_id: str, execution_id: str, rate: float, wrong: list[str]
+        self,
+        url: str,
+        key: str,
+        *,
+        agent_id: str,
+        execution_id: str,
+        rate: float,
+        failures: list[str],
     ) -> None:
         self._address = urlsplit(url).netloc
         self._headers = {"X-API-KEY": key, "Content-Type": "application/json"}
@@ -32,7 +39,7 @@ class Load:
             PAGE: ("GET", "history", None),
             READ: ("GET", f"history/{execution_id}", None),
         }
-        self._interval_seconds, self._wrong = len(KINDS) / rate, wrong
+        self._interval_seconds, self._failures = len(KINDS) / rate, failures
         self._taken: dict[str, list[float]] = defaultdict(list)
         self._lock, self._is_over = threading.Lock(), threading.Event()
         self._threads = [threading.Thread(target=self._repeat, args=(kind,)) for kind in KINDS]
@@ -74,9 +81,9 @@ class Load:
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            self._wrong.append(f"{kind}: {type(error).__name__}")
+            self._failures.append(f"{kind}: {type(error).__name__}")
             return
         with self._lock:
             self._taken[kind].append(time.monotonic() - due)
         if response.status != 200:
-            self._wrong.append(f"{kind}: {response.status} {content[:200]!r}")
+            self._failures.append(f"{kind}: {response.status} {content[:200]!r}")

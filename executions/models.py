@@ -4,22 +4,14 @@ from django.db import models
 from django.db.models.functions import Now
 
 from executions.approvals.models import Approval
-from executions.history.models import HistoryTotal, SearchBlock
+from executions.history.models import SearchBlock
 from executions.output import response_errors
 from executions.stop_reasons import StopReason
 from map_project.api.ids import uuid7
 from map_project.tenants.models import Tenant
 from tools.models import OrderedJSONField
 
-__all__ = [
-    "Approval",
-    "Conversation",
-    "EventBatch",
-    "Execution",
-    "HistoryTotal",
-    "SearchBlock",
-    "Step",
-]
+__all__ = ["Approval", "Conversation", "EventBatch", "Execution", "SearchBlock", "Step"]
 
 
 class Execution(models.Model):

@@ -189,8 +189,6 @@ TEMPLATES = [
 # so that PostgreSQL cancels a slow statement before the client abandons it.
 STATEMENT_TIMEOUT_MS = env_int("STATEMENT_TIMEOUT_MS", 1_200, minimum=100, maximum=600_000)
 LOCK_TIMEOUT_MS = 800
-# A process that stands still in a transaction loses it: its locks, and rows that others do not see.
-IDLE_TRANSACTION_TIMEOUT_MS = 30_000
 _parameters = postgresql_parameters("DATABASE_URL", DATABASE_URL)
 DATABASES = {
     "default": {
@@ -206,8 +204,7 @@ DATABASES = {
             "tcp_user_timeout": 2_000,
             "prepare_threshold": 1,
             "server_side_binding": True,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
-            f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS}",
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}",
             "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE},
         },
     }

@@ -29,13 +29,13 @@ def many_rows(
         cursor.execute("SET lock_timeout = 0")
         cursor.execute("SET maintenance_work_mem = '256MB'")
         cursor.execute(f"CREATE SCHEMA {schema}")
-        definitions = [definition_of(cursor, view) for view in views]
-        cursor.execute(f"SET search_path = {schema}, public")
-        for table in tables:
-            cursor.execute(
-                f"CREATE TABLE {schema}.{table} (LIKE {table} INCLUDING ALL EXCLUDING INDEXES)"
-            )
         try:
+            definitions = [definition_of(cursor, view) for view in views]
+            cursor.execute(f"SET search_path = {schema}, public")
+            for table in tables:
+                cursor.execute(
+                    f"CREATE TABLE {schema}.{table} (LIKE {table} INCLUDING ALL EXCLUDING INDEXES)"
+                )
             for view, definition in zip(views, definitions, strict=True):
                 cursor.execute(f"CREATE VIEW {schema}.{view} AS {definition}")
             for sql, parameters in inserts:
@@ -46,7 +46,9 @@ def many_rows(
             yield cursor
         finally:
             cursor.execute(f"DROP SCHEMA {schema} CASCADE")
-            connection.close()
+            # The pool keeps no session with these settings.
+            connection.connection.close()
+    connection.close()
 
 
 def definition_of(cursor: CursorWrapper, view: str) -> str:

@@ -1,29 +1,34 @@
 """Exact totals of the history, and bounded ones of filtered lists.
 
-A tenant's `HistoryTotal` has the number of its executions up to a time that no running insert can still
-precede (closed rows). A request adds those after it, in the same statement. If there are many, it moves the
-time forward first.
+A tenant's `HistoryTotal` has the number of its executions up to a time. A request adds those after it, in the
+same statement. If there are many, the request moves the time forward, up to one that no open transaction can
+still precede (closed rows).
 """
 
 import time
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import QuerySet
 
 from executions.history.blocks import FIRST
 from executions.models import Execution
 
-# Longer than a transaction that inserts an execution: each of its statements has `statement_timeout`, and it
-# may be idle for `idle_in_transaction_session_timeout`.
-CLOSED_AFTER = timedelta(seconds=60)
-# Closed rows after the time of the total: it moves forward if there are more, by at most the second number.
-MAX_ADDED, MAX_MOVED = 1_000, 50_000
-# For another request that moves it. After that, all rows are counted: the insertion of many rows with an
-# earlier time may have locked it.
-WAIT_SECONDS, MAX_WAITS = 0.02, 25
+# The age of closed rows. A row may have a time of up to 5 seconds before its insertion (migration 0022).
+CLOSED_AFTER = timedelta(seconds=30)
+# While a transaction that has written is older, no total moves: its rows could be closed before its commit.
+MAX_WRITER_AGE = timedelta(seconds=20)
+# Closed rows that are counted for each request.
+MAX_ADDED = 1_000
+# Closed rows that a transaction adds to the total, in about 20 ms.
+MAX_MOVED = 50_000
+# After this time, a request counts the remaining rows in one statement.
+MOVE_SECONDS = 1.0
+# The wait for another request that moves the total.
+RETRY_SECONDS = 0.02
 # More matching executions than this are not counted.
 MAX_COUNTED = 10_000
 
@@ -46,9 +51,14 @@ FROM total, LATERAL (
 ) open
 """
 _LOCK = """
-SELECT 1 FROM executions_historytotal WHERE tenant_id = %(tenant_id)s FOR UPDATE SKIP LOCKED
+SELECT STATEMENT_TIMESTAMP() - %(closed_after)s FROM executions_historytotal
+WHERE tenant_id = %(tenant_id)s AND NOT EXISTS (
+    SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL
+        AND xact_start <= STATEMENT_TIMESTAMP() - %(max_writer_age)s
+)
+FOR UPDATE OF executions_historytotal SKIP LOCKED
 """
-# After the lock, in a statement of its own: it sees what those have committed that had the lock before.
+# In a statement after the lock: it sees the changes of those that had the lock before.
 _MOVE = """
 UPDATE executions_historytotal total
 SET until = next.until, count = count + (
@@ -60,7 +70,7 @@ FROM (
         SELECT created_at FROM executions_execution
         WHERE tenant_id = %(tenant_id)s AND created_at > (
             SELECT until FROM executions_historytotal WHERE tenant_id = %(tenant_id)s
-        ) AND created_at <= STATEMENT_TIMESTAMP() - %(closed_after)s
+        ) AND created_at <= %(closing)s
         ORDER BY created_at LIMIT %(limit)s
     ) rows
 ) next
@@ -70,25 +80,19 @@ WHERE tenant_id = %(tenant_id)s AND next.until IS NOT NULL
 
 def count_executions(tenant_id: uuid.UUID) -> int:
     """Return the exact number of executions of a tenant. Raises DatabaseError."""
-    parameters: dict[str, Any] = {
-        "tenant_id": tenant_id,
-        "first": FIRST[0],
-        "closed_after": CLOSED_AFTER,
-        "limit": MAX_MOVED,
-    }
-    waits = 0
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute(_TOTAL, parameters)
-            total, closed, newer = cursor.fetchone()
-        has_moved = closed > MAX_ADDED and _move(parameters)
-        if closed < MAX_MOVED or parameters["limit"] is None:
-            return int(total + closed + newer)
-        if not has_moved:
-            time.sleep(WAIT_SECONDS)
-            waits += 1
-            if waits == MAX_WAITS:
-                parameters["limit"] = None
+    deadline = time.monotonic() + MOVE_SECONDS
+    while time.monotonic() < deadline:
+        counted, closed = _count(tenant_id, MAX_MOVED)
+        if closed < MAX_MOVED:
+            if closed > MAX_ADDED:
+                with suppress(DatabaseError):
+                    move(tenant_id)
+            return counted
+        if not move(tenant_id):
+            # Other requests use the connection meanwhile.
+            connection.close()
+            time.sleep(RETRY_SECONDS)
+    return _count(tenant_id, None)[0]
 
 
 def count_at_most(queryset: QuerySet[Execution, Any]) -> int | None:
@@ -98,11 +102,38 @@ def count_at_most(queryset: QuerySet[Execution, Any]) -> int | None:
 
 
 @transaction.atomic
-def _move(parameters: dict[str, Any]) -> bool:
-    """Move the time of the total forward. Return False if another transaction has locked it."""
+def move(tenant_id: uuid.UUID) -> bool:
+    """Add up to `MAX_MOVED` closed rows to the total of a tenant, and move its time forward.
+
+    Returns False if another transaction has locked the total, or one that has written is too old. Raises
+    DatabaseError.
+    """
+    parameters = _parameters(tenant_id, MAX_MOVED)
     with connection.cursor() as cursor:
         cursor.execute(_LOCK, parameters)
-        if cursor.fetchone() is None:
+        row = cursor.fetchone()
+        if row is None:
             return False
-        cursor.execute(_MOVE, parameters)
+        cursor.execute(_MOVE, parameters | {"closing": row[0]})
     return True
+
+
+def _count(tenant_id: uuid.UUID, limit: int | None) -> tuple[int, int]:
+    """Return the number of executions, and that of closed rows in it that are not in the total.
+
+    With `limit`, at most as many of the closed rows are counted.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_TOTAL, _parameters(tenant_id, limit))
+        total, closed, newer = cursor.fetchone()
+    return total + closed + newer, closed
+
+
+def _parameters(tenant_id: uuid.UUID, limit: int | None) -> dict[str, Any]:
+    return {
+        "tenant_id": tenant_id,
+        "first": FIRST[0],
+        "closed_after": CLOSED_AFTER,
+        "max_writer_age": MAX_WRITER_AGE,
+        "limit": limit,
+    }

@@ -47,8 +47,8 @@ class SearchBlock(models.Model):
 class HistoryTotal(models.Model):
     """The number of executions of a tenant up to a time. Later ones are counted for each request.
 
-    Triggers of executions keep `count` when rows are deleted, and begin again when rows are inserted with an
-    earlier time.
+    Triggers on executions subtract deleted rows from `count`, and reset the total if a row is inserted with
+    an earlier time. A trigger on tenants creates the row.
     """
 
     tenant = models.OneToOneField(

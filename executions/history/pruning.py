@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from executions.history.blocks import FIRST, Key
 from executions.models import Execution
-from map_project.postgresql.queries import AdvisoryLock, try_lock
+from map_project.postgresql.queries import (
+    LOCK_NOT_AVAILABLE,
+    AdvisoryLock,
+    sqlstate,
+    try_lock,
+)
 from map_project.tenants.models import Tenant
 
 logger = logging.getLogger("map.runs")
@@ -105,7 +110,14 @@ def prune(tenant_id: uuid.UUID, until: datetime, *, alone: bool = False) -> Iter
     needed, position, size = _needed(tenant_id), FIRST, FIRST_BATCH
     while True:
         started = time.monotonic()
-        found = _delete_batch(tenant_id, position, until, size, needed, alone=alone)
+        try:
+            found = _delete_batch(tenant_id, position, until, size, needed, alone=alone)
+        except OperationalError as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+            # A request moves the total of the history, or a process that does has stopped.
+            yield Batch(0, time.monotonic() - started)
+            continue
         if found is None:
             return
         last, deleted = found

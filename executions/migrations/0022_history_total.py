@@ -3,8 +3,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-# Each tenant has a total. Triggers lock it before they look at it: if it moves forward meanwhile, that has
-# counted the rows of their statement, or waits until these are committed.
+# Each tenant has a total. A trigger locks it before it reads `until`: a concurrent move has either counted the
+# rows already, or starts after this transaction.
 CREATE_TRIGGERS = """
 CREATE FUNCTION executions_create_total() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -26,11 +26,20 @@ BEGIN
     RETURN NULL;
 END
 $$;
-CREATE FUNCTION executions_restart_total() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION executions_reset_total() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM FROM executions_historytotal WHERE tenant_id = NEW.tenant_id FOR UPDATE;
+    -- OLD is null after an insertion.
+    PERFORM FROM executions_historytotal
+    WHERE tenant_id IN (OLD.tenant_id, NEW.tenant_id) ORDER BY tenant_id FOR UPDATE;
     UPDATE executions_historytotal SET count = 0, until = '0002-01-01 00:00:00+00'
-    WHERE tenant_id = NEW.tenant_id AND until >= NEW.created_at;
+    WHERE tenant_id IN (OLD.tenant_id, NEW.tenant_id)
+        AND until >= LEAST(OLD.created_at, NEW.created_at);
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION executions_reset_totals() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE executions_historytotal SET count = 0, until = '0002-01-01 00:00:00+00';
     RETURN NULL;
 END
 $$;
@@ -43,14 +52,23 @@ CREATE TRIGGER total_on_delete AFTER DELETE ON executions_execution
     FOR EACH STATEMENT EXECUTE FUNCTION executions_subtract_deleted();
 -- Runs never have an earlier time: the condition is false for each of them.
 CREATE TRIGGER total_on_insert AFTER INSERT ON executions_execution FOR EACH ROW
-    WHEN (NEW.created_at < STATEMENT_TIMESTAMP() - interval '20 seconds')
-    EXECUTE FUNCTION executions_restart_total();
+    WHEN (NEW.created_at < STATEMENT_TIMESTAMP() - interval '5 seconds')
+    EXECUTE FUNCTION executions_reset_total();
+-- For changes by hand: nothing in this project changes these columns, or truncates the table.
+CREATE TRIGGER total_on_update AFTER UPDATE ON executions_execution FOR EACH ROW
+    WHEN ((OLD.tenant_id, OLD.created_at) IS DISTINCT FROM (NEW.tenant_id, NEW.created_at))
+    EXECUTE FUNCTION executions_reset_total();
+CREATE TRIGGER total_on_truncate AFTER TRUNCATE ON executions_execution
+    FOR EACH STATEMENT EXECUTE FUNCTION executions_reset_totals();
 """
 REMOVE_TRIGGERS = """
+DROP TRIGGER total_on_truncate ON executions_execution;
+DROP TRIGGER total_on_update ON executions_execution;
 DROP TRIGGER total_on_insert ON executions_execution;
 DROP TRIGGER total_on_delete ON executions_execution;
 DROP TRIGGER total_on_insert ON tenants_tenant;
-DROP FUNCTION executions_restart_total();
+DROP FUNCTION executions_reset_totals();
+DROP FUNCTION executions_reset_total();
 DROP FUNCTION executions_subtract_deleted();
 DROP FUNCTION executions_create_total();
 """

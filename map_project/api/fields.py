@@ -48,7 +48,7 @@ def similar_name(name: str, known: Iterable[str]) -> str | None:
 
 
 def check_object(body: object) -> None:
-    """Raise ValidationFailed for a body that is JSON, but no object.
+    """Raise ValidationFailed for a body that is JSON, but not an object.
 
     DRF would report it under `non_field_errors`, which a client may send as a field name.
     """

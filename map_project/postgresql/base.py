@@ -143,4 +143,4 @@ def allow_any_time(**_: object) -> None:
     default_connection.ensure_connection()
     default_connection.connection.answer_timeout_seconds = None
     with default_connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        cursor.execute("SET statement_timeout = 0")

@@ -104,7 +104,8 @@ def rotate_key(
 
     The old key remains valid for `grace`, but not beyond its expiry; without grace it is revoked. The new
     key has the same name, scopes and lifetime, starting now, but expires at `not_after` at the latest. A key
-    can be rotated again in its grace period, which does not change its lifetime. Raises KeyNotValidError.
+    can be rotated again in its grace period. The new key then has the lifetime before the first rotation.
+    Raises KeyNotValidError.
     """
     with transaction.atomic():
         key = ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)

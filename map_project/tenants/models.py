@@ -168,7 +168,7 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # Of the first rotation, and what `expires_at` was before: the grace period shortens it.
+    # The time of the first rotation, and `expires_at` before it: the grace period shortens it.
     rotated_at = models.DateTimeField(null=True, editable=False)
     original_expires_at = models.DateTimeField(null=True, editable=False)
 

@@ -1,4 +1,4 @@
-"""Bodies that are JSON, but no object, at all operations that have a body."""
+"""Bodies that are JSON, but not an object, at all operations that have a body."""
 
 import re
 from collections.abc import Callable

@@ -8,8 +8,9 @@ import pytest
 from django.utils import timezone
 
 from executions.history.counting import count_executions
+from executions.history.models import HistoryTotal
 from executions.history.pagination import MAX_PLAIN_OFFSET, HistoryPagination
-from executions.models import Execution, HistoryTotal
+from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.factories import AgentFactory, ExecutionFactory, TenantFactory
 from tests.many_rows import many_rows

@@ -9,7 +9,8 @@ from django.db.models import Max
 
 from executions.history import blocks as blocks_of_search
 from executions.history.blocks import index_history
-from executions.models import Execution, HistoryTotal, SearchBlock
+from executions.history.models import HistoryTotal
+from executions.models import Execution, SearchBlock
 from map_project.tenants.keys import issue_key
 from map_project.tenants.models import Tenant
 from tests.api import Api

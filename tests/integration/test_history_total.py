@@ -3,7 +3,8 @@
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,9 @@ from django.utils import timezone
 
 from executions.history import counting
 from executions.history.counting import CLOSED_AFTER, count_executions
-from executions.models import Execution, HistoryTotal
+from executions.history.models import HistoryTotal
+from executions.history.pruning import prune
+from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.api import Api
 from tests.factories import AgentFactory, ExecutionFactory, TenantFactory
@@ -79,6 +82,97 @@ def test_rows_that_are_inserted_with_an_earlier_time(tenant: Tenant, few: None) 
     assert (count_executions(tenant.pk), stored(tenant)) == (3, 3)
 
 
+def test_rows_whose_time_or_tenant_is_changed(
+    tenant: Tenant, other_tenant: Tenant, few: None
+) -> None:
+    rows = create(tenant, 4, PAST)
+    create(other_tenant, 1, PAST)
+    assert (count_executions(tenant.pk), count_executions(other_tenant.pk)) == (4, 1)
+    Execution.objects.filter(pk=rows[0].pk).update(created_at=timezone.now())
+    Execution.objects.filter(pk=rows[1].pk).update(tenant=other_tenant)
+    assert (count_executions(tenant.pk), count_executions(other_tenant.pk)) == (3, 2)
+
+
+def test_a_truncated_table(tenant: Tenant, few: None) -> None:
+    create(tenant, 2, PAST)
+    assert count_executions(tenant.pk) == 2
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("TRUNCATE executions_execution CASCADE")
+        assert (stored(tenant), count_executions(tenant.pk)) == (0, 0)
+        transaction.set_rollback(True)
+    assert count_executions(tenant.pk) == 2
+
+
+def test_the_total_of_a_tenant_is_deleted_with_it() -> None:
+    tenant = TenantFactory.create()
+    assert stored(tenant) == 0
+    pk = tenant.pk
+    tenant.delete()
+    assert not HistoryTotal.objects.filter(pk=pk).exists()
+
+
+@contextmanager
+def beside(work: Callable[[], object]) -> Iterator[None]:
+    """Do the work in a transaction of another session, which is committed after the block."""
+    is_done, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            work()
+            is_done.set()
+            assert is_over.wait(30)
+        connection.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert is_done.wait(10)
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_rows_of_open_transactions_are_counted_after_their_commit(
+    tenant: Tenant, few: None
+) -> None:
+    """The total does not move beside a transaction that has deleted rows, or inserted late ones."""
+    rows = create(tenant, 4, PAST)
+    with beside(lambda: Execution.objects.filter(pk=rows[0].pk).delete()):
+        assert count_executions(tenant.pk) == 4
+    assert (count_executions(tenant.pk), stored(tenant)) == (3, 3)
+    create(tenant, 1, PAST / 2)
+    with beside(lambda: create(tenant, 1, PAST)):
+        assert count_executions(tenant.pk) == 4
+    assert (count_executions(tenant.pk), stored(tenant)) == (5, 5)
+
+
+def test_no_total_moves_beside_an_old_transaction(
+    tenant: Tenant, few: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are not visible, but have times that others consider closed."""
+    monkeypatch.setattr(counting, "CLOSED_AFTER", timedelta(seconds=1))
+    monkeypatch.setattr(counting, "MAX_WRITER_AGE", timedelta(seconds=1))
+    create(tenant, 1)
+    with beside(lambda: create(tenant, 1)):
+        time.sleep(1.5)
+        assert (count_executions(tenant.pk), stored(tenant)) == (1, 0)
+    assert (count_executions(tenant.pk), stored(tenant)) == (2, 2)
+
+
+def test_pruning_waits_for_the_total(tenant: Tenant, few: None) -> None:
+    create(tenant, 2, PAST)
+
+    def lock() -> None:
+        HistoryTotal.objects.select_for_update().get(tenant=tenant)
+
+    batches = prune(tenant.pk, timezone.now())
+    with beside(lock):
+        assert next(batches).deleted == 0
+    assert sum(batch.deleted for batch in batches) == 2
+    assert count_executions(tenant.pk) == 0
+
+
 @pytest.mark.parametrize("max_moved", [3, 10])
 def test_while_its_row_is_locked(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch, max_moved: int
@@ -87,21 +181,8 @@ def test_while_its_row_is_locked(
     monkeypatch.setattr(counting, "MAX_ADDED", 0)
     monkeypatch.setattr(counting, "MAX_MOVED", max_moved)
     create(tenant, 5, PAST)
-    is_locked, is_over = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with transaction.atomic():
-            HistoryTotal.objects.select_for_update().get(tenant=tenant)
-            is_locked.set()
-            is_over.wait(10)
-        connection.close()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert is_locked.wait(10)
-    assert count_executions(tenant.pk) == 5
-    is_over.set()
-    thread.join()
+    with beside(lambda: HistoryTotal.objects.select_for_update().get(tenant=tenant)):
+        assert count_executions(tenant.pk) == 5
     count_executions(tenant.pk)
     assert (count_executions(tenant.pk), stored(tenant)) == (5, 5)
 
@@ -109,7 +190,8 @@ def test_while_its_row_is_locked(
 @pytest.mark.slow
 def test_while_rows_are_inserted_and_deleted(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """By several sessions at once, in transactions of which some are rolled back."""
-    monkeypatch.setattr(counting, "CLOSED_AFTER", timedelta(seconds=2))
+    monkeypatch.setattr(counting, "CLOSED_AFTER", timedelta(seconds=3))
+    monkeypatch.setattr(counting, "MAX_WRITER_AGE", timedelta(seconds=1))
     tenant = TenantFactory.create()
     agent = AgentFactory.create(tenant=tenant)
     end, totals = time.monotonic() + 6, list[int]()
@@ -142,5 +224,5 @@ def test_while_rows_are_inserted_and_deleted(few: None, monkeypatch: pytest.Monk
     assert max(totals) > 20
     expected = Execution.objects.filter(tenant=tenant).count()
     assert count_executions(tenant.pk) == expected
-    time.sleep(2)
+    time.sleep(3)
     assert (count_executions(tenant.pk), stored(tenant)) == (expected, expected)
