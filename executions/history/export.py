@@ -22,6 +22,7 @@ from executions.models import Execution, Step
 from executions.serializers import ExportedExecutionSerializer
 from map_project.api.renderers import OrjsonRenderer
 from map_project.postgresql.connections import with_retries
+from map_project.postgresql.queries import custom_plans
 
 CONTENT_TYPE = "application/x-ndjson"
 # An insert that began before has been committed or cancelled.
@@ -106,7 +107,8 @@ class Lines:
         condition = Q(pk__isnull=False) if self._condition is None else self._condition
         is_match = ExpressionWrapper(condition, output_field=BooleanField())
         keys = executions.annotate(is_match=is_match).values_list("created_at", "pk", "is_match")
-        rows = [*keys[:MAX_KEYS]]
+        with custom_plans():
+            rows = [*keys[:MAX_KEYS]]
         return rows, len(rows) < MAX_KEYS
 
 

@@ -1,6 +1,7 @@
 """The pagination of the history: at any length and position, with exact totals or with cursors."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
 from django.db.models import Prefetch, QuerySet
@@ -15,6 +16,7 @@ from executions.history.search import Search, Terms, terms
 from executions.models import Execution, Step
 from map_project.api.errors import BadRequest
 from map_project.api.pagination import StrictPagination
+from map_project.postgresql.queries import custom_plans
 from map_project.tenants.authentication import Caller
 
 # Up to this offset, one statement with a plain OFFSET is as fast.
@@ -62,12 +64,16 @@ class HistoryPagination(StrictPagination):
         self.terms = terms(request)
         if self.cursor is not None and self.terms is None:
             queryset = self.cursor.older(queryset)
-        page = super().paginate_queryset(queryset, request, view)
+        with custom_plans() if self._has_conditions(request) else nullcontext():
+            page = super().paginate_queryset(queryset, request, view)
         if self.stopped_at is not None:
             self.has_more, self.total, self.next_cursor = True, None, self.stopped_at
         elif self.has_more and page:
             self.next_cursor = Cursor(page[-1]["created_at"], page[-1]["id"])
         return page
+
+    def _has_conditions(self, request: Request) -> bool:
+        return self.terms is not None or is_filtered(request)
 
     def get_page(self, queryset: QuerySet[Execution, Any], start: int, stop: int) -> list[Any]:
         if self.terms is not None:

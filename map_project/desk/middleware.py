@@ -13,7 +13,12 @@ from django.middleware.gzip import GZipMiddleware
 from django.template.loader import render_to_string
 
 from map_project.api import request_id
-from map_project.postgresql.queries import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate
+from map_project.postgresql.queries import (
+    LOCK_NOT_AVAILABLE,
+    QUERY_CANCELED,
+    custom_plans,
+    sqlstate,
+)
 
 logger = logging.getLogger("map.desk")
 
@@ -64,7 +69,8 @@ class AdminPagesMiddleware:
         if not _is_admin(request):
             request.META.pop("HTTP_COOKIE", None)
             return self.get_response(request)
-        response = self.get_response(request)
+        with custom_plans():
+            response = self.get_response(request)
         if response.status_code >= 400 and not _is_page(response):
             response = _error_page(request, response)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)

@@ -1,6 +1,7 @@
 """What the ORM has no form for: rows of SQL texts, advisory locks, and the reasons of failed statements."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from enum import IntEnum, unique
 from typing import Any, cast
 
@@ -38,3 +39,24 @@ def fetch_rows(sql: str, parameters: Sequence[object] | dict[str, object]) -> li
 def sqlstate(error: DatabaseError) -> str:
     """Return the SQLSTATE of an error, or an empty text if the server has not sent one."""
     return getattr(error.__cause__, "sqlstate", None) or ""
+
+
+def custom_plans() -> AbstractContextManager[None]:
+    """Let PostgreSQL plan each statement of the block with its values.
+
+    Other statements are prepared, and PostgreSQL may plan them without their values after five executions. A
+    plan for any value of a filter can read all rows of a tenant to find those of a rare one.
+    """
+    return connection.execute_wrapper(_execute_unprepared)
+
+
+def _execute_unprepared(
+    execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    session = context["connection"].connection
+    threshold = session.prepare_threshold
+    session.prepare_threshold = None
+    try:
+        return execute(sql, params, many, context)
+    finally:
+        session.prepare_threshold = threshold

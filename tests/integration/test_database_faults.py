@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -279,6 +280,9 @@ def terminate_all(service: Service, *, but_newest: int = 0) -> None:
         left = "SELECT 1 FROM pg_stat_activity WHERE pid = ANY (%s)"
         while session.execute(left, [pids]).fetchall():
             time.sleep(0.005)
+    # A process closes its connection a moment later.
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        time.sleep(0.005)
 
 
 def test_backends_terminated(service: Service) -> None:

@@ -79,6 +79,25 @@ def test_a_page_of_a_filter(million: tuple[Tenant, str, list[str]], query: str) 
     check(million, query, MAX_BLOCKS_OF_PAGE)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "query", ["status=queued", "model=none", f"agent_id={NONE}", "q=nothing&status=queued"]
+)
+def test_the_plan_of_a_filter_has_its_value(
+    million: tuple[Tenant, str, list[str]], query: str
+) -> None:
+    """Also after many pages: a plan for any value would read all executions to find those of a rare one."""
+    api = Api(million[1])
+    for _ in range(8):
+        assert api.get(f"history?{query}").json["items"] == []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT statement FROM pg_prepared_statements WHERE generic_plans > 0"
+            " AND statement LIKE 'SELECT \"executions_execution\"%LIMIT%'"
+        )
+        assert cursor.fetchall() == []
+
+
 def execution_count_after_blocks(tenant: Tenant) -> int:
     newest = SearchBlock.objects.filter(tenant=tenant).aggregate(at=Max("last_created_at"))["at"]
     executions = Execution.objects.filter(tenant=tenant)
