@@ -41,7 +41,6 @@ def run_worker() -> None:
     Raises OSError if it cannot listen on WORKER_PORT.
     """
     background.begin()
-    delivery.begin()
     executor = ThreadPoolExecutor(settings.WORKER_CONCURRENCY, thread_name_prefix="job")
     # Not `asyncio.run`, which would wait for all threads.
     asyncio.new_event_loop().run_until_complete(_serve(executor))
@@ -61,6 +60,8 @@ async def _serve(executor: ThreadPoolExecutor) -> None:
         loop.add_signal_handler(number, stop.set)
     if settings.WORKER_PORT:
         serve_readiness(settings.HOST, settings.WORKER_PORT)
+    # Its threads must not run while the process exits with the error of a port in use.
+    delivery.begin()
     while not stop.is_set():
         fetching = asyncio.create_task(_fetch())
         stopping = asyncio.create_task(stop.wait())

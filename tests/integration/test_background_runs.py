@@ -93,6 +93,9 @@ def test_a_claim_whose_response_was_lost_counts(
     agent = AgentFactory.create(tenant=tenant)
     execution_id = start(api, agent.pk).json["execution_id"]
     query = "SELECT 1 FROM executions_execution WHERE id = %s FOR UPDATE"
+    # A command in another test may have left a session without time limits in the pool.
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url()) as other:
         other.execute(query, [execution_id])
         with monkeypatch.context() as patch:
