@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import django
 import psycopg
+import redis
 from psycopg import sql
 
 from benchmarks.errors import BenchError
@@ -49,6 +52,26 @@ def create(where: Location) -> Databases:
         _copy(where, f"{name}_filled", name)
     peer, platform = _url(where, "bench_peer"), _url(where, "bench_platform")
     return Databases(peer, platform, _count_rows(peer, platform))
+
+
+def prepare(where: Location, name: str, **settings: str) -> str:
+    """Create an empty database, clear Redis, and set Django up in this process. Return the database's URL."""
+    with psycopg.connect(where.database_url, autocommit=True) as connection:
+        _create(connection, name)
+    redis.Redis.from_url(where.redis_url).flushall()
+    url = _url(where, name)
+    os.environ |= environment(url, where.redis_url) | settings
+    django.setup()
+    return url
+
+
+def close_connections() -> None:
+    """Close those of this process, before the clients and the server are measured."""
+    from django.db import connections
+
+    connections.close_all()
+    for connection in connections.all():
+        connection.close_pool()  # type: ignore[attr-defined]
 
 
 def checkpoint(where: Location) -> None:
@@ -99,13 +122,19 @@ def _keep_template(where: Location, name: str, fill: Callable[[str], None], dige
         if found == (digest,):
             return
         print(f"Filling {name} with {HISTORY_ROWS:,} executions ...", file=sys.stderr, flush=True)
-        identifier = sql.Identifier(template)
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+        identifier = _create(connection, template)
         fill(_url(where, template))
         connection.execute(
             sql.SQL("COMMENT ON DATABASE {} IS {}").format(identifier, sql.Literal(digest))
         )
+
+
+def _create(connection: psycopg.Connection[Any], name: str) -> sql.Identifier:
+    """Create an empty database, in place of one with this name."""
+    identifier = sql.Identifier(name)
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
+    connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+    return identifier
 
 
 def _copy(where: Location, template: str, name: str) -> None:

@@ -16,10 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import quantiles
 
-import django
 import psycopg
-import redis
-from psycopg import sql
 
 from benchmarks import databases, servers
 from benchmarks.alone import alone
@@ -72,10 +69,7 @@ def _options() -> Namespace:
 
 
 def _bench(options: Namespace, where: Location) -> Measured:
-    database_url = fresh_database(where, _DATABASE)
-    redis.Redis.from_url(where.redis_url).flushall()
-    os.environ |= databases.environment(database_url, where.redis_url)
-    django.setup()
+    database_url = databases.prepare(where, _DATABASE)
     measured = Measured()
     with provider(options.answer_after) as provider_url:
         agent_id = rows_of_the_platform(provider_url)
@@ -94,19 +88,9 @@ def _bench(options: Namespace, where: Location) -> Measured:
     return measured
 
 
-def fresh_database(where: Location, database: str) -> str:
-    """Create an empty database and return its URL."""
-    name = sql.Identifier(database)
-    with psycopg.connect(where.database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
-    return where.database_url.replace("/map?", f"/{database}?")
-
-
 def rows_of_the_platform(provider_url: str) -> str:
     """Create a tenant without a low quota, its agent and the model. Return the agent's id."""
     from django.core.management import call_command
-    from django.db import connections
 
     from agents.models import Agent, LanguageModel
     from map_project.tenants.keys import store_key
@@ -125,9 +109,7 @@ def rows_of_the_platform(provider_url: str) -> str:
     agent = Agent.objects.create(
         tenant=tenant, name="a", role="analyst", description="Waits.", model=MODEL
     )
-    connections.close_all()
-    for connection in connections.all():
-        connection.close_pool()  # type: ignore[attr-defined]
+    databases.close_connections()
     return str(agent.pk)
 
 

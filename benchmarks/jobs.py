@@ -20,16 +20,14 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-import django
 import psycopg
-import redis
 
 from benchmarks import databases
 from benchmarks.alone import alone
 from benchmarks.errors import BenchError
-from benchmarks.inflight import fresh_database, provider
+from benchmarks.inflight import provider
 from benchmarks.processes import memory
-from benchmarks.report import table
+from benchmarks.report import table, verdict
 from map_project.embedded import location
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.servers import running
@@ -54,10 +52,7 @@ def main() -> int:
         where = location(_CHECKOUT, "bench")
         ignore_libpq_variables(keep_credentials=False)
         with alone(where), running(where):
-            url = fresh_database(where, _DATABASE)
-            redis.Redis.from_url(where.redis_url).flushall()
-            os.environ |= databases.environment(url, where.redis_url)
-            django.setup()
+            url = databases.prepare(where, _DATABASE)
             rows = _bench(options, url)
     except (BenchError, EmbeddedServersError) as error:
         print(error, file=sys.stderr)
@@ -81,7 +76,7 @@ def _bench(options: Namespace, url: str) -> list[tuple[str, str, str, str]]:
     return [
         ("empty tasks of procrastinate", f"{median(empty):.0f} per second", "", ""),
         ("background runs of the mock", f"{rate:.0f} per second", "", ""),
-        ("ratio", f"{ratio:.2f}", f"≥ {RATIO_AT_LEAST}", _verdict(ratio >= RATIO_AT_LEAST)),
+        ("ratio", f"{ratio:.2f}", f"≥ {RATIO_AT_LEAST}", verdict(ratio >= RATIO_AT_LEAST)),
         (
             f"time in the queue, {arrived} runs at half the rate",
             f"p50 {p50_ms:.0f} ms, p99 {p99_ms:.0f} ms",
@@ -90,10 +85,6 @@ def _bench(options: Namespace, url: str) -> list[tuple[str, str, str, str]]:
         ),
         *waiting,
     ]
-
-
-def _verdict(holds: bool) -> str:
-    return "holds" if holds else "FAILS"
 
 
 class Bench:
@@ -180,7 +171,7 @@ class Bench:
                 f"{_WAITING_RUNS} runs whose model takes {_WAIT_SECONDS:.0f} s",
                 f"all done in {seconds:.1f} s, {succeeded} succeeded",
                 "all",
-                _verdict(succeeded == _WAITING_RUNS),
+                verdict(succeeded == _WAITING_RUNS),
             ),
             ("memory of the worker, maximum", f"{most_mb:.0f} MB, {most_threads} threads", "", ""),
             # Two are of the benchmark.

@@ -18,16 +18,14 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import django
 import psycopg
-import redis
 
 from benchmarks import databases, servers
 from benchmarks.alone import alone
 from benchmarks.errors import BenchError
-from benchmarks.inflight import fresh_database, percentile
+from benchmarks.inflight import percentile
 from benchmarks.prune_load import KINDS, Load
-from benchmarks.report import table
+from benchmarks.report import table, verdict
 from map_project.embedded import Location, location
 from map_project.embedded.errors import EmbeddedServersError
 from map_project.embedded.servers import running
@@ -86,10 +84,7 @@ def main() -> int:
 
 
 def _bench(options: Namespace, where: Location) -> Measured:
-    url = fresh_database(where, _DATABASE)
-    redis.Redis.from_url(where.redis_url).flushall()
-    os.environ |= databases.environment(url, where.redis_url)
-    django.setup()
+    url = databases.prepare(where, _DATABASE)
     agent_id = _rows_of_the_platform()
     measured = Measured()
     with psycopg.connect(url, autocommit=True) as session:
@@ -135,16 +130,8 @@ def _rows_of_the_platform() -> str:
     tenant = Tenant.objects.create(name="prune", rate_limit_requests=1_000_000)
     store_key(tenant=tenant, key=KEY)
     agent = Agent.objects.create(tenant=tenant, name="a", role="analyst", description="Reads.")
-    _close_connections()
+    databases.close_connections()
     return str(agent.pk)
-
-
-def _close_connections() -> None:
-    from django.db import connections
-
-    connections.close_all()
-    for connection in connections.all():
-        connection.close_pool()  # type: ignore[attr-defined]
 
 
 def _fill(session: psycopg.Connection[Any], rows: int) -> None:
@@ -185,7 +172,7 @@ def _index() -> None:
     while before < count:
         index_history()
         before, count = count, SearchBlock.objects.count()
-    _close_connections()
+    databases.close_connections()
 
 
 def _prune() -> tuple[int, float]:
@@ -244,15 +231,15 @@ def _rows(options: Namespace, measured: Measured) -> list[Row]:
             f"executions deleted of {options.rows:,}",
             f"{measured.deleted:,} in {measured.seconds:.0f} s: {rate:,.0f} per second",
             f"{half:,}",
-            _verdict(is_half),
+            verdict(is_half),
         ),
         (
             "longest wait for a lock",
             f"{wait_ms:.0f} ms in {measured.samples:,} samples",
             f"≤ {LOCK_WAIT_AT_MOST_MS:.0f} ms",
-            _verdict(measured.samples > 0 and wait_ms <= LOCK_WAIT_AT_MOST_MS),
+            verdict(measured.samples > 0 and wait_ms <= LOCK_WAIT_AT_MOST_MS),
         ),
-        ("requests that failed", str(len(measured.failures)), "0", _verdict(not measured.failures)),
+        ("requests that failed", str(len(measured.failures)), "0", verdict(not measured.failures)),
     ]
     return [*rows, *(_latencies(kind, measured) for kind in KINDS)]
 
@@ -267,12 +254,8 @@ def _latencies(kind: str, measured: Measured) -> Row:
         f"{kind}: p50; p99; slowest, before → during",
         " → ".join(parts),
         f"p99 ≤ {P99_AT_MOST_MS:.0f} ms",
-        _verdict(p99s[1] <= P99_AT_MOST_MS),
+        verdict(p99s[1] <= P99_AT_MOST_MS),
     )
-
-
-def _verdict(holds: bool) -> str:
-    return "holds" if holds else "FAILS"
 
 
 if __name__ == "__main__":

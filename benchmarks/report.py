@@ -86,7 +86,7 @@ class Report:
             holds = small_enough([process])
             size = f"{process.rss_mb:.0f} MB resident, {process.pss_mb:.0f} MB proportional"
             rows.append(
-                ["web process after load", size, f"≤ {MEGABYTES_AT_MOST:.0f} MB", _verdict(holds)]
+                ["web process after load", size, f"≤ {MEGABYTES_AT_MOST:.0f} MB", verdict(holds)]
             )
         return table(["size", "measured", "bar", ""], rows)
 
@@ -115,7 +115,7 @@ def _bars(result: Comparison) -> str:
     return "holds: " + ", ".join(map(str, result.bars))
 
 
-def _verdict(holds: bool) -> str:
+def verdict(holds: bool) -> str:
     return "holds" if holds else "FAILS"
 
 

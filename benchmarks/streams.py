@@ -12,7 +12,6 @@ Exits with 0 if every bar holds, 1 if one fails, 2 if it cannot run.
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -24,13 +23,10 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
-import django
-import redis
-
 from benchmarks import databases, servers
 from benchmarks.alone import alone
 from benchmarks.errors import BenchError
-from benchmarks.inflight import fresh_database, percentile, rows_of_the_platform
+from benchmarks.inflight import percentile, rows_of_the_platform
 from benchmarks.inflight_load import KEY, MODEL
 from benchmarks.peaks import Peaks, sampling
 from benchmarks.processes import Family
@@ -97,12 +93,9 @@ def _options() -> Namespace:
 
 
 def _bench(options: Namespace, where: Location) -> list[Row]:
-    url = fresh_database(where, _DATABASE)
-    redis.Redis.from_url(where.redis_url).flushall()
-    os.environ |= databases.environment(url, where.redis_url)
-    os.environ["MAX_OPEN_STREAMS"] = os.environ["WEB_CONNECTIONS"] = str(options.streams + 100)
-    os.environ["RUN_TIMEOUT_SECONDS"] = "600"
-    django.setup()
+    connections = str(options.streams + 100)
+    limits = {"MAX_OPEN_STREAMS": connections, "WEB_CONNECTIONS": connections}
+    url = databases.prepare(where, _DATABASE, **limits, RUN_TIMEOUT_SECONDS="600")
     parts = {"streams": _many, "first": _first, "compare": _compare}
     rows = []
     for name, part in parts.items():

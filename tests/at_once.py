@@ -1,10 +1,13 @@
-"""Concurrent calls, each in its own thread."""
+"""Concurrent calls, and transactions, each in its own thread."""
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
+
+from django.db import connection, transaction
 
 T = TypeVar("T")
 
@@ -30,3 +33,25 @@ def timed(call: Callable[[], T]) -> Callable[[], tuple[T, float]]:
         return result, time.monotonic() - started
 
     return measured
+
+
+@contextmanager
+def beside(work: Callable[[], object]) -> Iterator[None]:
+    """Do the work in a transaction of another session, which is committed after the block."""
+    is_done, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            work()
+            is_done.set()
+            assert is_over.wait(30)
+        connection.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert is_done.wait(10)
+        yield
+    finally:
+        is_over.set()
+        thread.join()

@@ -86,9 +86,9 @@ def count_executions(tenant_id: uuid.UUID) -> int:
         if closed < MAX_MOVED:
             if closed > MAX_ADDED:
                 with suppress(DatabaseError):
-                    move(tenant_id)
+                    _move(tenant_id)
             return counted
-        if not move(tenant_id):
+        if not _move(tenant_id):
             # Other requests use the connection meanwhile.
             connection.close()
             time.sleep(RETRY_SECONDS)
@@ -102,7 +102,7 @@ def count_at_most(queryset: QuerySet[Execution, Any]) -> int | None:
 
 
 @transaction.atomic
-def move(tenant_id: uuid.UUID) -> bool:
+def _move(tenant_id: uuid.UUID) -> bool:
     """Add up to `MAX_MOVED` closed rows to the total of a tenant, and move its time forward.
 
     Returns False if another transaction has locked the total, or one that has written is too old. Raises

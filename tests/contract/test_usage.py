@@ -1,6 +1,5 @@
 """`GET /api/v1/usage`: what the runs of a tenant add up to."""
 
-import threading
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 
 from map_project.tenants.keys import issue_key
@@ -19,6 +18,7 @@ from map_project.usage.folding import fold_usage
 from map_project.usage.models import EndedRun
 from map_project.usage.periods import month_of
 from tests.api import Api
+from tests.at_once import beside
 from tests.conftest import api_of
 from tests.factories import AgentFactory
 from tests.usage import AMOUNTS, MARCH, NOON, NOTHING, ended, read, runs_by, totalled
@@ -193,25 +193,16 @@ def test_too_many_groups(api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPat
 
 def test_a_range_that_takes_too_long(api: Api) -> None:
     """The statement waits for a lock until it is cancelled."""
-    locked, released = threading.Event(), threading.Event()
 
     def hold_lock() -> None:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute("LOCK TABLE usage_hourlyusage")
-            locked.set()
-            assert released.wait(30)
-        connection.close()
 
     assert read(api, "")["totals"] == NOTHING
-    thread = threading.Thread(target=hold_lock)
-    thread.start()
-    assert locked.wait(30)
-    with connection.cursor() as cursor:
+    with beside(hold_lock), connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 50")
         response = api.get("usage")
         cursor.execute(f"SET statement_timeout = {settings.STATEMENT_TIMEOUT_MS}")
-    released.set()
-    thread.join(30)
     assert (response.status, response.error_code) == (400, "BAD_REQUEST")
     assert "Choose a shorter range" in response.json["message"]
 

@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
@@ -30,7 +31,7 @@ from map_project.usage.models import BudgetWarning, DailyCost, EndedRun, HourlyU
 from map_project.webhooks.delivery import body
 from map_project.webhooks.models import WebhookDelivery
 from tests.api import Answer, Api
-from tests.at_once import at_once
+from tests.at_once import at_once, beside
 from tests.factories import AgentFactory, ExecutionFactory, WebhookFactory
 from tests.mcp import McpClient, failure_of
 from tests.stub_model import StubModel, completion, error, streamed
@@ -421,29 +422,16 @@ class TestWaiting:
         settings.RUN_TIMEOUT_SECONDS = 5
         give(tenant, budget_usd_day=2 * COST)
         reserving(agent)
-        is_locked, is_over = threading.Event(), threading.Event()
 
         def change() -> None:
             time.sleep(1)
             give(tenant, budget_usd_day=None)
-            is_over.wait(30)
             connection.close()
 
-        def hold() -> None:
-            with transaction.atomic():
-                lock(tenant.pk)
-                is_locked.set()
-                is_over.wait(30)
-            connection.close()
-
-        threads = [threading.Thread(target=function) for function in (hold, change)]
-        for thread in threads:
-            thread.start()
-        assert is_locked.wait(10)
-        answer = api.run(agent.pk, model=MODEL)
-        is_over.set()
-        for thread in threads:
-            thread.join()
+        with beside(lambda: lock(tenant.pk)), ThreadPoolExecutor(1) as pool:
+            changing = pool.submit(change)
+            answer = api.run(agent.pk, model=MODEL)
+            changing.result()
         assert answer.status == 200
 
     def test_a_run_in_progress_waits_before_its_next_call(

@@ -1,11 +1,10 @@
 """The total of the history: exact, also while executions are inserted and deleted."""
 
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import connection, transaction
@@ -18,6 +17,7 @@ from executions.history.pruning import prune
 from executions.models import Execution
 from map_project.tenants.models import Tenant
 from tests.api import Api
+from tests.at_once import at_once, beside
 from tests.factories import AgentFactory, ExecutionFactory, TenantFactory
 
 PAST = 2 * CLOSED_AFTER
@@ -111,28 +111,6 @@ def test_the_total_of_a_tenant_is_deleted_with_it() -> None:
     assert not HistoryTotal.objects.filter(pk=pk).exists()
 
 
-@contextmanager
-def beside(work: Callable[[], object]) -> Iterator[None]:
-    """Do the work in a transaction of another session, which is committed after the block."""
-    is_done, is_over = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with transaction.atomic():
-            work()
-            is_done.set()
-            assert is_over.wait(30)
-        connection.close()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    try:
-        assert is_done.wait(10)
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-
-
 def test_rows_of_open_transactions_are_counted_after_their_commit(
     tenant: Tenant, few: None
 ) -> None:
@@ -215,12 +193,7 @@ def test_while_rows_are_inserted_and_deleted(few: None, monkeypatch: pytest.Monk
             work()
         connection.close()
 
-    works = (insert, insert, insert, delete, read, read)
-    threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once([partial(repeat, work) for work in (insert, insert, insert, delete, read, read)])
     assert max(totals) > 20
     expected = Execution.objects.filter(tenant=tenant).count()
     assert count_executions(tenant.pk) == expected

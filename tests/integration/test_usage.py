@@ -1,6 +1,5 @@
 """The totals of ended runs: they equal a recount of the executions, at any time."""
 
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -16,6 +15,7 @@ from map_project.tenants.models import Tenant
 from map_project.usage.folding import fold_usage
 from map_project.usage.models import Counter, EndedRun, HourlyUsage, Increment
 from tests.api import Api
+from tests.at_once import beside
 from tests.factories import AgentFactory, ExecutionFactory
 from tests.usage import difference, fold_all, totals
 
@@ -112,23 +112,10 @@ def test_hours_are_those_of_utc(tenant: Tenant) -> None:
 def test_a_transaction_that_commits_late_is_counted_once(tenant: Tenant) -> None:
     """Its run ended before runs that are in the totals already."""
     agent = AgentFactory.create(tenant=tenant)
-    begun, folded = threading.Event(), threading.Event()
-
-    def end_late() -> None:
-        with transaction.atomic():
-            ExecutionFactory.create(agent=agent)
-            begun.set()
-            assert folded.wait(30)
-        connection.close()
-
-    thread = threading.Thread(target=end_late)
-    thread.start()
-    assert begun.wait(30)
-    ExecutionFactory.create(agent=agent)
-    fold_all(tenant)
-    assert totals(tenant)["runs"] == 1
-    folded.set()
-    thread.join(30)
+    with beside(lambda: ExecutionFactory.create(agent=agent)):
+        ExecutionFactory.create(agent=agent)
+        fold_all(tenant)
+        assert totals(tenant)["runs"] == 1
     assert totals(tenant)["runs"] == 2
     fold_all(tenant)
     assert not difference(tenant)
@@ -142,23 +129,14 @@ def test_a_rolled_back_run_is_not_counted(tenant: Tenant) -> None:
 
 
 def test_a_second_process_does_not_fold(tenant: Tenant) -> None:
-    with_lock, released = threading.Event(), threading.Event()
-
     def hold_lock() -> None:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.FOLD_USAGE.value])
-            with_lock.set()
-            assert released.wait(30)
-        connection.close()
 
-    thread = threading.Thread(target=hold_lock)
-    thread.start()
-    assert with_lock.wait(30)
-    ExecutionFactory.create(agent__tenant=tenant)
-    fold_usage()
-    assert EndedRun.objects.filter(tenant=tenant).count() == 1
-    released.set()
-    thread.join(30)
+    with beside(hold_lock):
+        ExecutionFactory.create(agent__tenant=tenant)
+        fold_usage()
+        assert EndedRun.objects.filter(tenant=tenant).count() == 1
     fold_all(tenant)
     assert totals(tenant)["runs"] == 1
 

@@ -64,7 +64,6 @@ import random, sys, uuid
 import django; django.setup()
 from django.db import transaction
 from django.db.models.functions import Now
-from procrastinate.contrib.django.models import ProcrastinateJob
 from executions.models import Execution
 tenant_id, agents = sys.argv[1], [uuid.uuid4() for _ in range(3)]
 while True:
