@@ -201,7 +201,7 @@ class Bench:
         )
 
     def _forget(self) -> None:
-        self.session.execute("TRUNCATE executions_execution, executions_step")
+        self.session.execute("TRUNCATE executions_execution CASCADE")
 
     def _finished(self) -> int:
         return int(self._value("SELECT count(*) FILTER (WHERE finished_at IS NOT NULL)"))
