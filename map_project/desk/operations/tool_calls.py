@@ -26,20 +26,24 @@ ORDERS = (
     ("max", "slowest call", "slowest DESC"),
     ("calls", "calls", "calls DESC"),
 )
-# PostgreSQL finds the calls in the index `step_tool_by_time`, and the tenant of each by the run's ID.
-# Without the limit, it could choose to read all executions for that.
+# PostgreSQL finds the calls in the index `step_tool_by_time`, and the tenants of the runs of the same
+# period in `execution_by_age`. It looks up only older runs by their IDs, which is slow.
 _CALLS = """
 SELECT * FROM (
-    SELECT run.tenant_id, step.name, count(*) AS calls, count(*) FILTER (WHERE step.error <> '') AS failures,
-        percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY step.latency_ms) AS percentiles,
-        max(step.latency_ms) AS slowest, max(step.created_at) AS latest
-    FROM executions_step AS step CROSS JOIN LATERAL (
-        SELECT tenant_id FROM executions_execution WHERE id = step.execution_id LIMIT 1
-    ) AS run
-    WHERE step.kind = 'tool' AND step.created_at >= %s AND NOT step.is_running
-        AND step.error <> ALL (%s) {tenant}
-    GROUP BY run.tenant_id, step.name
-) AS tools ORDER BY {order}, tenant_id, name LIMIT %s
+    SELECT tenant_id, name, count(*) AS calls, count(*) FILTER (WHERE error <> '') AS failures,
+        percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY latency_ms) AS percentiles,
+        max(latency_ms) AS slowest, max(created_at) AS latest
+    FROM (
+        SELECT step.name, step.error, step.latency_ms, step.created_at, coalesce(
+            run.tenant_id, (SELECT tenant_id FROM executions_execution WHERE id = step.execution_id)
+        ) AS tenant_id
+        FROM executions_step AS step LEFT JOIN executions_execution AS run
+            ON run.id = step.execution_id AND run.created_at >= %(since)s
+        WHERE step.kind = 'tool' AND step.created_at >= %(since)s AND NOT step.is_running
+            AND step.error <> ALL (%(not_made)s)
+    ) AS calls {tenant}
+    GROUP BY tenant_id, name
+) AS tools ORDER BY {order}, tenant_id, name LIMIT %(limit)s
 """
 ToolKey = tuple[uuid.UUID, str]
 
@@ -85,12 +89,14 @@ def tools(selection: Selection, order: str) -> list[dict[str, Any]]:
 
 
 def _calls(selection: Selection, order: str) -> list[dict[str, Any]]:
-    parameters: list[object] = [selection.since, [*NOT_MADE_ERRORS]]
-    tenant = ""
-    if selection.tenant:
-        tenant = "AND run.tenant_id = %s"
-        parameters.append(selection.tenant.pk)
-    return fetch_rows(_CALLS.format(tenant=tenant, order=order), [*parameters, ROWS_SHOWN])
+    tenant = "WHERE tenant_id = %(tenant_id)s" if selection.tenant else ""
+    parameters: dict[str, object] = {
+        "since": selection.since,
+        "not_made": [*NOT_MADE_ERRORS],
+        "tenant_id": selection.tenant and selection.tenant.pk,
+        "limit": ROWS_SHOWN,
+    }
+    return fetch_rows(_CALLS.format(tenant=tenant, order=order), parameters)
 
 
 def _ids(keys: Sequence[ToolKey]) -> dict[ToolKey, uuid.UUID]:

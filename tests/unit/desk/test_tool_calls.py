@@ -95,6 +95,22 @@ def test_periods(auditor: Client, tenant: Tenant, run: Execution, period: str, c
     assert rows(auditor, tenant, period=period)[0]["calls"] == calls
 
 
+def test_the_calls_of_a_run_that_started_before_the_period(
+    auditor: Client, tenant: Tenant, run: Execution
+) -> None:
+    """For example, of a run that waited for an approval."""
+    add_calls(run, "search", 1)
+    old = ExecutionFactory.create(
+        agent__tenant=tenant, created_at=timezone.now() - timedelta(days=3)
+    )
+    add_calls(old, "search", 1, 1)
+    (row,) = rows(auditor, tenant)
+    assert row["calls"] == 3
+    assert [
+        row["calls"] for row in auditor.get(PATH).context["tools"] if row["tenant"] == tenant
+    ] == [3]
+
+
 def test_a_tool_of_another_tenant_is_another_tool(
     auditor: Client, tenant: Tenant, run: Execution, other_tenant: Tenant
 ) -> None:

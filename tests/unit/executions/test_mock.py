@@ -24,7 +24,7 @@ from executions.providers import (
     ToolDefinition,
 )
 from executions.providers.mock import Mock, respond, words
-from tests.growth import growth
+from tests.cpu_time import growth
 
 _AGENT = uuid.UUID("0197a3c1-0c55-7d0e-8a41-6a1f7c8e2b90")
 BASE: dict[str, Any] = {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.growth import growth
+from tests.cpu_time import growth
 from tools.redaction import PLACEHOLDER, SecretRedactor
 
 SECRET = 'p@ss/w "ö"rd+&<7>'.replace("ö", "o")
